@@ -1,0 +1,76 @@
+"""The `bevformer` command: lists its commands without importing what they need, prints errors without tracebacks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from bevformer_lib import __version__
+from bevformer_lib.errors import BevformerError
+
+LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "extract-config": ("bevformer_lib.cli.extract_config", "Write inference_config.json from a model config."),
+    "make-checkpoint": ("bevformer_lib.cli.make_checkpoint", "Write a checkpoint of random weights."),
+    "make-scenes": ("bevformer_lib.cli.make_scenes", "Render made-up scenes with known boxes."),
+    "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
+    "export": ("bevformer_lib.cli.export", "Export a static, proven ONNX graph."),
+    "extract-quantization-data": (
+        "bevformer_lib.cli.extract_quantization_data",
+        "Run scenes and write every frame's network inputs.",
+    ),
+    "prepare-calibration": ("bevformer_lib.cli.prepare_calibration", "Choose samples and pack the archives."),
+    "quantize": ("bevformer_lib.cli.quantize", "Quantise an ONNX graph with a calibration set."),
+    "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
+    "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
+}
+"""Command name -> (module that holds a function ``command``, one-line help)."""
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def make_app(commands: Mapping[str, tuple[str, str]]) -> App:
+    """Return the command line; a command's module is imported only when that command is used.
+
+    Args:
+        commands: command name -> (module that holds a function ``command``, one-line help).
+    """
+    app = App(
+        name="bevformer",
+        help="BEVFormer from a checkpoint to a quantised, verified model for AXERA NPUs.",
+        version=__version__,
+        result_action="return_value",
+        error_console=Console(stderr=True),
+    )
+    for name, (module, summary) in commands.items():
+        app.command(f"{module}:command", name=name, help=summary)
+    return app
+
+
+def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0: done. 1: an error that the user can act on, printed as one message. 2: wrong usage. 130: interrupted; what was
+    finished is kept.
+    """
+    try:
+        make_app(commands)(arguments, exit_on_error=False)
+    except CycloptsError:
+        return EXIT_USAGE
+    except BevformerError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; finished work is kept, the same command carries on from it\n")
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}\n")
+        return EXIT_ERROR
+    return 0
+
+
+def main() -> None:
+    """Entry point of the library's own commands (without the flows)."""
+    sys.exit(run(LIBRARY_COMMANDS))

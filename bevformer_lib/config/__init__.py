@@ -1,0 +1,1 @@
+"""Model and inference configurations: typed, validated once, never executed."""

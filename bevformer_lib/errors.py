@@ -1,0 +1,53 @@
+"""The errors this product raises on purpose.
+
+Every message names the file (or the value) at fault and says what to do. The command line prints the message of a
+:class:`BevformerError` alone, without a traceback, and exits with 1; any other exception is a defect of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BevformerError(Exception):
+    """Base of all errors that a user can act on."""
+
+
+class ConfigError(BevformerError):
+    """A model or inference configuration is missing something, or asks for what is not supported."""
+
+
+class CheckpointError(BevformerError):
+    """A checkpoint can't be read safely, or its tensors don't fit the model."""
+
+
+class SceneError(BevformerError):
+    """A folder of scenes has defects.
+
+    Attributes:
+        defects: one sentence per defect, each naming its file.
+    """
+
+    def __init__(self, message: str, defects: Sequence[str] = ()) -> None:
+        self.defects = tuple(defects)
+        super().__init__("\n".join([message, *(f"  - {defect}" for defect in self.defects)]))
+
+
+class ExportError(BevformerError):
+    """The ONNX graph could not be made, or did not pass its proof."""
+
+
+class CalibrationError(BevformerError):
+    """A calibration set can't be made or read."""
+
+
+class ConversionError(BevformerError):
+    """A converter could not turn the ONNX graph and the calibration set into a quantised model."""
+
+
+class RuntimeUnavailableError(BevformerError):
+    """A model can't be run here: the runtime is not installed, or the device is missing."""
+
+
+class StoreError(BevformerError):
+    """An artifact can't be written to the store, read from it, or is not what its digest says."""

@@ -1,0 +1,1 @@
+"""Evaluation: raw outputs to boxes, and how far a compiled model is from the float one and from the truth."""

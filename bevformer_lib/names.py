@@ -1,0 +1,41 @@
+"""Names and sizes that the published formats and the graph's interface fix, once.
+
+Sources: the scene folders, quantization data and calibration archives of the model's vendor (AXERA-TECH/bevformer), and the
+original BEVFormer's nuScenes data set.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CAMERA_ORDER: Final = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_FRONT_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_BACK_RIGHT",
+)
+"""Order of the cameras in every stored and computed tensor."""
+
+CAN_BUS_SIZE: Final = 18
+"""Length of the ``can_bus`` vector."""
+CAN_BUS_POSITION: Final = slice(0, 3)
+"""Ego position in the global frame, m (absolute form), or its change since the last frame (delta form)."""
+CAN_BUS_YAW_RAD: Final = 16
+"""Ego yaw in radians, in [0, 2 pi); absolute in both forms."""
+CAN_BUS_YAW_DEG: Final = 17
+"""Ego yaw in degrees (absolute form), or its change since the last frame in (-180, 180] (delta form)."""
+
+INPUT_IMG: Final = "img"
+INPUT_CAN_BUS: Final = "can_bus"
+INPUT_LIDAR2IMG: Final = "lidar2img"
+INPUT_PREV_BEV: Final = "prev_bev"
+INPUT_NAMES: Final = (INPUT_IMG, INPUT_CAN_BUS, INPUT_LIDAR2IMG, INPUT_PREV_BEV)
+"""Inputs of the exported graph, in order."""
+
+OUTPUT_BEV_EMBED: Final = "bev_embed"
+OUTPUT_CLASSES: Final = "outputs_classes"
+OUTPUT_COORDS: Final = "outputs_coords"
+OUTPUT_NAMES: Final = (OUTPUT_BEV_EMBED, OUTPUT_CLASSES, OUTPUT_COORDS)
+"""Outputs of the exported graph, in order."""

@@ -1,0 +1,1 @@
+"""Runtimes: what executes a compiled model, and the temporal loop around it."""

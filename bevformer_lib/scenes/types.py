@@ -1,0 +1,92 @@
+"""What a scene is once it has been read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PictureRef:
+    """Where a camera's picture is stored.
+
+    Attributes:
+        path: the file.
+        rows: (first, last + 1) pixel rows of the file that belong to this camera, or ``None`` for the whole picture
+            (one published spelling stacks all cameras top to bottom in one file).
+    """
+
+    path: Path
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class GroundTruthBox:
+    """An annotated object, in the LiDAR frame (x right, y forward, z up).
+
+    Attributes:
+        category: detection class name.
+        center_m: (x, y, z) of the gravity centre.
+        size_wlh_m: width, length, height.
+        yaw_rad: heading of the length axis, counter-clockwise about z from the x axis.
+        velocity_mps: (vx, vy).
+        num_lidar_pts: LiDAR points inside, or ``None`` when not known.
+    """
+
+    category: str
+    center_m: tuple[float, float, float]
+    size_wlh_m: tuple[float, float, float]
+    yaw_rad: float
+    velocity_mps: tuple[float, float]
+    num_lidar_pts: int | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of a scene.
+
+    Attributes:
+        index: the frame's number in its file names; frames need not start at 0 nor be contiguous.
+        pictures: one per camera, in the order of ``names.CAMERA_ORDER``.
+        lidar_to_image: (cameras, 4, 4) float64; LiDAR frame (m) to homogeneous pixels of the stored picture.
+        can_bus_absolute: (18,) float64, as recorded.
+        gt_boxes: annotations, or ``None`` where the scene has none (an empty tuple means: annotated, nothing there).
+        meta_path: the meta file it was read from.
+        timestamp_us: recording time in microseconds, or ``None``.
+        sample_token: nuScenes sample token, or ``None``.
+    """
+
+    index: int
+    pictures: tuple[PictureRef, ...]
+    lidar_to_image: NDArray[np.float64]
+    can_bus_absolute: NDArray[np.float64]
+    gt_boxes: tuple[GroundTruthBox, ...] | None
+    meta_path: Path
+    timestamp_us: int | None = None
+    sample_token: str | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A recording: frames in time order; the first has no history."""
+
+    name: str
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class FrameInputs:
+    """What the network is fed for a frame, but for ``prev_bev``.
+
+    Attributes:
+        img: (1, cameras, 3, H, W) float32, normalised and padded.
+        can_bus: (1, 18) float32, delta form.
+        lidar2img: (1, cameras, 4, 4) float32.
+    """
+
+    img: NDArray[np.float32]
+    can_bus: NDArray[np.float32]
+    lidar2img: NDArray[np.float32]

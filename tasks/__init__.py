@@ -1,0 +1,1 @@
+"""Prefect tasks: retries, caching, assets and progress around the library's functions."""
