@@ -13,9 +13,9 @@ class Detections:
     """Boxes of one frame, best score first.
 
     Attributes:
-        boxes: (n, 9) float32: x, y, z of the BOTTOM centre (m, LiDAR frame: x right, y forward, z up), width, length,
-            height (m), yaw (rad; corners turn by -yaw counter-clockwise about z, as the original decodes it),
-            vx, vy (m/s).
+        boxes: (n, 9) float32: x, y, z of the BOTTOM centre (m, LiDAR frame: x right, y forward, z up),
+            width, length, height (m), yaw (rad; corners turn by -yaw counter-clockwise about z, as the
+            original decodes it), vx, vy (m/s).
         scores: (n,) float32 in (0, 1).
         labels: (n,) int64, index into the class names.
     """
