@@ -15,8 +15,8 @@ class PictureRef:
 
     Attributes:
         path: the file.
-        rows: (first, last + 1) pixel rows of the file that belong to this camera, or ``None`` for the whole picture
-            (one published spelling stacks all cameras top to bottom in one file).
+        rows: (first, last + 1) pixel rows of the file that belong to this camera, or ``None`` for the whole
+            picture (one published spelling stacks all cameras top to bottom in one file).
     """
 
     path: Path
@@ -53,7 +53,8 @@ class Frame:
         pictures: one per camera, in the order of ``names.CAMERA_ORDER``.
         lidar_to_image: (cameras, 4, 4) float64; LiDAR frame (m) to homogeneous pixels of the stored picture.
         can_bus_absolute: (18,) float64, as recorded.
-        gt_boxes: annotations, or ``None`` where the scene has none (an empty tuple means: annotated, nothing there).
+        gt_boxes: annotations, or ``None`` where the scene has none (an empty tuple means: annotated, nothing
+            there).
         meta_path: the meta file it was read from.
         timestamp_us: recording time in microseconds, or ``None``.
         sample_token: nuScenes sample token, or ``None``.

@@ -1,0 +1,34 @@
+"""Names of the files in a folder of scenes.
+
+Source: the published scene folders and tools of the model's vendor (AXERA-TECH/bevformer). Numbers have six
+digits there; any number of digits is read.
+"""
+
+from __future__ import annotations
+
+SCENE_INDEX_NAME = "scene_index.json"
+PICTURE_MULTIPLE = 32
+"""Padded picture sizes are multiples of this: the backbone's coarsest stride."""
+
+
+def meta_name(frame: int) -> str:
+    """Return the name of a frame's meta file."""
+    return f"meta_{frame:06d}.json"
+
+
+def camera_picture_name(camera: int, frame: int) -> str:
+    """Return the name of the picture of one camera."""
+    return f"cam_{camera:02d}_{frame:06d}.png"
+
+
+def plain_picture_name(number: int) -> str:
+    """Return the name of a picture in the spelling without camera numbers."""
+    return f"img_{number:06d}.png"
+
+
+def padded_hw(height: int, width: int) -> tuple[int, int]:
+    """Return (height, width) in pixels rounded up to multiples of ``PICTURE_MULTIPLE``."""
+    return (
+        -(-height // PICTURE_MULTIPLE) * PICTURE_MULTIPLE,
+        -(-width // PICTURE_MULTIPLE) * PICTURE_MULTIPLE,
+    )
