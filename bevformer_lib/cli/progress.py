@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, one plain line per finished label anywhere else (logs, CI, pipes)."""
+"""Progress on stderr: bars on a terminal, one plain line per finished label elsewhere (logs, CI, pipes)."""
 
 from __future__ import annotations
 
