@@ -45,7 +45,7 @@ def rig_lidar_to_image(image_hw: tuple[int, int], num_cams: int = 6) -> NDArray[
 
 
 def drive_can_bus(num_frames: int, *, turn: float = 1.0) -> NDArray[np.float64]:
-    """(frames, 18) absolute: a bend whose yaw crosses 0 degrees at frame 1; ``turn`` < 0: the other way round."""
+    """(frames, 18) absolute: a bend whose yaw crosses 0 degrees at frame 1; negative ``turn`` mirrors it."""
     position = np.array([600.0, 1600.0, 0.0])
     can_bus = np.zeros((num_frames, 18))
     for frame in range(num_frames):
