@@ -1,7 +1,7 @@
-"""An ONNX graph with a BEVFormer's interface that runs in a millisecond: for tests of everything around the model.
+"""An ONNX graph with a BEVFormer's interface that runs in a millisecond, to test everything around the model.
 
-Every output depends on every input, ``prev_bev`` keeps a fading memory of past frames, and one ``MatMul`` projects constant
-LiDAR points with ``lidar2img``, as the real graph's geometry does.
+Every output depends on every input, ``prev_bev`` keeps a fading memory of past frames, and one ``MatMul``
+projects constant LiDAR points with ``lidar2img``, as the real graph's geometry does.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def write_toy_graph(
     num_classes: int = 10,
     decoder_layers: int = 2,
 ) -> Path:
-    """Write the graph and return ``path``; same arguments, same bytes. The default sizes are those of ``micro_config``."""
+    """Write the graph and return ``path``; same arguments, same bytes. Default sizes: ``micro_config``."""
     cells = bev_hw[0] * bev_hw[1]
     writer = _GraphWriter()
     context = _sensor_context(writer, num_cams, image_hw, embed_dims)

@@ -1,0 +1,101 @@
+"""Whether a loaded model is the BEVFormer that an inference config describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.errors import ConfigError
+from bevformer_lib.names import (
+    CAN_BUS_SIZE,
+    INPUT_CAN_BUS,
+    INPUT_IMG,
+    INPUT_LIDAR2IMG,
+    INPUT_NAMES,
+    INPUT_PREV_BEV,
+    OUTPUT_BEV_EMBED,
+    OUTPUT_CLASSES,
+    OUTPUT_COORDS,
+    OUTPUT_NAMES,
+)
+from bevformer_lib.runtime.base import Runtime, TensorSpec
+
+CODE_SIZE: Final = 10
+"""Values per query of ``outputs_coords``: cx, cy, log w, log l, cz, log h, sin, cos, vx, vy."""
+
+
+@dataclass(frozen=True)
+class ModelGeometry:
+    """The facts that a model's interface holds and the inference config does not.
+
+    Attributes:
+        num_cams: cameras per frame.
+        image_hw: picture size (height, width) in pixels, padded, as the model is fed.
+        decoder_layers: decoder layers whose outputs the model gives.
+    """
+
+    num_cams: int
+    image_hw: tuple[int, int]
+    decoder_layers: int
+
+
+def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> ModelGeometry:
+    """Check a model's inputs and outputs against the inference config.
+
+    Args:
+        runtime: the loaded model.
+        config: what the model should be.
+        model: its file, to name in the error.
+
+    Returns:
+        What the model's interface says beyond the config.
+
+    Raises:
+        ConfigError: with every disagreement.
+    """
+    defects = list(_name_defects(runtime))
+    if not defects:
+        defects = list(_shape_defects(runtime, config))
+    if defects:
+        listed = "\n".join(f"  - {defect}" for defect in defects)
+        raise ConfigError(
+            f"{model}: this model and the inference config don't belong together; "
+            f"export the model and extract the config from the same model config\n{listed}"
+        )
+    _, num_cams, _, height, width = runtime.inputs[INPUT_IMG].shape
+    return ModelGeometry(num_cams, (height, width), runtime.outputs[OUTPUT_CLASSES].shape[0])
+
+
+def _name_defects(runtime: Runtime) -> Iterator[str]:
+    for kind, expected, found in (
+        ("input", INPUT_NAMES, runtime.inputs),
+        ("output", OUTPUT_NAMES, runtime.outputs),
+    ):
+        yield from (f"it has no {kind} '{name}'" for name in expected if name not in found)
+        yield from (f"it has an unknown {kind} '{name}'" for name in found if name not in expected)
+
+
+def _shape_defects(runtime: Runtime, config: InferenceConfig) -> Iterator[str]:
+    """Compare every shape with the config; ``None`` stands for a size that the config doesn't fix."""
+    bev = (config.bev_h * config.bev_w, 1, config.embed_dims)
+    img = runtime.inputs[INPUT_IMG].shape
+    layers = next(iter(runtime.outputs[OUTPUT_CLASSES].shape), None)
+    expected: Mapping[str, tuple[int | None, ...]] = {
+        INPUT_IMG: (1, None, 3, None, None),
+        INPUT_CAN_BUS: (1, CAN_BUS_SIZE),
+        INPUT_LIDAR2IMG: (1, img[1] if len(img) > 1 else None, 4, 4),
+        INPUT_PREV_BEV: bev,
+        OUTPUT_BEV_EMBED: bev,
+        OUTPUT_CLASSES: (layers, 1, config.num_query, config.num_classes),
+        OUTPUT_COORDS: (layers, 1, config.num_query, CODE_SIZE),
+    }
+    specs: Mapping[str, TensorSpec] = {**runtime.inputs, **runtime.outputs}
+    for name, shape in expected.items():
+        found = specs[name].shape
+        fits = len(found) == len(shape) and all(w in (None, g) for w, g in zip(shape, found, strict=True))
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            yield f"its {name} is {found}, the config makes it ({wanted})"

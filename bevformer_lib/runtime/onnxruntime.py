@@ -1,0 +1,143 @@
+"""ONNX Runtime as a :class:`~bevformer_lib.runtime.base.Runtime`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.runtime.base import TensorSpec
+
+_Provider: TypeAlias = tuple[str, dict[str, str]]
+
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+_NUMPY_DTYPES: Final[Mapping[str, type[np.generic]]] = MappingProxyType(
+    {
+        "tensor(float)": np.float32,
+        "tensor(float16)": np.float16,
+        "tensor(double)": np.float64,
+        "tensor(int8)": np.int8,
+        "tensor(uint8)": np.uint8,
+        "tensor(int16)": np.int16,
+        "tensor(uint16)": np.uint16,
+        "tensor(int32)": np.int32,
+        "tensor(int64)": np.int64,
+        "tensor(bool)": np.bool_,
+    }
+)
+_LOG_ERRORS_ONLY: Final = 3
+
+
+class OnnxRuntime:
+    """An ONNX model, loaded once and run on the CPU or on a CUDA device.
+
+    The same feed gives the same bytes on the same machine with the same number of threads.
+    """
+
+    def __init__(self, model: Path, *, device: str = "cpu", threads: int | None = None) -> None:
+        """Load ``model``.
+
+        Args:
+            model: the ``.onnx`` file; every shape must be static.
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            threads: threads inside an operator; ``None``: one per physical core.
+
+        Raises:
+            RuntimeUnavailableError: ONNX Runtime is not installed, the device is not there, the file is no
+                ONNX model that it can load, or the model has dynamic shapes.
+        """
+        ort = _import_onnxruntime()
+        providers = _providers_of(device, ort)
+        if not model.is_file():
+            raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
+        options = ort.SessionOptions()
+        options.log_severity_level = _LOG_ERRORS_ONLY
+        options.use_deterministic_compute = True
+        if threads is not None:
+            if threads < 1:
+                raise RuntimeUnavailableError(f"threads is {threads}; give 1 or more, or leave it out")
+            options.intra_op_num_threads = threads
+        # ONNX Runtime's exceptions share no base class of their own.
+        try:
+            self._session = ort.InferenceSession(str(model), options, providers=providers)
+        except Exception as error:
+            raise RuntimeUnavailableError(
+                f"{model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model ({error}); "
+                "export it again"
+            ) from error
+        wanted = providers[0][0]
+        if wanted not in self._session.get_providers():
+            raise RuntimeUnavailableError(
+                f"device '{device}': {wanted} is installed but did not start; check that the CUDA and "
+                f"cuDNN versions are those that onnxruntime-gpu {ort.__version__} needs, or use device 'cpu'"
+            )
+        self._inputs = _specs(self._session.get_inputs(), model)
+        self._outputs = _specs(self._session.get_outputs(), model)
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The model's inputs by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The model's outputs by name."""
+        return self._outputs
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Execute the model once and return all its outputs by name."""
+        names = list(self._outputs)
+        return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+
+
+def _import_onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"ONNX Runtime is not installed ({error}); install it with 'pip install bevformer-axera[cpu]' "
+            "(or '[gpu]' for CUDA)"
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _providers_of(device: str, ort: ModuleType) -> list[_Provider]:
+    """Return the execution providers, with their options, for a device name; the wanted one first."""
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return [(_CPU, {})]
+    if kind != "cuda" or (":" in device and not number.isdecimal()):
+        raise RuntimeUnavailableError(f"device '{device}' is not known; use 'cpu', 'cuda' or 'cuda:N'")
+    if _CUDA not in ort.get_available_providers():
+        raise RuntimeUnavailableError(
+            f"device '{device}': this ONNX Runtime {ort.__version__} has no {_CUDA} (it has "
+            f"{', '.join(ort.get_available_providers())}); replace it with "
+            "'pip uninstall onnxruntime && pip install onnxruntime-gpu', or use device 'cpu'"
+        )
+    # TF32 keeps 10 bits of mantissa, and the exhaustive search picks kernels by their timing.
+    cuda = {"device_id": number or "0", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    return [(_CUDA, cuda), (_CPU, {})]
+
+
+def _specs(arguments: Iterable[Any], model: Path) -> Mapping[str, TensorSpec]:
+    return MappingProxyType({argument.name: _spec(argument, model) for argument in arguments})
+
+
+def _spec(argument: Any, model: Path) -> TensorSpec:
+    """Turn ONNX Runtime's description of an input or output into ours, refusing dynamic shapes."""
+    if not all(isinstance(size, int) and size > 0 for size in argument.shape):
+        raise RuntimeUnavailableError(
+            f"{model}: '{argument.name}' has the dynamic shape {argument.shape}; export it with static shapes"
+        )
+    if argument.type not in _NUMPY_DTYPES:
+        raise RuntimeUnavailableError(
+            f"{model}: '{argument.name}' is a {argument.type}, which this pipeline can't feed or read"
+        )
+    return TensorSpec(argument.name, tuple(argument.shape), np.dtype(_NUMPY_DTYPES[argument.type]))

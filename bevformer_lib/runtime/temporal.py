@@ -1,0 +1,134 @@
+"""The temporal loop: every frame is fed the BEV that the model made of the frame before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.names import (
+    INPUT_CAN_BUS,
+    INPUT_IMG,
+    INPUT_LIDAR2IMG,
+    INPUT_NAMES,
+    INPUT_PREV_BEV,
+    OUTPUT_BEV_EMBED,
+    OUTPUT_NAMES,
+)
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.scenes.types import FrameInputs
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one frame gave.
+
+    Attributes:
+        prev_bev: the history that was fed, (bev_h * bev_w, 1, embed_dims) float32; zeros for a first frame.
+        outputs: all outputs by name, float32.
+        seconds: time inside the runtime.
+    """
+
+    prev_bev: NDArray[np.float32]
+    outputs: Mapping[str, NDArray[np.float32]]
+    seconds: float
+
+
+class TemporalSession:
+    """Runs a model frame by frame and feeds its ``bev_embed`` back as ``prev_bev``.
+
+    Frames are checked against the model once, on the first step: those of one session come from one
+    preprocessor.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Bind a model.
+
+        Raises:
+            RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
+                its ``bev_embed`` can't be fed back as ``prev_bev``.
+        """
+        _check_names("input", INPUT_NAMES, runtime.inputs)
+        _check_names("output", OUTPUT_NAMES, runtime.outputs)
+        fed_back, history = runtime.outputs[OUTPUT_BEV_EMBED], runtime.inputs[INPUT_PREV_BEV]
+        if fed_back.shape != history.shape:
+            raise RuntimeUnavailableError(
+                f"the model's {OUTPUT_BEV_EMBED} is {fed_back.shape} and its {INPUT_PREV_BEV} "
+                f"{history.shape}: it can't be fed back; export the model again"
+            )
+        self._runtime = runtime
+        self._history: NDArray[np.float32] | None = None
+        self._checked = False
+
+    def step(self, inputs: FrameInputs, *, first: bool) -> StepResult:
+        """Run one frame.
+
+        Args:
+            inputs: the frame's own inputs.
+            first: whether it begins a scene: there is no history then, and zeros are fed.
+
+        Raises:
+            RuntimeUnavailableError: the shapes are not the model's, or the session's first frame has no
+                history and is not marked as a scene's first.
+        """
+        history = self._zero_history() if first else self._history
+        if history is None:
+            raise RuntimeUnavailableError("the first frame of a session has no history; pass first=True")
+        feed = self._feed(inputs, history)
+        started = time.perf_counter()
+        raw = self._runtime.run(feed)
+        seconds = time.perf_counter() - started
+        outputs = {name: raw[name].astype(np.float32, copy=False) for name in OUTPUT_NAMES}
+        self._history = outputs[OUTPUT_BEV_EMBED]
+        return StepResult(prev_bev=history, outputs=outputs, seconds=seconds)
+
+    @property
+    def history(self) -> NDArray[np.float32]:
+        """What the next frame of this scene would be fed as ``prev_bev``; zeros before the first step."""
+        return self._zero_history() if self._history is None else self._history
+
+    def _zero_history(self) -> NDArray[np.float32]:
+        return np.zeros(self._runtime.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
+
+    def _feed(self, inputs: FrameInputs, history: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Name the arrays and cast them to what the model asks for."""
+        arrays: dict[str, NDArray[Any]] = {
+            INPUT_IMG: inputs.img,
+            INPUT_CAN_BUS: inputs.can_bus,
+            INPUT_LIDAR2IMG: inputs.lidar2img,
+            INPUT_PREV_BEV: history,
+        }
+        if not self._checked:
+            self._check_shapes(arrays)
+            self._checked = True
+        return {
+            name: np.ascontiguousarray(array, dtype=self._runtime.inputs[name].dtype)
+            for name, array in arrays.items()
+        }
+
+    def _check_shapes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        wrong = [
+            f"{name} is {array.shape}, the model takes {self._runtime.inputs[name].shape}"
+            for name, array in arrays.items()
+            if array.shape != self._runtime.inputs[name].shape
+        ]
+        if wrong:
+            raise RuntimeUnavailableError(
+                f"the frames don't fit the model: {'; '.join(wrong)}; check the number of cameras and the "
+                "picture size against the exported model"
+            )
+
+
+def _check_names(kind: str, expected: tuple[str, ...], found: Mapping[str, object]) -> None:
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    if missing or unknown:
+        raise RuntimeUnavailableError(
+            f"this is not a BEVFormer model: its {kind}s are {', '.join(found)}, "
+            f"expected {', '.join(expected)}"
+        )

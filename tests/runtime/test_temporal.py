@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.types import FrameInputs
+from tests.support.fake_runtime import BEV_SHAPE, MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime, counting_runtime
+
+
+def _inputs(**shapes: tuple[int, ...]) -> FrameInputs:
+    wanted = {**MICRO_INPUTS, **shapes}
+    return FrameInputs(
+        *(np.full(wanted[name], 0.5, dtype=np.float32) for name in ("img", "can_bus", "lidar2img"))
+    )
+
+
+def test_bev_embed_is_fed_back_by_name() -> None:
+    session = TemporalSession(counting_runtime())
+    fed = [session.step(_inputs(), first=position == 0).prev_bev for position in range(3)]
+    assert [float(prev_bev.max()) for prev_bev in fed] == [0.0, 1.0, 2.0]
+    assert [float(prev_bev.min()) for prev_bev in fed] == [0.0, 1.0, 2.0]
+    assert session.history.shape == BEV_SHAPE
+    assert float(session.history.max()) == 3.0
+
+
+def test_a_first_frame_forgets_the_scene_before() -> None:
+    session = TemporalSession(counting_runtime())
+    session.step(_inputs(), first=True)
+    result = session.step(_inputs(), first=True)
+    assert not result.prev_bev.any()
+    assert float(result.outputs["bev_embed"].max()) == 1.0
+
+
+def test_feed_has_the_models_dtype_and_results_are_float32() -> None:
+    runtime = counting_runtime(np.float16)
+    result = TemporalSession(runtime).step(_inputs(), first=True)
+    assert {array.dtype for array in runtime.feeds[0].values()} == {np.dtype(np.float16)}
+    assert {array.dtype for array in result.outputs.values()} == {np.dtype(np.float32)}
+    assert result.seconds >= 0
+
+
+def test_history_must_exist() -> None:
+    with pytest.raises(RuntimeUnavailableError, match="pass first=True"):
+        TemporalSession(counting_runtime()).step(_inputs(), first=False)
+
+
+def test_frames_that_do_not_fit_name_both_shapes() -> None:
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"img is \(1, 6, 3, 8, 8\), the model takes \(1, 6, 3, 8, 16\)"
+    ):
+        TemporalSession(counting_runtime()).step(_inputs(img=(1, 6, 3, 8, 8)), first=True)
+
+
+def test_a_model_with_other_names_is_refused() -> None:
+    inputs = {("image" if name == "img" else name): shape for name, shape in MICRO_INPUTS.items()}
+    with pytest.raises(RuntimeUnavailableError, match="not a BEVFormer model: its inputs are image"):
+        TemporalSession(FakeRuntime(inputs, MICRO_OUTPUTS, lambda _: {}))
+
+
+def test_a_model_whose_bev_does_not_fit_its_history_is_refused() -> None:
+    outputs = {**MICRO_OUTPUTS, "bev_embed": (1, 6, 4)}
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"bev_embed is \(1, 6, 4\) and its prev_bev \(6, 1, 4\)"
+    ):
+        TemporalSession(FakeRuntime(MICRO_INPUTS, outputs, lambda _: {}))
