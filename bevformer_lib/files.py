@@ -19,8 +19,8 @@ _CHUNK_BYTES = 1 << 20
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise.
 
-    The temporary name keeps the suffix of ``path``, since writers choose formats by it. Works for a file and for a folder
-    (a folder must not exist yet under the final name).
+    The temporary name keeps the suffix of ``path``, since writers choose formats by it. Works for a file and for a
+    folder (a folder must not exist yet under the final name).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.partial{path.suffix}")

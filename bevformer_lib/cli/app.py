@@ -12,7 +12,10 @@ from bevformer_lib import __version__
 from bevformer_lib.errors import BevformerError
 
 LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "extract-config": ("bevformer_lib.cli.extract_config", "Write inference_config.json from a model config."),
+    "extract-config": (
+        "bevformer_lib.cli.extract_config",
+        "Write inference_config.json from a model config.",
+    ),
     "make-checkpoint": ("bevformer_lib.cli.make_checkpoint", "Write a checkpoint of random weights."),
     "make-scenes": ("bevformer_lib.cli.make_scenes", "Render made-up scenes with known boxes."),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),

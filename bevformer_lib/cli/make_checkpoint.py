@@ -1,0 +1,22 @@
+"""`bevformer make-checkpoint`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bevformer_lib.config.load import load_model_config
+
+
+def command(config: str, *, output: Path, seed: int = 0) -> None:
+    """Write a checkpoint of RANDOM weights in the published layout: it loads like a trained one and sees nothing.
+
+    Args:
+        config: preset name (tiny, small, base), or an original config file.
+        output: the .pth file to write.
+        seed: the same seed gives the same weights.
+    """
+    from bevformer_lib.model.checkpoint import make_checkpoint
+
+    make_checkpoint(load_model_config(config), output, seed=seed)
+    sys.stdout.write(f"{output}: random weights for {config}, seed {seed}\n")

@@ -1,0 +1,150 @@
+"""Checkpoints: read safely, fitted strictly, and made of random weights for tests and demonstrations."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.errors import CheckpointError
+from bevformer_lib.files import atomic_path, sha256_of_file
+from bevformer_lib.model.bevformer import build_model
+from bevformer_lib.model.random_weights import randomize
+
+RANDOM_WEIGHTS_KEY: Final = "random_weights_seed"
+"""Entry of a checkpoint's ``meta`` that says its weights are random, and from which seed."""
+
+_MAX_NAMED_TENSORS = 10
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What is known of a checkpoint that was loaded.
+
+    Attributes:
+        file_name: its name, without folders.
+        sha256: digest of the file.
+        num_tensors: tensors loaded.
+        random_weights_seed: seed of a made-up checkpoint, ``None`` for a trained one.
+    """
+
+    file_name: str
+    sha256: str
+    num_tensors: int
+    random_weights_seed: int | None
+
+
+def load_checkpoint(path: Path, model: nn.Module) -> CheckpointFacts:
+    """Load an mmcv checkpoint (``{"meta", "state_dict"}``) or a bare state dict into ``model``, strictly.
+
+    Nothing in the file is executed: it is read with ``weights_only=True``, which admits tensors and plain data alone.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, holds anything but tensors and plain data, or its tensors
+            are missing, unexpected, misshapen or not finite; the message names them.
+    """
+    content = _read_tensors_and_plain_data(path)
+    state_dict, meta = _split(path, content)
+    _check_fit(path, state_dict, model.state_dict())
+    model.load_state_dict(state_dict)
+    seed = meta.get(RANDOM_WEIGHTS_KEY)
+    return CheckpointFacts(
+        file_name=path.name,
+        sha256=sha256_of_file(path),
+        num_tensors=len(state_dict),
+        random_weights_seed=seed if isinstance(seed, int) else None,
+    )
+
+
+def make_checkpoint(config: ModelConfig, path: Path, *, seed: int = 0) -> None:
+    """Write a checkpoint of random weights in which every parameter matters, in the published layout.
+
+    Raises:
+        CheckpointError: ``path`` exists already.
+    """
+    if path.exists():
+        raise CheckpointError(f"{path} exists already; choose another name or remove it first")
+    model = build_model(config)
+    randomize(model, seed=seed)
+    content = {
+        "meta": {RANDOM_WEIGHTS_KEY: seed, "config_name": config.name},
+        "state_dict": dict(model.state_dict()),
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
+
+
+def _read_tensors_and_plain_data(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist; name the checkpoint (.pth) to load") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder; name the checkpoint (.pth) inside it") from None
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0] if str(error) else "not a pickle"
+        detail = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), reason)
+        raise CheckpointError(
+            f"{path} is refused: it holds something other than tensors and plain data, or is damaged ({detail}). "
+            "Nothing of it was executed. Save the model again as tensors only: "
+            "torch.save({'state_dict': model.state_dict()}, ...)"
+        ) from None
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        OSError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} can't be read as a checkpoint ({reason}); fetch or copy it again") from None
+
+
+def _split(path: Path, content: object) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Return the tensors by name and the meta entry of a checkpoint's content."""
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict or an mmcv checkpoint")
+    state_dict = content.get("state_dict", content)
+    if not isinstance(state_dict, Mapping):
+        raise CheckpointError(f"{path}: its 'state_dict' is a {type(state_dict).__name__}, not a mapping of tensors")
+    tensors = {str(name): value for name, value in state_dict.items() if isinstance(value, Tensor)}
+    if len(tensors) != len(state_dict) or not tensors:
+        others = [str(name) for name, value in state_dict.items() if not isinstance(value, Tensor)]
+        raise CheckpointError(f"{path}: its state dict holds entries that are no tensors: {_shorten(others)}")
+    meta = content.get("meta")
+    return tensors, meta if isinstance(meta, Mapping) else {}
+
+
+def _check_fit(path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    problems = []
+    if missing := [name for name in wanted if name not in given]:
+        problems.append(f"missing: {_shorten(missing)}")
+    if unexpected := [name for name in given if name not in wanted]:
+        problems.append(f"unexpected: {_shorten(unexpected)}")
+    shared = [name for name in wanted if name in given]
+    if misshapen := [
+        f"{name} is {tuple(given[name].shape)}, the model's is {tuple(wanted[name].shape)}"
+        for name in shared
+        if given[name].shape != wanted[name].shape
+    ]:
+        problems.append(f"misshapen: {_shorten(misshapen)}")
+    if not_finite := [name for name in shared if not bool(torch.isfinite(given[name]).all())]:
+        problems.append(f"not finite: {_shorten(not_finite)}")
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit the model's configuration; check that both belong together. " + "; ".join(problems)
+        )
+
+
+def _shorten(names: list[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMED_TENSORS])
+    return shown if len(names) <= _MAX_NAMED_TENSORS else f"{shown} and {len(names) - _MAX_NAMED_TENSORS} more"

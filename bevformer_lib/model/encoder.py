@@ -1,0 +1,84 @@
+"""The BEV encoder (Li et al., "BEVFormer", arXiv:2203.17270, sections 3.3 and 3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.model.layers import FeedForward
+from bevformer_lib.model.projection import PillarProjection
+from bevformer_lib.model.spatial_attention import SpatialCrossAttention
+from bevformer_lib.model.temporal_attention import History, TemporalSelfAttention
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """What the cameras show in this frame and where the BEV cells lie in them.
+
+    Attributes:
+        features: per level (cameras, C, H_l, W_l).
+        reference: (cameras, cells, anchors, 2), shares of the padded picture.
+        seen_share: (cameras, 1, cells), see :class:`PillarProjection`.
+    """
+
+    features: list[Tensor]
+    reference: Tensor
+    seen_share: Tensor
+
+
+class EncoderLayer(nn.Module):
+    """Temporal self-attention, spatial cross-attention and feed-forward, each followed by a normalisation."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([TemporalSelfAttention(config), SpatialCrossAttention(config)])
+        self.ffns = nn.ModuleList([FeedForward(config.embed_dims, config.encoder.feedforward_channels)])
+        self.norms = nn.ModuleList(nn.LayerNorm(config.embed_dims) for _ in range(3))
+
+    def forward(self, query: Tensor, bev_pos: Tensor, history: History, view: CameraView) -> Tensor:
+        """Map the BEV queries (1, cells, C) to (1, cells, C)."""
+        query = self.norms[0](self.attentions[0](query, bev_pos, history))
+        query = self.norms[1](self.attentions[1](query, view.features, view.reference, view.seen_share))
+        out: Tensor = self.norms[2](self.ffns[0](query))
+        return out
+
+
+class BevEncoder(nn.Module):
+    """Stack of encoder layers over one projection of the pillars."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder.num_layers))
+        self.projection = PillarProjection(config)
+
+    def forward(
+        self, query: Tensor, bev_pos: Tensor, history: History, features: list[Tensor], lidar2img: Tensor
+    ) -> Tensor:
+        """Encode the BEV.
+
+        Args:
+            query: (1, cells, C) initial BEV queries.
+            bev_pos: (1, cells, C) positional encoding.
+            history: the previous frame's BEV.
+            features: per level (cameras, C, H_l, W_l).
+            lidar2img: (1, cameras, 4, 4).
+
+        Returns:
+            (1, cells, C).
+        """
+        reference, seen_share = self.projection(lidar2img)
+        view = CameraView(features, reference, seen_share)
+        for layer in self.layers:
+            query = layer(query, bev_pos, history, view)
+        return query
+
+
+def bev_reference_points(config: ModelConfig) -> Tensor:
+    """Return the cell centres (cells, 2) as shares (x, y) of the BEV map, row by row."""
+    x = (torch.arange(config.bev_w, dtype=torch.float32) + 0.5) / config.bev_w
+    y = (torch.arange(config.bev_h, dtype=torch.float32) + 0.5) / config.bev_h
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([columns, rows], dim=-1).reshape(-1, 2)

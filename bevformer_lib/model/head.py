@@ -1,0 +1,98 @@
+"""The detection head: learnt queries and positions, the transformer, and the branches for classes and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.model.transformer import PerceptionTransformer
+
+BranchFactory: TypeAlias = Callable[[ModelConfig], nn.Sequential]
+
+
+class LearnedPositionalEncoding(nn.Module):
+    """A vector per row and per column of the BEV; a cell's encoding is its column's and its row's, concatenated."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        features = config.embed_dims // 2
+        self.row_embed = nn.Embedding(config.bev_h, features)
+        self.col_embed = nn.Embedding(config.bev_w, features)
+
+    def forward(self) -> Tensor:
+        """Return the encoding of all cells, (1, cells, C)."""
+        rows, columns = self.row_embed.weight, self.col_embed.weight
+        shape = (rows.shape[0], columns.shape[0], rows.shape[1])
+        encoding = torch.cat([columns.unsqueeze(0).expand(shape), rows.unsqueeze(1).expand(shape)], dim=-1)
+        return encoding.reshape(1, shape[0] * shape[1], -1)
+
+
+class BevFormerHead(nn.Module):
+    """From image features to class scores and boxes."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.pc_range = config.pc_range
+        # Loss weights of the box values: part of every published state dict, unused when detecting.
+        self.code_weights = nn.Parameter(torch.ones(config.code_size), requires_grad=False)
+        self.positional_encoding = LearnedPositionalEncoding(config)
+        self.transformer = PerceptionTransformer(config)
+        self.cls_branches = _branches(config, _class_branch)
+        self.reg_branches = _branches(config, _regression_branch)
+        self.bev_embedding = nn.Embedding(config.num_bev_cells, config.embed_dims)
+        self.query_embedding = nn.Embedding(config.num_query, 2 * config.embed_dims)
+
+    def forward(
+        self, features: list[Tensor], can_bus: Tensor, lidar2img: Tensor, prev_bev: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect; arguments and results as in :class:`bevformer_lib.model.bevformer.BEVFormer`."""
+        bev = self.transformer.encode(
+            features,
+            self.bev_embedding.weight.unsqueeze(0),
+            self.positional_encoding(),
+            can_bus,
+            lidar2img,
+            prev_bev,
+        )
+        states, regressions = self.transformer.decode(bev, self.query_embedding.weight, self.reg_branches)
+        classes = torch.stack([branch(state) for branch, state in zip(self.cls_branches, states, strict=True)])
+        coords = torch.stack([self._to_metres(regression) for regression in regressions])
+        return bev.transpose(0, 1), classes, coords
+
+    def _to_metres(self, regression: Tensor) -> Tensor:
+        """Turn the centre's logits (entries 0, 1, 4) into metres; leave the rest raw."""
+        x_min, y_min, z_min, x_max, y_max, z_max = self.pc_range
+        cx = regression[..., 0:1].sigmoid() * (x_max - x_min) + x_min
+        cy = regression[..., 1:2].sigmoid() * (y_max - y_min) + y_min
+        cz = regression[..., 4:5].sigmoid() * (z_max - z_min) + z_min
+        return torch.cat([cx, cy, regression[..., 2:4], cz, regression[..., 5:]], dim=-1)
+
+
+def _branches(config: ModelConfig, make: BranchFactory) -> nn.ModuleList:
+    """Return a branch per decoder layer; without box refinement all layers share one, as in the original."""
+    if config.with_box_refine:
+        return nn.ModuleList(make(config) for _ in range(config.decoder.num_layers))
+    shared = make(config)
+    return nn.ModuleList(shared for _ in range(config.decoder.num_layers))
+
+
+def _class_branch(config: ModelConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(config.num_reg_fcs):
+        layers += [
+            nn.Linear(config.embed_dims, config.embed_dims),
+            nn.LayerNorm(config.embed_dims),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers, nn.Linear(config.embed_dims, config.num_classes))
+
+
+def _regression_branch(config: ModelConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(config.num_reg_fcs):
+        layers += [nn.Linear(config.embed_dims, config.embed_dims), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(config.embed_dims, config.code_size))

@@ -1,0 +1,78 @@
+"""Projection of the BEV pillars into the cameras."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from bevformer_lib.config.model_config import ModelConfig
+
+MIN_DEPTH_M: Final = 1e-5
+"""A point nearer to the image plane than this (or behind it) is not seen."""
+
+MAX_OUTSIDE_IMAGES: Final = 4.0
+"""Reference points further outside the picture than this many picture sizes are moved to that distance.
+
+Behind the camera the quotient grows to 1e8, which would set the quantisation range of the whole tensor. Such a
+point only matters in a cell that sees the camera through another anchor, and then only if a sampling offset spans
+more than this many pictures.
+"""
+
+
+class PillarProjection(nn.Module):
+    """Projects ``pillar_points`` heights above every BEV cell into every camera."""
+
+    points: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_cams = config.num_cams
+        self.cells = config.num_bev_cells
+        self.anchors = config.encoder.pillar_points
+        self.image_h, self.image_w = config.image_hw
+        self.register_buffer("points", _pillar_points_lidar_m(config), persistent=False)
+
+    def forward(self, lidar2img: Tensor) -> tuple[Tensor, Tensor]:
+        """Project with ``lidar2img`` (1, cameras, 4, 4).
+
+        Returns:
+            reference points (cameras, cells, anchors, 2) as shares (u, v) of the padded picture, and the share with
+            which a camera counts for a cell, (cameras, 1, cells): 1 / number of cameras that see the cell, or 0
+            where it does not see it. A cell is seen when one of its anchors has a depth above ``MIN_DEPTH_M`` and 0
+            < u < 1, 0 < v < 1.
+        """
+        projected = torch.matmul(lidar2img.reshape(self.num_cams, 4, 4), self.points)
+        depth = projected[:, 2:3]
+        uv = projected[:, 0:2] / torch.clamp(depth, min=MIN_DEPTH_M)
+        u, v = uv[:, 0:1] / self.image_w, uv[:, 1:2] / self.image_h
+        inside = torch.cat([depth - MIN_DEPTH_M, u, 1 - u, v, 1 - v], dim=1).amin(dim=1)
+        seen = inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0
+        seen_share = torch.where(seen, 1.0, 0.0)
+        seen_share = seen_share / torch.clamp(seen_share.sum(dim=0, keepdim=True), min=1.0)
+        reference = torch.cat([u, v], dim=1).clamp(-MAX_OUTSIDE_IMAGES, 1 + MAX_OUTSIDE_IMAGES)
+        reference = reference.transpose(1, 2).reshape(self.num_cams, self.cells, self.anchors, 2)
+        return reference, seen_share.unsqueeze(1)
+
+
+def _pillar_points_lidar_m(config: ModelConfig) -> Tensor:
+    """Return the homogeneous anchors (4, cells * anchors) in the LiDAR frame, m.
+
+    Cell centres span the range evenly; the heights run linearly from 0.5 m above its bottom to 0.5 m below its top.
+    """
+    x_min, y_min, z_min, x_max, y_max, z_max = config.encoder.pc_range
+    height_m = z_max - z_min
+    x = (torch.arange(config.bev_w, dtype=torch.float32) + 0.5) / config.bev_w
+    y = (torch.arange(config.bev_h, dtype=torch.float32) + 0.5) / config.bev_h
+    z = torch.linspace(0.5, height_m - 0.5, config.encoder.pillar_points) / height_m
+    shape = (config.bev_h, config.bev_w, config.encoder.pillar_points)
+    points = torch.stack(
+        [
+            (x * (x_max - x_min) + x_min).view(1, -1, 1).expand(shape),
+            (y * (y_max - y_min) + y_min).view(-1, 1, 1).expand(shape),
+            (z * height_m + z_min).view(1, 1, -1).expand(shape),
+            torch.ones(shape),
+        ]
+    )
+    return points.reshape(4, -1)
