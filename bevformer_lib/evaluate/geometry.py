@@ -30,9 +30,7 @@ _LOCAL_CORNERS: Final = np.array(
 """In units of (width, length, height), from the bottom centre; the object faces local -y, its left is +x."""
 
 BOX_EDGES: Final = tuple(
-    [(i, (i + 1) % 4) for i in range(4)]
-    + [(4 + i, 4 + (i + 1) % 4) for i in range(4)]
-    + [(i, i + 4) for i in range(4)]
+    [(i, (i + 1) % 4) for i in range(4)] + [(4 + i, 4 + (i + 1) % 4) for i in range(4)] + [(i, i + 4) for i in range(4)]
 )
 """The 12 edges of a box as pairs of corner numbers: bottom, top, uprights."""
 
@@ -82,6 +80,4 @@ def ground_truth_as_detection_boxes(ground_truth: Sequence[GroundTruthBox]) -> N
     yaws = heading_from_yaw_rad(np.array([box.yaw_rad for box in ground_truth]))
     velocities = np.array([box.velocity_mps for box in ground_truth], dtype=np.float64)
     bottoms = centres[:, 2:3] - sizes[:, 2:3] / 2
-    return np.concatenate([centres[:, :2], bottoms, sizes, yaws[:, None], velocities], axis=1).astype(
-        np.float32
-    )
+    return np.concatenate([centres[:, :2], bottoms, sizes, yaws[:, None], velocities], axis=1).astype(np.float32)

@@ -31,9 +31,7 @@ def corners_from_heading(box: GroundTruthBox) -> np.ndarray:
     left = np.array([-np.sin(box.yaw_rad), np.cos(box.yaw_rad), 0.0]) * box.size_wlh_m[0] / 2
     up = np.array([0.0, 0.0, box.size_wlh_m[2] / 2])
     ring = [front + left, front - left, -front - left, -front + left]
-    return np.array(box.center_m) + np.array(
-        [corner - up for corner in ring] + [corner + up for corner in ring]
-    )
+    return np.array(box.center_m) + np.array([corner - up for corner in ring] + [corner + up for corner in ring])
 
 
 def test_unrotated_box_stands_on_its_bottom_centre() -> None:
