@@ -1,0 +1,1 @@
+"""The rewrites of the exported graph, one per file, and the order they run in."""

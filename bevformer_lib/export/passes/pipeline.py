@@ -1,0 +1,81 @@
+"""Run the rewrites in order and say what each did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import onnx
+
+from bevformer_lib.export.passes import constant_reshape_shapes, simplify, standard_grid_sample
+from bevformer_lib.export.passes.base import PassResult, Refusal
+from bevformer_lib.progress import ProgressCallback, no_progress
+
+GraphPass = Callable[[onnx.ModelProto], PassResult]
+
+PASSES: Final[Mapping[str, GraphPass]] = {
+    "standard_grid_sample": standard_grid_sample.apply,
+    "constant_reshape_shapes": constant_reshape_shapes.apply,
+    "simplify": simplify.apply,
+}
+"""Name -> rewrite, in order: shapes are inferred through standard operators only; onnxsim folds what is constant."""
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What one rewrite did.
+
+    Attributes:
+        name: the rewrite.
+        nodes_before: number of nodes it was given.
+        nodes_after: number of nodes it left.
+        changed: places rewritten.
+        refusals: places left alone, with the reason.
+        seconds: time taken.
+    """
+
+    name: str
+    nodes_before: int
+    nodes_after: int
+    changed: int
+    refusals: tuple[Refusal, ...]
+    seconds: float
+
+
+def run_passes(
+    model: onnx.ModelProto,
+    passes: Mapping[str, GraphPass] = PASSES,
+    on_progress: ProgressCallback = no_progress,
+) -> tuple[onnx.ModelProto, tuple[PassReport, ...]]:
+    """Apply ``passes`` one after the other.
+
+    Args:
+        model: any graph; it is not modified.
+        passes: name -> rewrite, in the order to run them.
+        on_progress: told after each.
+
+    Returns:
+        The rewritten graph and one report per rewrite.
+
+    Raises:
+        ExportError: a rewrite found that its result is not the graph it was given.
+    """
+    reports: list[PassReport] = []
+    for number, (name, apply) in enumerate(passes.items(), start=1):
+        started = time.perf_counter()
+        result = apply(model)
+        reports.append(
+            PassReport(
+                name=name,
+                nodes_before=len(model.graph.node),
+                nodes_after=len(result.model.graph.node),
+                changed=result.changed,
+                refusals=result.refusals,
+                seconds=time.perf_counter() - started,
+            )
+        )
+        model = result.model
+        on_progress("graph passes", number, len(passes))
+    return model, tuple(reports)
