@@ -1,0 +1,78 @@
+"""Where an artifact comes from, back to the files from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bevformer_lib.errors import StoreError
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact, StepRecord
+
+_MIN_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A node of an ancestry.
+
+    Attributes:
+        role: what the artifact was to the step that used it (the input's name); the artifact's own name at the root.
+        artifact: the content.
+        record: of the step that made it, ``None`` for content from outside (or whose record is gone).
+        parents: what that step was made from.
+    """
+
+    role: str
+    artifact: Artifact
+    record: StepRecord | None
+    parents: tuple[Ancestor, ...]
+
+
+def ancestry(store: Store, sha256: str) -> Ancestor:
+    """Return the tree of everything an artifact was made from.
+
+    Args:
+        store: holds the records.
+        sha256: digest of an output of a step, or its first digits (six at least).
+
+    Raises:
+        StoreError: no step made such content, or several contents begin with these digits.
+    """
+    artifact = _find_output(store, sha256)
+    return _ancestor(store, artifact.name, artifact)
+
+
+def _ancestor(store: Store, role: str, artifact: Artifact) -> Ancestor:
+    record = None if artifact.made_by is None else _read(store, artifact.made_by)
+    inputs = record.step.inputs if record is not None else {}
+    return Ancestor(role, artifact, record, tuple(_ancestor(store, name, part) for name, part in inputs.items()))
+
+
+def _find_output(store: Store, sha256: str) -> Artifact:
+    if len(sha256) < _MIN_DIGITS:
+        raise StoreError(f"{sha256!r}: give at least {_MIN_DIGITS} digits of the sha256")
+    found: dict[str, Artifact] = {}
+    for record in _all_records(store):
+        for artifact in record.outputs.values():
+            if artifact.sha256.startswith(sha256.lower()):
+                found.setdefault(artifact.sha256, artifact)
+    if not found:
+        raise StoreError(f"{sha256}: no step recorded in {store.uri} made it")
+    if len(found) > 1:
+        raise StoreError(f"{sha256}: several artifacts begin so: {', '.join(sorted(found))}; give more digits")
+    return found.popitem()[1]
+
+
+def _all_records(store: Store) -> Iterator[StepRecord]:
+    for kind in store.list_kinds():
+        for key in store.list_records(kind):
+            record = _read(store, f"{kind}/{key}")
+            if record is not None:
+                yield record
+
+
+def _read(store: Store, identity: str) -> StepRecord | None:
+    kind, _, key = identity.rpartition("/")
+    content = store.get_record(kind, key)
+    return None if content is None else StepRecord.from_dict(content)

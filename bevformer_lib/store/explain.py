@@ -1,0 +1,59 @@
+"""Why a step has to be done: what differs from the last time it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bevformer_lib.store.step import Step
+
+_SHORT = 12
+_ABSENT = object()
+
+
+def why_run(step: Step, previous: Step | None) -> str:
+    """Return the differences between a step and the last one done of its kind, for people.
+
+    Args:
+        step: about to be done.
+        previous: the last one done, if any.
+    """
+    if previous is None:
+        return "not done before"
+    changes = [
+        *_changed_version(step, previous),
+        *_changes("", previous.parameters, step.parameters),
+        *_changes("input ", _digests(previous), _digests(step)),
+        *_changes("", previous.packages, step.packages),
+    ]
+    return ", ".join(changes) or "its results are gone"
+
+
+def _changed_version(step: Step, previous: Step) -> list[str]:
+    if step.version == previous.version:
+        return []
+    return [f"code of {step.name} changed (version {previous.version} -> {step.version})"]
+
+
+def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    changes = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name, _ABSENT), after.get(name, _ABSENT)
+        if old is _ABSENT:
+            changes.append(f"{prefix}{name} added")
+        elif new is _ABSENT:
+            changes.append(f"{prefix}{name} removed")
+        elif isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes.extend(_changes(f"{prefix}{name}.", old, new))
+        elif old != new:
+            changes.append(f"{prefix}{name} changed {_shown(old)} -> {_shown(new)}")
+    return changes
+
+
+def _digests(step: Step) -> dict[str, str]:
+    return {name: artifact.sha256[:_SHORT] for name, artifact in step.inputs.items()}
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 2 * _SHORT else text[: 2 * _SHORT] + "..."
