@@ -1,8 +1,7 @@
 """Names and sizes that the published formats and the graph's interface fix, once.
 
 Sources: the scene folders, quantization data and calibration archives of the model's vendor (AXERA-TECH/bevformer),
-    and the
-original BEVFormer's nuScenes data set.
+and the original BEVFormer's nuScenes data set.
 """
 
 from __future__ import annotations

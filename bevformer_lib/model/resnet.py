@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bevformer_lib.config.model_config import BackboneConfig
 from bevformer_lib.model.deform_conv import ModulatedDeformConv2d
@@ -44,8 +45,8 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         out: Tensor = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.relu(self.bn3(self.conv3(out)) + shortcut)
-        return out
+        out = self.bn3(self.conv3(out)) + shortcut
+        return F.relu(out)
 
 
 class ResNet(nn.Module):

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from bevformer_lib.errors import CheckpointError
+from bevformer_lib.model.bevformer import build_model
+from bevformer_lib.model.checkpoint import load_checkpoint, make_checkpoint
+from tests.support.micro import micro_config
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "micro.pth"
+    make_checkpoint(micro_config(), path, seed=3)
+    return path
+
+
+def test_made_checkpoint_loads_and_says_that_it_is_random(checkpoint: Path) -> None:
+    facts = load_checkpoint(checkpoint, build_model(micro_config()))
+    assert facts.random_weights_seed == 3
+    assert facts.num_tensors == len(build_model(micro_config()).state_dict())
+    assert len(facts.sha256) == 64
+
+
+def test_same_seed_same_weights_other_seed_other_weights(checkpoint: Path, tmp_path: Path) -> None:
+    def weights(path: Path) -> torch.Tensor:
+        model = build_model(micro_config())
+        load_checkpoint(path, model)
+        return torch.cat([p.flatten() for p in model.state_dict().values()])
+
+    make_checkpoint(micro_config(), tmp_path / "same.pth", seed=3)
+    make_checkpoint(micro_config(), tmp_path / "other.pth", seed=4)
+    assert torch.equal(weights(checkpoint), weights(tmp_path / "same.pth"))
+    assert not torch.equal(weights(checkpoint), weights(tmp_path / "other.pth"))
+
+
+def test_published_layout_and_bare_state_dict_load(checkpoint: Path, tmp_path: Path) -> None:
+    state_dict = torch.load(checkpoint, weights_only=True)["state_dict"]
+    published = {
+        "meta": {"epoch": 24, "CLASSES": ["car"], "mmcv_version": "1.4.0"},
+        "state_dict": state_dict,
+        "optimizer": {"state": {}, "param_groups": []},
+    }
+    torch.save(published, tmp_path / "published.pth")
+    torch.save(state_dict, tmp_path / "bare.pth")
+    for name in ("published.pth", "bare.pth"):
+        assert load_checkpoint(tmp_path / name, build_model(micro_config())).random_weights_seed is None
+
+
+def test_every_misfit_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    state_dict = content["state_dict"]
+    del state_dict["img_backbone.conv1.weight"]
+    state_dict["stranger"] = torch.zeros(1)
+    state_dict["img_backbone.bn1.bias"] = torch.zeros(5)
+    state_dict["img_backbone.bn1.weight"] = torch.full((8,), float("nan"))
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint(tmp_path / "bad.pth", build_model(micro_config()))
+    message = str(raised.value)
+    assert str(tmp_path / "bad.pth") in message
+    assert "missing: img_backbone.conv1.weight" in message
+    assert "unexpected: stranger" in message
+    assert "img_backbone.bn1.bias is (5,), the model's is (8,)" in message
+    assert "not finite: img_backbone.bn1.weight" in message
+
+
+class _Hostile:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickle_with_code_is_refused_and_not_executed(checkpoint: Path, tmp_path: Path, legacy: bool) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    marker = tmp_path / "executed"
+    content["meta"] = {"hook": _Hostile(marker)}
+    torch.save(content, tmp_path / "hostile.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=r"hostile\.pth is refused.*Nothing of it was executed"):
+        load_checkpoint(tmp_path / "hostile.pth", build_model(micro_config()))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])
+def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "damaged.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"damaged\.pth"):
+        load_checkpoint(path, build_model(micro_config()))
+
+
+def test_truncated_checkpoint_is_named(checkpoint: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"micro\.pth"):
+        load_checkpoint(checkpoint, build_model(micro_config()))
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_checkpoint(tmp_path / "nowhere.pth", build_model(micro_config()))
+    with pytest.raises(CheckpointError, match="is a folder"):
+        load_checkpoint(tmp_path, build_model(micro_config()))
+
+
+def test_an_existing_file_is_not_overwritten(checkpoint: Path) -> None:
+    before = checkpoint.read_bytes()
+    with pytest.raises(CheckpointError, match="exists already"):
+        make_checkpoint(micro_config(), checkpoint)
+    assert checkpoint.read_bytes() == before
