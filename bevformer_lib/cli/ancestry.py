@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from bevformer_lib.store.ancestry import Ancestor
 
-_UNWRAPPED = 1 << 14
-"""Width where nobody looks at a terminal: one line per artifact."""
+_DIGITS = 12
 
 
 def command(artifact: str, /, *, store: Path) -> None:
@@ -17,9 +18,6 @@ def command(artifact: str, /, *, store: Path) -> None:
         artifact: a file, or the first digits of its sha256.
         store: the store whose builds are searched.
     """
-    from rich.console import Console
-    from rich.tree import Tree
-
     from bevformer_lib.errors import StoreError
     from bevformer_lib.files import sha256_of_file
     from bevformer_lib.store.ancestry import ancestry
@@ -28,25 +26,31 @@ def command(artifact: str, /, *, store: Path) -> None:
     if not (store / "records").is_dir():
         raise StoreError(f"{store}: not a store; give the folder that `bevformer build --store` wrote")
     sha256 = sha256_of_file(Path(artifact)) if Path(artifact).is_file() else artifact
-    root = ancestry(FolderStore(store), sha256)
-    tree = Tree(describe(root), highlight=False)
-    _grow(tree, root)
-    console = Console(markup=False, highlight=False)
-    console.print(tree, width=None if console.is_terminal else _UNWRAPPED, crop=False)
+    for line in tree_lines(ancestry(FolderStore(store), sha256)):
+        sys.stdout.write(line + "\n")
+
+
+def tree_lines(node: Ancestor, first: str = "", rest: str = "") -> Iterator[str]:
+    """Yield one line per node, parents below what was made from them.
+
+    Args:
+        node: the root.
+        first: what stands before the root's line.
+        rest: what stands before the lines below it.
+    """
+    yield first + describe(node)
+    for number, parent in enumerate(node.parents, start=1):
+        last = number == len(node.parents)
+        yield from tree_lines(parent, rest + ("└── " if last else "├── "), rest + ("    " if last else "│   "))
 
 
 def describe(node: Ancestor) -> str:
     """Return one line about a node: role, digest, and the step or the place that it comes from."""
     artifact, record = node.artifact, node.record
-    line = f"{node.role}  {artifact.sha256[:12]}  {artifact.size:,} bytes"
+    line = f"{node.role}  {artifact.sha256[:_DIGITS]}  {artifact.size:,} bytes"
     if record is None:
         return f"{line}  from {artifact.source or artifact.made_by or 'outside'}"
     parameters = ", ".join(f"{name}={value}" for name, value in sorted(record.step.parameters.items()))
     packages = ", ".join(f"{name} {version}" for name, version in sorted(record.step.packages.items()))
     details = "; ".join(text for text in (parameters, f"version {record.step.version}", packages) if text)
     return f"{line}  made by {record.step.title} at {record.created_at} ({details})"
-
-
-def _grow(tree: object, node: Ancestor) -> None:
-    for parent in node.parents:
-        _grow(tree.add(describe(parent)), parent)  # type: ignore[attr-defined]
