@@ -1,0 +1,136 @@
+"""Which files make up each frame of a scene, in each of the published spellings.
+
+- ``cam_CC_FFFFFF.png``: one picture per camera; what the vendor's tools read.
+- ``img_NNNNNN.png``, as many as metas: all cameras of a frame stacked top to bottom, numbered like the metas.
+- ``img_NNNNNN.png``, metas x cameras of them: one picture per camera, numbered frame by frame.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bevformer_lib.scenes.layout import camera_picture_name, meta_name, plain_picture_name
+
+_META = re.compile(r"meta_(\d+)\.json", re.ASCII)
+_CAMERA_PICTURE = re.compile(r"cam_(\d+)_(\d+)\.png", re.ASCII)
+_PLAIN_PICTURE = re.compile(r"img_(\d+)\.png", re.ASCII)
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """The files of one frame.
+
+    Attributes:
+        index: number of the frame.
+        meta: its meta file, or ``None`` where it is missing.
+        pictures: those that exist, by camera; a stacked picture stands under camera 0.
+        stacked: whether one picture holds all cameras.
+    """
+
+    index: int
+    meta: Path | None
+    pictures: Mapping[int, Path]
+    stacked: bool = False
+
+
+@dataclass
+class _Folder:
+    """The names in a scene's folder by what they say."""
+
+    path: Path
+    metas: dict[int, Path] = field(default_factory=dict)
+    camera_pictures: dict[int, dict[int, Path]] = field(default_factory=dict)
+    plain_pictures: dict[int, Path] = field(default_factory=dict)
+    defects: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        if match := _META.fullmatch(name):
+            self._put(self.metas, int(match[1]), name)
+        elif match := _CAMERA_PICTURE.fullmatch(name):
+            self._put(self.camera_pictures.setdefault(int(match[2]), {}), int(match[1]), name)
+        elif match := _PLAIN_PICTURE.fullmatch(name):
+            self._put(self.plain_pictures, int(match[1]), name)
+
+    def _put(self, files: dict[int, Path], number: int, name: str) -> None:
+        if number in files:
+            self.defects.append(f"{self.path / name}: repeats {files[number].name} under another spelling")
+        else:
+            files[number] = self.path / name
+
+
+def list_frames(folder: Path, frames: Sequence[int] | None, num_cams: int) -> tuple[tuple[FrameFiles, ...], list[str]]:
+    """Return the frames of a scene in order, and the defects found on the way (missing files by name).
+
+    Args:
+        folder: the scene's folder.
+        frames: frame numbers in order; ``None``: all that have a meta file, sorted.
+        num_cams: cameras that every frame must have.
+    """
+    if not folder.is_dir():
+        return (), [f"{folder}: the scene's folder does not exist"]
+    found = _Folder(folder)
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a Path per entry triples the time of large folders
+        found.add(name)
+    if frames is None:
+        if not found.metas:
+            return (), [f"{folder}: holds no meta_*.json; a scene needs at least one frame"]
+        frames = sorted({*found.metas, *found.camera_pictures})
+    if found.camera_pictures or not found.plain_pictures:
+        files = [_camera_frame(found, frame, num_cams) for frame in frames]
+    else:
+        files = _plain_frames(found, frames, num_cams)
+    found.defects.extend(f"{folder / meta_name(frame.index)}: is missing" for frame in files if frame.meta is None)
+    return tuple(files), found.defects
+
+
+def _camera_frame(found: _Folder, frame: int, num_cams: int) -> FrameFiles:
+    pictures = found.camera_pictures.get(frame, {})
+    for camera in range(num_cams):
+        if camera not in pictures:
+            found.defects.append(f"{found.path / camera_picture_name(camera, frame)}: is missing")
+    for camera in sorted(set(pictures) - set(range(num_cams))):
+        found.defects.append(f"{pictures[camera]}: the configuration has {num_cams} cameras, 0 to {num_cams - 1}")
+    return FrameFiles(frame, found.metas.get(frame), pictures)
+
+
+def _plain_frames(found: _Folder, frames: Sequence[int], num_cams: int) -> list[FrameFiles]:
+    numbers = sorted(found.plain_pictures)
+    metas = sorted(found.metas)
+    if len(numbers) == len(metas):
+        pictures = _stacked(found, metas)
+    elif len(numbers) == len(metas) * num_cams:
+        pictures = _numbered(found, metas, numbers, num_cams)
+    else:
+        found.defects.append(
+            f"{found.path}: {len(numbers)} img_*.png for {len(metas)} metas; expected {len(metas)} "
+            f"(cameras stacked) or {len(metas) * num_cams} (one per camera)"
+        )
+        pictures = {}
+    stacked = num_cams > 1 and len(numbers) == len(metas)
+    return [FrameFiles(frame, found.metas.get(frame), pictures.get(frame, {}), stacked) for frame in frames]
+
+
+def _stacked(found: _Folder, metas: Sequence[int]) -> dict[int, dict[int, Path]]:
+    for frame in metas:
+        if frame not in found.plain_pictures:
+            found.defects.append(f"{found.path / plain_picture_name(frame)}: is missing")
+    return {frame: {0: path} for frame, path in found.plain_pictures.items()}
+
+
+def _numbered(
+    found: _Folder, metas: Sequence[int], numbers: Sequence[int], num_cams: int
+) -> dict[int, dict[int, Path]]:
+    by_position = list(range(numbers[0], numbers[0] + len(numbers)))
+    by_frame = [frame * num_cams + camera for frame in metas for camera in range(num_cams)]
+    if numbers not in (by_position, by_frame):
+        found.defects.append(
+            f"{found.path}: the numbers of img_*.png have gaps, so which frame and camera they show can't be told"
+        )
+    return {
+        frame: {camera: found.plain_pictures[numbers[position * num_cams + camera]] for camera in range(num_cams)}
+        for position, frame in enumerate(metas)
+    }
