@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.config.original import model_config_from_original
+from bevformer_lib.config.pictures import picture_of_size
 from bevformer_lib.config.presets import PRESETS
+from bevformer_lib.config.python_config import read_config_text, read_python_config
 from bevformer_lib.errors import ConfigError
 
 
@@ -13,13 +19,47 @@ def load_model_config(source: str, *, image_hw: tuple[int, int] | None = None) -
     """Return the model that ``source`` names.
 
     Args:
-        source: a preset name.
+        source: a preset name, the original's Python config file, or a ``.json`` file in the original's form.
         image_hw: padded picture size (height, width) in pixels, instead of the config's own.
 
     Raises:
-        ConfigError: no such preset.
+        ConfigError: neither a preset nor such a file, or the file does not describe a model that can be built.
     """
-    preset = PRESETS.get(source)
-    if preset is None:
-        raise ConfigError(f"{source}: neither a preset ({', '.join(PRESETS)})")
-    return preset if image_hw is None else replace(preset, image_hw=image_hw)
+    if source in PRESETS:
+        preset = PRESETS[source]
+        if image_hw is None or image_hw == preset.image_hw:
+            return preset
+        picture = picture_of_size(image_hw)
+        return replace(preset, image_hw=picture.image_hw, image_scale=picture.image_scale)
+    path = Path(source)
+    if path.suffix == ".py":
+        content = read_python_config(path)
+    elif path.suffix == ".json":
+        content = read_json_object(path)
+    else:
+        raise ConfigError(
+            f"{source}: not a known config; use a preset ({', '.join(PRESETS)}), an original config file (.py), "
+            "or the same content as .json"
+        )
+    return model_config_from_original(content, name=path.stem, source=source, image_hw=image_hw)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        ConfigError: unreadable, not JSON, holds NaN or an infinity, or is no object.
+    """
+
+    def refuse_constant(constant: str) -> None:
+        raise ConfigError(f"{path}: holds {constant}; every number must be finite")
+
+    try:
+        content = json.loads(read_config_text(path), parse_constant=refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: not a config: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold a JSON object, not a {type(content).__name__}")
+    return content

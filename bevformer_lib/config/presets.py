@@ -111,7 +111,5 @@ BASE: Final = replace(
     encoder=replace(SMALL.encoder, num_layers=6, spatial_levels=4),
 )
 
-PRESETS: Final[Mapping[str, ModelConfig]] = MappingProxyType(
-    {config.name: config for config in (TINY, SMALL, BASE)}
-)
+PRESETS: Final[Mapping[str, ModelConfig]] = MappingProxyType({config.name: config for config in (TINY, SMALL, BASE)})
 """Preset name -> model."""
