@@ -68,8 +68,7 @@ class OnnxRuntime:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
         except Exception as error:
             raise RuntimeUnavailableError(
-                f"{model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model ({error}); "
-                "export it again"
+                f"{model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model ({error}); export it again"
             ) from error
         wanted = providers[0][0]
         if wanted not in self._session.get_providers():

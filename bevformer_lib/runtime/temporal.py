@@ -107,8 +107,7 @@ class TemporalSession:
             self._check_shapes(arrays)
             self._checked = True
         return {
-            name: np.ascontiguousarray(array, dtype=self._runtime.inputs[name].dtype)
-            for name, array in arrays.items()
+            name: np.ascontiguousarray(array, dtype=self._runtime.inputs[name].dtype) for name, array in arrays.items()
         }
 
     def _check_shapes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -129,6 +128,5 @@ def _check_names(kind: str, expected: tuple[str, ...], found: Mapping[str, objec
     unknown = [name for name in found if name not in expected]
     if missing or unknown:
         raise RuntimeUnavailableError(
-            f"this is not a BEVFormer model: its {kind}s are {', '.join(found)}, "
-            f"expected {', '.join(expected)}"
+            f"this is not a BEVFormer model: its {kind}s are {', '.join(found)}, expected {', '.join(expected)}"
         )

@@ -43,9 +43,7 @@ def test_same_feed_gives_same_bytes(toy: Path) -> None:
 
 def test_open_runtime_gives_it_by_name(toy: Path) -> None:
     assert tuple(open_runtime("onnxruntime", toy).inputs) == INPUT_NAMES
-    with pytest.raises(
-        RuntimeUnavailableError, match="runtime 'tflite' is not known; use one of: onnxruntime"
-    ):
+    with pytest.raises(RuntimeUnavailableError, match="runtime 'tflite' is not known; use one of: onnxruntime"):
         open_runtime("tflite", toy)
 
 
@@ -57,9 +55,7 @@ def test_unknown_device(toy: Path, device: str) -> None:
 
 def test_missing_provider_says_what_to_install(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(
-        RuntimeUnavailableError, match=r"no CUDAExecutionProvider .*pip install onnxruntime-gpu"
-    ):
+    with pytest.raises(RuntimeUnavailableError, match=r"no CUDAExecutionProvider .*pip install onnxruntime-gpu"):
         OnnxRuntime(toy, device="cuda:1")
 
 

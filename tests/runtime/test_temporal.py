@@ -11,9 +11,7 @@ from tests.support.fake_runtime import BEV_SHAPE, MICRO_INPUTS, MICRO_OUTPUTS, F
 
 def _inputs(**shapes: tuple[int, ...]) -> FrameInputs:
     wanted = {**MICRO_INPUTS, **shapes}
-    return FrameInputs(
-        *(np.full(wanted[name], 0.5, dtype=np.float32) for name in ("img", "can_bus", "lidar2img"))
-    )
+    return FrameInputs(*(np.full(wanted[name], 0.5, dtype=np.float32) for name in ("img", "can_bus", "lidar2img")))
 
 
 def test_bev_embed_is_fed_back_by_name() -> None:
@@ -47,9 +45,7 @@ def test_history_must_exist() -> None:
 
 
 def test_frames_that_do_not_fit_name_both_shapes() -> None:
-    with pytest.raises(
-        RuntimeUnavailableError, match=r"img is \(1, 6, 3, 8, 8\), the model takes \(1, 6, 3, 8, 16\)"
-    ):
+    with pytest.raises(RuntimeUnavailableError, match=r"img is \(1, 6, 3, 8, 8\), the model takes \(1, 6, 3, 8, 16\)"):
         TemporalSession(counting_runtime()).step(_inputs(img=(1, 6, 3, 8, 8)), first=True)
 
 
@@ -61,7 +57,5 @@ def test_a_model_with_other_names_is_refused() -> None:
 
 def test_a_model_whose_bev_does_not_fit_its_history_is_refused() -> None:
     outputs = {**MICRO_OUTPUTS, "bev_embed": (1, 6, 4)}
-    with pytest.raises(
-        RuntimeUnavailableError, match=r"bev_embed is \(1, 6, 4\) and its prev_bev \(6, 1, 4\)"
-    ):
+    with pytest.raises(RuntimeUnavailableError, match=r"bev_embed is \(1, 6, 4\) and its prev_bev \(6, 1, 4\)"):
         TemporalSession(FakeRuntime(MICRO_INPUTS, outputs, lambda _: {}))

@@ -48,7 +48,7 @@ MICRO_OUTPUTS: Shapes = {
 
 
 def counting_runtime(dtype: type[np.generic] = np.float32) -> FakeRuntime:
-    """Return a runtime whose ``bev_embed`` is ``prev_bev + 1``: it counts frames since there was no history."""
+    """Return a runtime whose ``bev_embed`` is ``prev_bev + 1``: it counts frames with a history."""
 
     def function(feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {

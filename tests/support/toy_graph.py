@@ -106,15 +106,11 @@ def write_toy_graph(
 def _sensor_context(writer: _GraphWriter, num_cams: int, image_hw: tuple[int, int], channels: int) -> str:
     """Reduce pictures, ego motion and camera geometry to one row of features, (1, channels)."""
     height, width = image_hw
-    pictures = writer.add(
-        "Reshape", ["img", writer.shape("img.shape", num_cams, 3, height, width)], "pictures"
-    )
+    pictures = writer.add("Reshape", ["img", writer.shape("img.shape", num_cams, 3, height, width)], "pictures")
     kernel = writer.weight("stem.weight", channels, 3, STRIDE, STRIDE, scale=1.0 / STRIDE)
     stem = writer.add("Conv", [pictures, kernel], "stem", kernel_shape=[STRIDE] * 2, strides=[STRIDE] * 2)
     pooled = writer.add("GlobalAveragePool", [writer.add("Relu", [stem], "stem.relu")], "pooled")
-    flat = writer.add(
-        "Reshape", [pooled, writer.shape("pooled.shape", 1, num_cams * channels)], "pooled.flat"
-    )
+    flat = writer.add("Reshape", [pooled, writer.shape("pooled.shape", 1, num_cams * channels)], "pooled.flat")
     seen = writer.linear(flat, "seen", num_cams * channels, channels)
 
     moved = writer.linear("can_bus", "moved", CAN_BUS_SIZE, channels, gain=0.3)
@@ -122,9 +118,7 @@ def _sensor_context(writer: _GraphWriter, num_cams: int, image_hw: tuple[int, in
     points = np.array([[10, 0, 0, 1], [0, 10, 0, 1], [-10, 5, 1, 1], [5, -10, 2, 1]], dtype=np.float32).T
     projected = writer.add("MatMul", ["lidar2img", writer.constant("pillars", points)], "projected")
     scaled = writer.add("Mul", [projected, writer.constant("scale", np.float32(1e-4).reshape(()))], "scaled")
-    flat_points = writer.add(
-        "Reshape", [scaled, writer.shape("scaled.shape", 1, num_cams * 16)], "scaled.flat"
-    )
+    flat_points = writer.add("Reshape", [scaled, writer.shape("scaled.shape", 1, num_cams * 16)], "scaled.flat")
     placed = writer.linear(flat_points, "placed", num_cams * 16, channels)
 
     sensed = writer.add(
@@ -161,12 +155,8 @@ def _decoder(
             "Add", [query, writer.linear(read, f"{name}.value", channels, channels, 2.0)], f"{name}.query"
         )
         logits = writer.linear(query, f"{name}.classes", channels, num_classes)
-        boxes = writer.add(
-            "Tanh", [writer.linear(query, f"{name}.boxes", channels, CODE_SIZE, 0.5)], f"{name}.unit"
-        )
-        metres = writer.add(
-            "Add", [writer.add("Mul", [boxes, spread], f"{name}.spread"), center], f"{name}.metres"
-        )
+        boxes = writer.add("Tanh", [writer.linear(query, f"{name}.boxes", channels, CODE_SIZE, 0.5)], f"{name}.unit")
+        metres = writer.add("Add", [writer.add("Mul", [boxes, spread], f"{name}.spread"), center], f"{name}.metres")
         axes = writer.shape(f"{name}.axes", 0, 1)
         classes.append(writer.add("Unsqueeze", [logits, axes], f"{name}.logits"))
         coords.append(writer.add("Unsqueeze", [metres, axes], f"{name}.coords"))

@@ -1,0 +1,125 @@
+"""Read a calibration set back, from its four archives and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.calibration.pack import ARCHIVE_NAMES
+from bevformer_lib.errors import CalibrationError
+from bevformer_lib.runtime.base import TensorSpec
+
+_MEMBER: Final = re.compile(r"([1-9][0-9]*)\.npy")
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """A calibration set whose archives were found whole and consistent.
+
+    Iterating gives the samples as they lie in the archives, each a dictionary input name -> array; one is held
+    in memory at a time.
+
+    Attributes:
+        folder: where the archives are.
+        num_samples: N.
+        tensors: name, shape and dtype of every input, the same in all samples.
+    """
+
+    folder: Path
+    num_samples: int
+    tensors: Mapping[str, TensorSpec]
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
+        paths = {name: self.folder / archive for name, archive in ARCHIVE_NAMES.items()}
+        members = {name: _members(path) for name, path in paths.items()}
+        for _ in range(self.num_samples):
+            yield {name: _load(next(found)[1], paths[name]) for name, found in members.items()}
+
+
+def read_calibration(folder: Path) -> CalibrationSet:
+    """Check the archives of a calibration set.
+
+    The members may come in any order (``tar`` sorts ``10.npy`` before ``2.npy``), but in the same one in all four.
+
+    Raises:
+        CalibrationError: an archive is missing or broken, or they disagree in count, names, shapes or dtypes.
+    """
+    order: list[int] | None = None
+    tensors: dict[str, TensorSpec] = {}
+    for name, archive in ARCHIVE_NAMES.items():
+        numbers, spec = _scan(folder / archive, name)
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
+            raise CalibrationError(
+                f"{folder / archive}: its members must be 1.npy .. {len(numbers)}.npy, each once; "
+                f"found {', '.join(f'{number}.npy' for number in sorted(numbers)[:10])} ..."
+            )
+        order = order or numbers
+        if numbers != order:
+            raise CalibrationError(
+                f"{folder / archive}: {len(numbers)} members, {len(order)} in {next(iter(ARCHIVE_NAMES.values()))}, "
+                "or another order of them; all four archives must hold the same samples: make the set again"
+            )
+        tensors[name] = spec
+    return CalibrationSet(folder, len(order or ()), tensors)
+
+
+def _scan(path: Path, name: str) -> tuple[list[int], TensorSpec]:
+    """Return the numbers of an archive's members, as they lie in it, and their common shape and dtype."""
+    numbers: list[int] = []
+    spec: TensorSpec | None = None
+    for number, content in _members(path):
+        array = _load(content, path)
+        found = TensorSpec(name, array.shape, array.dtype)
+        spec = spec or found
+        if found != spec:
+            raise CalibrationError(
+                f"{path}: {number}.npy is {array.dtype} {array.shape}, {numbers[0]}.npy is {spec.dtype} "
+                f"{spec.shape}; all samples must be alike"
+            )
+        numbers.append(number)
+    if spec is None:
+        raise CalibrationError(f"{path}: holds no samples; make the set again")
+    return numbers, spec
+
+
+def _members(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Give the (number, bytes) of an archive's members in one pass, and check the archive's own checksum."""
+    try:
+        with gzip.open(path) as content, tarfile.open(fileobj=content, mode="r|") as tar:
+            yield from _read_members(tar, path)
+            while content.read(_CHUNK_BYTES):
+                pass
+    except FileNotFoundError as error:
+        raise CalibrationError(f"{path}: no such archive; make the set with 'bevformer prepare-calibration'") from error
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise CalibrationError(f"{path}: is not a whole .tar.gz ({error}); make the set again") from error
+
+
+def _read_members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[int, bytes]]:
+    for member in tar:
+        if member.isdir():
+            continue
+        match = _MEMBER.fullmatch(PurePosixPath(member.name).name)
+        file = tar.extractfile(member) if match else None
+        if match is None or file is None:
+            raise CalibrationError(f"{path}: unexpected member '{member.name}'; members are named 1.npy, 2.npy, ...")
+        yield int(match.group(1)), file.read()
+
+
+def _load(content: bytes, path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise CalibrationError(f"{path}: a member is no array ({error}); make the set again") from error
+    return array

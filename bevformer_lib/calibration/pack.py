@@ -1,0 +1,178 @@
+"""The four archives of a calibration set, and the manifest that says what is in them.
+
+Same samples, same bytes, on any machine and with any number of cores, as long as zlib is the same implementation
+(see ``parallel_gzip``). The identity that holds everywhere is the manifest's digest of every member.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.calibration.parallel_gzip import ParallelGzipWriter
+from bevformer_lib.calibration.samples import CalibrationSample
+from bevformer_lib.errors import CalibrationError
+from bevformer_lib.files import atomic_path, write_json
+from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_NAMES, INPUT_PREV_BEV
+from bevformer_lib.progress import ProgressCallback, no_progress
+
+ARCHIVE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {name: f"calibration_{name}.tar.gz" for name in (INPUT_IMG, INPUT_LIDAR2IMG, INPUT_CAN_BUS, INPUT_PREV_BEV)}
+)
+"""Input name -> name of its archive."""
+MANIFEST_NAME: Final = "calibration_manifest.json"
+MANIFEST_FORMAT: Final = 1
+GZIP_LEVEL: Final = 4
+"""On normalised float32 pictures of real frames (27.6 MB a sample, two threads): level 1 leaves 24.9 % in 0.11 s,
+4 leaves 21.5 % in 0.16 s, 6 (the default of tar) 19.9 % in 0.46 s, 9 19.8 % in 0.86 s."""
+_MEMBER_MODE: Final = 0o644
+
+
+def member_name(number: int) -> str:
+    """Return the name of a sample in every archive."""
+    return f"{number}.npy"
+
+
+def pack_calibration(
+    samples: Iterable[CalibrationSample],
+    output: Path,
+    *,
+    num_samples: int,
+    seed: int,
+    model_sha256: str | None,
+    threads: int | None = None,
+    on_progress: ProgressCallback = no_progress,
+) -> Path:
+    """Write the four archives and the manifest; they get their names when all are whole, the manifest last.
+
+    Samples are taken one by one and only one is held at a time.
+
+    Args:
+        samples: the samples, numbered 1..N in this order.
+        output: the folder.
+        num_samples: N.
+        seed: the plan's, for the manifest.
+        model_sha256: the model that made the histories, for the manifest; ``None``: not known.
+        threads: threads that compress; ``None``: one per core that this process may use.
+        on_progress: told of every sample.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        CalibrationError: the folder holds a set already, a sample is not like the first or holds NaN, their
+            number is not N, or the archives can't be written.
+    """
+    manifest = output / MANIFEST_NAME
+    if manifest.exists():
+        raise CalibrationError(f"{manifest}: this folder holds a calibration set; choose another, or remove it")
+    origin = {"num_samples": num_samples, "seed": seed, "model_sha256": model_sha256}
+    try:
+        with ExitStack() as whole:
+            manifest_path = whole.enter_context(atomic_path(manifest))
+            paths = {name: whole.enter_context(atomic_path(output / file)) for name, file in ARCHIVE_NAMES.items()}
+            with ExitStack() as writing:
+                archives = {
+                    name: writing.enter_context(_archive(path, threads or _usable_cores()))
+                    for name, path in paths.items()
+                }
+                tensors, entries = _add_samples(archives, samples, num_samples, on_progress)
+            if len(entries) != num_samples:
+                raise CalibrationError(f"{output}: {num_samples} samples were planned, {len(entries)} came")
+            write_json(manifest_path, {"format": MANIFEST_FORMAT, **origin, "tensors": tensors, "samples": entries})
+    except OSError as error:
+        raise CalibrationError(
+            f"{output}: {error.strerror or error}; nothing of this calibration set was kept"
+        ) from error
+    return manifest
+
+
+@contextmanager
+def _archive(path: Path, threads: int) -> Iterator[tarfile.TarFile]:
+    """Open a new ``.tar.gz``."""
+    with (
+        path.open("wb") as file,
+        ParallelGzipWriter(file, level=GZIP_LEVEL, threads=threads) as compressed,
+        tarfile.TarFile(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar,  # type: ignore[arg-type]
+    ):
+        yield tar
+
+
+def _add_samples(
+    archives: Mapping[str, tarfile.TarFile],
+    samples: Iterable[CalibrationSample],
+    num_samples: int,
+    on_progress: ProgressCallback,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Add every sample to the archives; return the manifest's tensors and samples."""
+    tensors: dict[str, Any] = {}
+    entries: list[dict[str, Any]] = []
+    for number, sample in enumerate(samples, start=1):
+        described = {name: _described(name, sample.arrays[name]) for name in INPUT_NAMES}
+        tensors = tensors or described
+        _check_sample(sample, number, described, tensors)
+        digests = {name: _add_member(tar, number, sample.arrays[name]) for name, tar in archives.items()}
+        entries.append(_entry(sample, digests))
+        on_progress("pack calibration samples", number, num_samples)
+    return tensors, entries
+
+
+def _add_member(tar: tarfile.TarFile, number: int, array: NDArray[np.float32]) -> str:
+    """Add an array as ``<number>.npy``; return the sha256 of these bytes."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array))
+    member = tarfile.TarInfo(member_name(number))
+    member.size = buffer.tell()
+    member.mode = _MEMBER_MODE
+    buffer.seek(0)
+    tar.addfile(member, buffer)
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def _described(name: str, array: NDArray[np.float32]) -> dict[str, Any]:
+    return {"archive": ARCHIVE_NAMES[name], "shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def _check_sample(
+    sample: CalibrationSample, number: int, described: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    where = f"scene '{sample.planned.scene}', frame {sample.frame_index}"
+    if sample.planned.number != number:
+        raise CalibrationError(f"{where}: sample {sample.planned.number} came in place {number}")
+    for name, array in sample.arrays.items():
+        if array.dtype != np.float32:
+            raise CalibrationError(f"{where}: {name} is {array.dtype}; it must be float32")
+        if described[name] != expected[name]:
+            raise CalibrationError(
+                f"{where}: {name} is {array.shape}, that of the first sample is "
+                f"{tuple(expected[name]['shape'])}; all samples must come from one model and picture size"
+            )
+        if not np.isfinite(array).all():
+            raise CalibrationError(f"{where}: {name} holds NaN or infinity; check the scene and the model")
+
+
+def _entry(sample: CalibrationSample, digests: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "number": sample.planned.number,
+        "scene": sample.planned.scene,
+        "frame": sample.frame_index,
+        "position": sample.planned.position,
+        "sha256": dict(digests),
+    }
+
+
+def _usable_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

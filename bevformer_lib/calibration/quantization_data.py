@@ -1,0 +1,109 @@
+"""The vendor's ``quantization_data`` folders: names, indexes, reading back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.errors import CalibrationError
+from bevformer_lib.names import INPUT_NAMES
+
+GLOBAL_INDEX: Final = "global_index.json"
+SCENE_INDEX: Final = "scene_index.json"
+EXTRACTION_RECORD: Final = "extraction.json"
+"""Not part of the vendor's format: which model and config the folder was made with."""
+
+
+@dataclass(frozen=True)
+class QuantizationData:
+    """A folder of extracted network inputs.
+
+    Attributes:
+        folder: where it is.
+        frame_indices: the frames of every scene, in time order.
+        model_sha256: the model that made the histories, or ``None`` where that was not recorded.
+    """
+
+    folder: Path
+    frame_indices: Mapping[str, tuple[int, ...]]
+    model_sha256: str | None
+
+    def load(self, scene: str, position: int) -> dict[str, NDArray[np.float32]]:
+        """Read the network inputs of the frame at ``position`` of ``scene``.
+
+        Raises:
+            CalibrationError: a file is missing or is no array.
+        """
+        index = self.frame_indices[scene][position]
+        arrays = {}
+        for name in INPUT_NAMES:
+            path = tensor_path(self.folder / scene, index, name)
+            try:
+                arrays[name] = np.load(path, allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise CalibrationError(f"{path}: can't be read ({error}); extract the scene again") from error
+        return arrays
+
+
+def tensor_path(scene_folder: Path, frame_index: int, name: str) -> Path:
+    """Return the file of a network input."""
+    return scene_folder / f"frame_{frame_index:04d}_{name}.npy"
+
+
+def meta_path(scene_folder: Path, frame_index: int) -> Path:
+    """Return the file that describes a frame."""
+    return scene_folder / f"frame_{frame_index:04d}_meta.json"
+
+
+def read_quantization_data(folder: Path) -> QuantizationData:
+    """Read the indexes of a ``quantization_data`` folder.
+
+    Raises:
+        CalibrationError: an index is missing or is not what the format says.
+    """
+    listed = _field(folder / GLOBAL_INDEX, "scenes", list)
+    frame_indices: dict[str, tuple[int, ...]] = {}
+    for entry in listed:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise CalibrationError(f"{folder / GLOBAL_INDEX}: 'scenes' needs a 'name' in every entry")
+        name = entry["name"]
+        scene_index = folder / name / SCENE_INDEX
+        indices = _field(scene_index, "frame_indices", list)
+        if not indices or not all(isinstance(index, int) for index in indices):
+            raise CalibrationError(f"{scene_index}: 'frame_indices' must list at least one frame number")
+        frame_indices[name] = tuple(indices)
+    if not frame_indices:
+        raise CalibrationError(f"{folder / GLOBAL_INDEX}: it lists no scenes; extract some first")
+    record = folder / EXTRACTION_RECORD
+    model_sha256 = _field(record, "model_sha256", str) if record.is_file() else None
+    return QuantizationData(folder, frame_indices, model_sha256)
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CalibrationError: the file can't be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CalibrationError(
+            f"{path}: can't be read ({error}); it is written by 'bevformer extract-quantization-data'"
+        ) from error
+    if not isinstance(content, dict):
+        raise CalibrationError(f"{path}: must hold a JSON object")
+    return content
+
+
+def _field(path: Path, key: str, kind: type) -> Any:
+    content = read_index(path)
+    if not isinstance(content.get(key), kind):
+        raise CalibrationError(f"{path}: '{key}' is missing or is not a {kind.__name__}")
+    return content[key]
