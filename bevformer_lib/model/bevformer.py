@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.model.camera_sampling import CameraSampling, SpatialForm, make_sampling
 from bevformer_lib.model.fpn import FPN
 from bevformer_lib.model.head import BevFormerHead
 from bevformer_lib.model.resnet import ResNet
@@ -13,12 +14,12 @@ from bevformer_lib.model.resnet import ResNet
 class BEVFormer(nn.Module):
     """The whole detector (Li et al., arXiv:2203.17270); parameter names equal the original's."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
         super().__init__()
         self.config = config
         self.img_backbone = ResNet(config.backbone)
         self.img_neck = FPN(config.neck)
-        self.pts_bbox_head = BevFormerHead(config)
+        self.pts_bbox_head = BevFormerHead(config, sampling)
 
     def forward(
         self, img: Tensor, can_bus: Tensor, lidar2img: Tensor, prev_bev: Tensor
@@ -42,8 +43,14 @@ class BEVFormer(nn.Module):
         return outputs
 
 
-def build_model(config: ModelConfig) -> BEVFormer:
-    """Return the model of a configuration, in evaluation mode, with torch's default initial weights."""
-    model = BEVFormer(config)
+def build_model(config: ModelConfig, *, spatial: SpatialForm = "dense", cameras_per_cell: int = 2) -> BEVFormer:
+    """Return the model of a configuration, in evaluation mode, with torch's default initial weights.
+
+    Args:
+        config: what the model is.
+        spatial: how cells sample the cameras, see :mod:`bevformer_lib.model.camera_sampling`.
+        cameras_per_cell: slots of the ``slots`` form.
+    """
+    model = BEVFormer(config, make_sampling(spatial, slots=cameras_per_cell))
     model.eval()
     return model

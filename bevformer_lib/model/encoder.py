@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.model.camera_sampling import CameraSampling
 from bevformer_lib.model.layers import FeedForward
 from bevformer_lib.model.projection import PillarProjection
 from bevformer_lib.model.spatial_attention import SpatialCrossAttention
 from bevformer_lib.model.temporal_attention import History, TemporalSelfAttention
 
 
-@dataclass(frozen=True)
-class CameraView:
-    """What the cameras show in this frame and where the BEV cells lie in them.
-
-    Attributes:
-        features: per level (cameras, C, H_l, W_l).
-        reference: (cameras, cells, anchors, 2), shares of the padded picture.
-        seen_share: (cameras, 1, cells), see :class:`PillarProjection`.
-    """
-
-    features: list[Tensor]
-    reference: Tensor
-    seen_share: Tensor
-
-
 class EncoderLayer(nn.Module):
     """Temporal self-attention, spatial cross-attention and feed-forward, each followed by a normalisation."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
         super().__init__()
-        self.attentions = nn.ModuleList([TemporalSelfAttention(config), SpatialCrossAttention(config)])
+        self.attentions = nn.ModuleList([TemporalSelfAttention(config), SpatialCrossAttention(config, sampling)])
         self.ffns = nn.ModuleList([FeedForward(config.embed_dims, config.encoder.feedforward_channels)])
         self.norms = nn.ModuleList(nn.LayerNorm(config.embed_dims) for _ in range(3))
 
-    def forward(self, query: Tensor, bev_pos: Tensor, history: History, view: CameraView) -> Tensor:
+    def forward(
+        self, query: Tensor, bev_pos: Tensor, history: History, features: list[Tensor], located: object
+    ) -> Tensor:
         """Map the BEV queries (1, cells, C) to (1, cells, C)."""
         query = self.norms[0](self.attentions[0](query, bev_pos, history))
-        query = self.norms[1](self.attentions[1](query, view.features, view.reference, view.seen_share))
+        query = self.norms[1](self.attentions[1](query, features, located))
         out: Tensor = self.norms[2](self.ffns[0](query))
         return out
 
@@ -49,9 +35,10 @@ class EncoderLayer(nn.Module):
 class BevEncoder(nn.Module):
     """Stack of encoder layers over one projection of the pillars."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder.num_layers))
+        self.sampling = sampling
+        self.layers = nn.ModuleList(EncoderLayer(config, sampling) for _ in range(config.encoder.num_layers))
         self.projection = PillarProjection(config)
 
     def forward(
@@ -69,10 +56,9 @@ class BevEncoder(nn.Module):
         Returns:
             (1, cells, C).
         """
-        reference, seen_share = self.projection(lidar2img)
-        view = CameraView(features, reference, seen_share)
+        located = self.sampling.locate(*self.projection(lidar2img))
         for layer in self.layers:
-            query = layer(query, bev_pos, history, view)
+            query = layer(query, bev_pos, history, features, located)
         return query
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.model.camera_sampling import CameraSampling
 from bevformer_lib.model.transformer import PerceptionTransformer
 
 BranchFactory: TypeAlias = Callable[[ModelConfig], nn.Sequential]
@@ -34,13 +35,13 @@ class LearnedPositionalEncoding(nn.Module):
 class BevFormerHead(nn.Module):
     """From image features to class scores and boxes."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
         super().__init__()
         self.pc_range = config.pc_range
         # Loss weights of the box values: part of every published state dict, unused when detecting.
         self.code_weights = nn.Parameter(torch.ones(config.code_size), requires_grad=False)
         self.positional_encoding = LearnedPositionalEncoding(config)
-        self.transformer = PerceptionTransformer(config)
+        self.transformer = PerceptionTransformer(config, sampling)
         self.cls_branches = _branches(config, _class_branch)
         self.reg_branches = _branches(config, _regression_branch)
         self.bev_embedding = nn.Embedding(config.num_bev_cells, config.embed_dims)

@@ -38,22 +38,19 @@ class PillarProjection(nn.Module):
         """Project with ``lidar2img`` (1, cameras, 4, 4).
 
         Returns:
-            reference points (cameras, cells, anchors, 2) as shares (u, v) of the padded picture, and the share with
-            which a camera counts for a cell, (cameras, 1, cells): 1 / number of cameras that see the cell, or 0
-            where it does not see it. A cell is seen when one of its anchors has a depth above ``MIN_DEPTH_M`` and 0
-            < u < 1, 0 < v < 1.
+            reference points (cameras, cells, anchors, 2) as shares (u, v) of the padded picture, and which camera sees
+            which cell, (cameras, cells), 1 or 0. A cell is seen when one of its anchors has a depth above
+            ``MIN_DEPTH_M`` and 0 < u < 1, 0 < v < 1.
         """
         projected = torch.matmul(lidar2img.reshape(self.num_cams, 4, 4), self.points)
         depth = projected[:, 2:3]
         uv = projected[:, 0:2] / torch.clamp(depth, min=MIN_DEPTH_M)
         u, v = uv[:, 0:1] / self.image_w, uv[:, 1:2] / self.image_h
         inside = torch.cat([depth - MIN_DEPTH_M, u, 1 - u, v, 1 - v], dim=1).amin(dim=1)
-        seen = inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0
-        seen_share = torch.where(seen, 1.0, 0.0)
-        seen_share = seen_share / torch.clamp(seen_share.sum(dim=0, keepdim=True), min=1.0)
+        seen = torch.where(inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0, 1.0, 0.0)
         reference = torch.cat([u, v], dim=1).clamp(-MAX_OUTSIDE_IMAGES, 1 + MAX_OUTSIDE_IMAGES)
         reference = reference.transpose(1, 2).reshape(self.num_cams, self.cells, self.anchors, 2)
-        return reference, seen_share.unsqueeze(1)
+        return reference, seen
 
 
 def _pillar_points_lidar_m(config: ModelConfig) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.model.camera_sampling import CameraSampling
 from bevformer_lib.model.decoder import DetectionDecoder
 from bevformer_lib.model.ego_motion import BevRotation, BevShift, has_history
 from bevformer_lib.model.encoder import BevEncoder, bev_reference_points
@@ -20,12 +21,12 @@ class PerceptionTransformer(nn.Module):
 
     bev_reference: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
         super().__init__()
         self.bev_h, self.bev_w = config.bev_h, config.bev_w
         self.use_can_bus = config.use_can_bus
         self.use_cams_embeds = config.use_cams_embeds
-        self.encoder = BevEncoder(config)
+        self.encoder = BevEncoder(config, sampling)
         self.decoder = DetectionDecoder(config)
         self.level_embeds = nn.Parameter(torch.zeros(config.num_feature_levels, config.embed_dims))
         self.cams_embeds = nn.Parameter(torch.zeros(config.num_cams, config.embed_dims))
