@@ -51,3 +51,7 @@ class RuntimeUnavailableError(BevformerError):
 
 class StoreError(BevformerError):
     """An artifact can't be written to the store, read from it, or is not what its digest says."""
+
+
+class OutputError(BevformerError):
+    """Results can't be written: others are in the way, or the encoder of videos or pictures failed."""
