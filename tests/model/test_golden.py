@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.model.bevformer import BEVFormer, build_model
+from bevformer_lib.model.camera_sampling import SpatialForm
 from tests.support.data import requires_shared_data, shared_data
 
 MAX_RELATIVE_ERROR = 1e-5
@@ -40,11 +41,11 @@ class GoldenCase:
         return img, can_bus, lidar2img
 
 
-def golden_case(name: str) -> GoldenCase:
+def golden_case(name: str, spatial: SpatialForm = "dense") -> GoldenCase:
     folder: Path = shared_data() / "golden"
     arrays = dict(np.load(folder / f"{name}.npz"))
     config = load_model_config(str(folder / f"{name}.json"), image_hw=arrays["f0/img"].shape[-2:])
-    model = build_model(config)
+    model = build_model(config, spatial=spatial)
     state_dict = {key[3:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("sd/")}
     model.load_state_dict(state_dict, strict=True)
     return GoldenCase(config, model, arrays)
@@ -56,9 +57,10 @@ def relative_error(actual: torch.Tensor | NDArray, expected: NDArray) -> float:
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
+@pytest.mark.parametrize("spatial", ["dense", "slots"])
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_of_every_frame(name: str) -> None:
-    case = golden_case(name)
+def test_outputs_of_every_frame(name: str, spatial: SpatialForm) -> None:
+    case = golden_case(name, spatial)
     prev_bev = torch.zeros(case.config.num_bev_cells, 1, case.config.embed_dims)
     frames = list(case.frames())
     assert len(frames) >= 3
@@ -99,6 +101,6 @@ def test_intermediate_tensors(name: str) -> None:
         assert relative_error(seen[key], case.arrays[f"f1/dbg/{key}"]) <= MAX_RELATIVE_ERROR, key
     rotated = seen["prev_bev_rotated"].transpose(0, 1)
     assert relative_error(rotated, case.arrays["f1/dbg/prev_bev_rotated"]) <= MAX_RELATIVE_ERROR
-    _, seen_share = seen["projection"]
+    _, sees_cell = seen["projection"]
     visible = case.arrays["f1/dbg/bev_mask"][:, 0].any(-1)
-    np.testing.assert_array_equal(seen_share[:, 0].numpy() > 0, visible)
+    np.testing.assert_array_equal(sees_cell.numpy() > 0, visible)
