@@ -131,7 +131,8 @@ def summarize(evaluations: Sequence[SceneEvaluation]) -> EvaluationSummary:
     """Summarise scenes that were evaluated alike.
 
     Raises:
-        BevformerError: there is no frame at all, or the scenes were evaluated with different thresholds or classes.
+        BevformerError: there is no frame at all, or the scenes were evaluated with different thresholds or
+            classes.
     """
     frames = list(_places(evaluations))
     if not frames:

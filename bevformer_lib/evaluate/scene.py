@@ -1,0 +1,117 @@
+"""A scene through two models side by side: the float graph and whatever was compiled from it."""
+
+from __future__ import annotations
+
+import logging
+
+from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.errors import ConfigError
+from bevformer_lib.evaluate.decode import decode_detections
+from bevformer_lib.evaluate.fidelity import tensor_fidelity
+from bevformer_lib.evaluate.matching import MATCH_DISTANCE_M, agreement_of, compare_with_truth
+from bevformer_lib.evaluate.types import FrameEvaluation, FrameSeconds, SceneEvaluation
+from bevformer_lib.names import OUTPUT_NAMES
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.temporal import StepResult, TemporalSession
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
+from bevformer_lib.scenes.types import Scene
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate_scene(
+    scene: Scene,
+    *,
+    reference: Runtime,
+    candidate: Runtime,
+    config: InferenceConfig,
+    preprocessor: Preprocessor,
+    score_threshold: float | None = None,
+    on_progress: ProgressCallback = no_progress,
+) -> SceneEvaluation:
+    """Run both models over a scene, each with its own ``bev_embed`` fed back, and compare them frame by frame.
+
+    The candidate's error therefore includes what it carried over from its own past, as on the road. Pictures
+    are decoded once for both. Two runs differ in nothing but the seconds.
+
+    Args:
+        scene: frames in time order, the scene's first frame first.
+        reference: the model to be true to.
+        candidate: the model to judge.
+        config: how boxes are decoded, and the class names.
+        preprocessor: turns frames into inputs.
+        score_threshold: replaces the config's threshold; ``None`` keeps that one (which may be none).
+        on_progress: told the scene's name and the frames done.
+
+    Raises:
+        ConfigError: the two models' outputs differ in shape.
+        RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
+    """
+    _check_same_outputs(reference, candidate)
+    if score_threshold is None:
+        score_threshold = config.box_coder.score_threshold
+    reference_session, candidate_session = TemporalSession(reference), TemporalSession(candidate)
+    frames: list[FrameEvaluation] = []
+    for decoded in stream_inputs(scene.frames, preprocessor):
+        first = not frames
+        expected = reference_session.step(decoded.inputs, first=first)
+        given = candidate_session.step(decoded.inputs, first=first)
+        frame = _compare(decoded, expected, given, config, score_threshold)
+        _warn_where_not_finite(scene.name, frame)
+        frames.append(frame)
+        on_progress(scene.name, len(frames), len(scene.frames))
+    return SceneEvaluation(
+        scene=scene.name,
+        class_names=tuple(config.class_names),
+        score_threshold=score_threshold,
+        match_distance_m=MATCH_DISTANCE_M,
+        frames=tuple(frames),
+    )
+
+
+def _check_same_outputs(reference: Runtime, candidate: Runtime) -> None:
+    shapes = [{name: spec.shape for name, spec in runtime.outputs.items()} for runtime in (reference, candidate)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"the reference gives {shapes[0]} and the candidate {shapes[1]}: "
+            "compare a compiled model with the graph that it was made from"
+        )
+
+
+def _compare(
+    decoded: DecodedFrame,
+    expected: StepResult,
+    given: StepResult,
+    config: InferenceConfig,
+    score_threshold: float | None,
+) -> FrameEvaluation:
+    reference_boxes, candidate_boxes = (
+        decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold) for step in (expected, given)
+    )
+    annotations = decoded.frame.gt_boxes
+    truth = None
+    if annotations is not None:
+        truth = compare_with_truth(reference_boxes, candidate_boxes, annotations, config.class_names, config.pc_range)
+    return FrameEvaluation(
+        index=decoded.frame.index,
+        fidelity={name: tensor_fidelity(expected.outputs[name], given.outputs[name]) for name in OUTPUT_NAMES},
+        agreement=agreement_of(reference_boxes, candidate_boxes),
+        truth=truth,
+        seconds=FrameSeconds(decode=decoded.decode_seconds, reference=expected.seconds, candidate=given.seconds),
+        reference=reference_boxes,
+        candidate=candidate_boxes,
+    )
+
+
+def _warn_where_not_finite(scene: str, frame: FrameEvaluation) -> None:
+    for name, fidelity in frame.fidelity.items():
+        if fidelity.not_finite:
+            _log.warning(
+                "%s, frame %d: %s holds %d values that are not finite",
+                scene,
+                frame.index,
+                name,
+                fidelity.not_finite,
+            )
