@@ -70,10 +70,12 @@ def list_frames(folder: Path, frames: Sequence[int] | None, num_cams: int) -> tu
         frames: frame numbers in order; ``None``: all that have a meta file, sorted.
         num_cams: cameras that every frame must have.
     """
-    if not folder.is_dir():
-        return (), [f"{folder}: the scene's folder does not exist"]
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is needed; Paths cost more
+    except OSError as error:
+        return (), [f"{folder}: the scene's folder can't be read: {error.strerror or error}"]
     found = _Folder(folder)
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a Path per entry triples the time of large folders
+    for name in names:
         found.add(name)
     if frames is None:
         if not found.metas:

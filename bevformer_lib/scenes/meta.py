@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from bevformer_lib.scenes.ground_truth import gt_boxes_from_json
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import GroundTruthBox
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _SIGHT_M = 61.2
@@ -39,42 +40,60 @@ class FrameMeta:
 
 def parse_meta(content: Mapping[str, Any], requirements: SceneRequirements) -> tuple[FrameMeta | None, list[str]]:
     """Return a meta file's content, or ``None`` and every defect it has."""
-    defects: list[str] = []
+    found = _Defects()
+    num_cams = requirements.num_cams
+    lidar_to_image = found.attempt(_required_array, content, "lidar2img", (num_cams, 4, 4))
+    if lidar_to_image is not None:
+        for camera, matrix in enumerate(lidar_to_image):
+            found.attempt(_check_projection, matrix, camera)
+    can_bus = found.attempt(_required_array, content, "can_bus", (CAN_BUS_SIZE,))
+    gt_boxes = found.attempt(gt_boxes_from_json, content["gt_boxes"]) if "gt_boxes" in content else None
+    timestamp_us = found.attempt(_timestamp_us, content.get("timestamp"))
+    if "num_cams" in content and content["num_cams"] != num_cams:
+        found.defects.append(f"num_cams is {content['num_cams']!r}; the configuration has {num_cams}")
+    if "img_shape" in content:
+        found.attempt(_check_img_shape, content["img_shape"], requirements)
+    if "img_norm_cfg" in content:
+        img_norm = content["img_norm_cfg"]
+        found.attempt(_check_norm_values, img_norm, "mean", requirements.img_norm.mean)
+        found.attempt(_check_norm_values, img_norm, "std", requirements.img_norm.std)
+        found.attempt(_check_norm_order, img_norm, requirements.img_norm.to_rgb)
+    if found.defects or lidar_to_image is None or can_bus is None:
+        return None, found.defects
+    sample = content.get("sample_idx")
+    sample_token = None if sample is None else str(sample)
+    return FrameMeta(lidar_to_image, can_bus, gt_boxes, timestamp_us, sample_token), []
 
-    def attempt(parse: Callable[[], _T]) -> _T | None:
+
+class _Defects:
+    """Collects what checks raise, so that one defect does not hide the next."""
+
+    def __init__(self) -> None:
+        self.defects: list[str] = []
+
+    def attempt(self, check: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
         try:
-            return parse()
-        except ValueError as error:
-            defects.append(str(error))
+            return check(*args, **kwargs)
+        except (ValueError, OverflowError) as error:
+            self.defects.append(str(error))
             return None
 
-    lidar_to_image = attempt(lambda: _lidar_to_image(_required(content, "lidar2img"), requirements.num_cams))
-    can_bus = attempt(lambda: _can_bus(_required(content, "can_bus")))
-    gt_boxes = attempt(lambda: gt_boxes_from_json(content["gt_boxes"])) if "gt_boxes" in content else None
-    timestamp_us = attempt(lambda: _timestamp_us(content.get("timestamp")))
-    attempt(lambda: _check_num_cams(content.get("num_cams"), requirements.num_cams))
-    attempt(lambda: _check_img_shape(content.get("img_shape"), requirements))
-    attempt(lambda: _check_img_norm(content.get("img_norm_cfg"), requirements))
-    if defects or lidar_to_image is None or can_bus is None:
-        return None, defects
-    sample = content.get("sample_idx")
-    return FrameMeta(lidar_to_image, can_bus, gt_boxes, timestamp_us, None if sample is None else str(sample)), []
 
-
-def _required(content: Mapping[str, Any], key: str) -> Any:
-    if key not in content:
-        raise ValueError(f"lacks `{key}`")
+def _required(content: object, key: str, where: str) -> Any:
+    if not isinstance(content, Mapping) or key not in content:
+        raise ValueError(f"lacks `{where}`")
     return content[key]
 
 
-def _lidar_to_image(content: object, num_cams: int) -> NDArray[np.float64]:
-    matrices = _finite_array(content, (num_cams, 4, 4), "lidar2img")
-    for camera, matrix in enumerate(matrices):
-        if _unit_volume(matrix) < _SINGULAR_VOLUME:
-            raise ValueError(f"lidar2img of camera {camera} is singular; it projects nothing")
-        if _largest_depth_m(matrix) <= 0.0:
-            raise ValueError(f"lidar2img of camera {camera} puts everything within {_SIGHT_M} m behind the camera")
-    return matrices
+def _required_array(content: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return _finite_array(_required(content, key, key), shape, key)
+
+
+def _check_projection(matrix: NDArray[np.float64], camera: int) -> None:
+    if _unit_volume(matrix) < _SINGULAR_VOLUME:
+        raise ValueError(f"lidar2img of camera {camera} is singular; it projects nothing")
+    if _largest_depth_m(matrix) <= 0.0:
+        raise ValueError(f"lidar2img of camera {camera} puts everything within {_SIGHT_M} m behind the camera")
 
 
 def _unit_volume(matrix: NDArray[np.float64]) -> float:
@@ -84,10 +103,6 @@ def _unit_volume(matrix: NDArray[np.float64]) -> float:
 
 def _largest_depth_m(matrix: NDArray[np.float64]) -> float:
     return float(np.abs(matrix[2, :3]).sum() * _SIGHT_M + matrix[2, 3])
-
-
-def _can_bus(content: object) -> NDArray[np.float64]:
-    return _finite_array(content, (CAN_BUS_SIZE,), "can_bus")
 
 
 def _finite_array(content: object, shape: tuple[int, ...], key: str) -> NDArray[np.float64]:
@@ -115,14 +130,7 @@ def _timestamp_us(content: object) -> int | None:
     return int(content) if content == int(content) else round(content * _MICROSECONDS)
 
 
-def _check_num_cams(content: object, num_cams: int) -> None:
-    if content is not None and content != num_cams:
-        raise ValueError(f"num_cams is {content!r}; the configuration has {num_cams}")
-
-
 def _check_img_shape(content: object, requirements: SceneRequirements) -> None:
-    if content is None:
-        return
     expected = [*requirements.image_hw, 3]
     if not isinstance(content, list) or len(content) != requirements.num_cams:
         raise ValueError(f"img_shape must hold [height, width, 3] of {requirements.num_cams} cameras")
@@ -131,15 +139,14 @@ def _check_img_shape(content: object, requirements: SceneRequirements) -> None:
             raise ValueError(f"img_shape of camera {camera} is {shape}; the configuration asks for {expected}")
 
 
-def _check_img_norm(content: object, requirements: SceneRequirements) -> None:
-    if content is None:
-        return
-    if not isinstance(content, Mapping):
-        raise ValueError("img_norm_cfg must hold mean, std and to_rgb")
-    expected = requirements.img_norm
-    for key, wanted in (("mean", expected.mean), ("std", expected.std)):
-        stored = _finite_array(_required(content, key), (3,), f"img_norm_cfg.{key}")
-        if not np.allclose(stored, wanted, rtol=0.0, atol=_NORM_TOLERANCE):
-            raise ValueError(f"img_norm_cfg.{key} is {stored.tolist()}; the configuration has {list(wanted)}")
-    if _required(content, "to_rgb") is not expected.to_rgb:
-        raise ValueError(f"img_norm_cfg.to_rgb is {content['to_rgb']}; the configuration has {expected.to_rgb}")
+def _check_norm_values(img_norm: object, key: str, expected: tuple[float, float, float]) -> None:
+    where = f"img_norm_cfg.{key}"
+    stored = _finite_array(_required(img_norm, key, where), (3,), where)
+    if not np.allclose(stored, expected, rtol=0.0, atol=_NORM_TOLERANCE):
+        raise ValueError(f"{where} is {stored.tolist()}; the configuration has {list(expected)}")
+
+
+def _check_norm_order(img_norm: object, to_rgb: bool) -> None:
+    stored = _required(img_norm, "to_rgb", "img_norm_cfg.to_rgb")
+    if stored is not to_rgb:
+        raise ValueError(f"img_norm_cfg.to_rgb is {stored!r}; the configuration has {to_rgb}")

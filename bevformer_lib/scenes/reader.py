@@ -133,7 +133,7 @@ def _check_picture(path: Path, requirements: SceneRequirements, stacked: bool) -
 
 
 def _check_size(height: int, width: int, image_hw: tuple[int, int]) -> None:
-    if padded_hw(height, width) != image_hw:
+    if image_hw not in ((height, width), padded_hw(height, width)):
         raise ValueError(
             f"is {height} x {width} pixels (height x width); the configuration asks for "
             f"{image_hw[0]} x {image_hw[1]}, or less by under 32 to be padded"
