@@ -96,7 +96,7 @@ class SlotLocation:
 class SlotSampling:
     """Samples every cell in at most ``slots`` cameras: the first ones that see it.
 
-    A cell seen by more cameras would lose some; :func:`bevformer_lib.scenes.visibility.max_cameras_per_cell` tells
+    A cell seen by more cameras would lose some; :func:`bevformer_lib.geometry.pillars.cameras_per_cell` tells
     how many a rig needs.
     """
 

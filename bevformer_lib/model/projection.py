@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
-
-MIN_DEPTH_M: Final = 1e-5
-"""A point nearer to the image plane than this (or behind it) is not seen."""
+from bevformer_lib.geometry.pillars import MIN_DEPTH_M, pillar_points_lidar_m
 
 MAX_OUTSIDE_IMAGES: Final = 4.0
 """Reference points further outside the picture than this many picture sizes are moved to that distance.
@@ -32,7 +30,7 @@ class PillarProjection(nn.Module):
         self.cells = config.num_bev_cells
         self.anchors = config.encoder.pillar_points
         self.image_h, self.image_w = config.image_hw
-        self.register_buffer("points", _pillar_points_lidar_m(config), persistent=False)
+        self.register_buffer("points", torch.from_numpy(pillar_points_lidar_m(config)), persistent=False)
 
     def forward(self, lidar2img: Tensor) -> tuple[Tensor, Tensor]:
         """Project with ``lidar2img`` (1, cameras, 4, 4).
@@ -51,25 +49,3 @@ class PillarProjection(nn.Module):
         reference = torch.cat([u, v], dim=1).clamp(-MAX_OUTSIDE_IMAGES, 1 + MAX_OUTSIDE_IMAGES)
         reference = reference.transpose(1, 2).reshape(self.num_cams, self.cells, self.anchors, 2)
         return reference, seen
-
-
-def _pillar_points_lidar_m(config: ModelConfig) -> Tensor:
-    """Return the homogeneous anchors (4, cells * anchors) in the LiDAR frame, m.
-
-    Cell centres span the range evenly; the heights run linearly from 0.5 m above its bottom to 0.5 m below its top.
-    """
-    x_min, y_min, z_min, x_max, y_max, z_max = config.encoder.pc_range
-    height_m = z_max - z_min
-    x = (torch.arange(config.bev_w, dtype=torch.float32) + 0.5) / config.bev_w
-    y = (torch.arange(config.bev_h, dtype=torch.float32) + 0.5) / config.bev_h
-    z = torch.linspace(0.5, height_m - 0.5, config.encoder.pillar_points) / height_m
-    shape = (config.bev_h, config.bev_w, config.encoder.pillar_points)
-    points = torch.stack(
-        [
-            (x * (x_max - x_min) + x_min).view(1, -1, 1).expand(shape),
-            (y * (y_max - y_min) + y_min).view(-1, 1, 1).expand(shape),
-            (z * height_m + z_min).view(1, 1, -1).expand(shape),
-            torch.ones(shape),
-        ]
-    )
-    return points.reshape(4, -1)

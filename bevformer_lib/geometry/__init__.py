@@ -1,0 +1,1 @@
+"""Geometry that the model and the checks around it share; numpy only."""

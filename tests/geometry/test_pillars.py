@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import torch
+
+from bevformer_lib.config.presets import PRESETS
+from bevformer_lib.geometry.pillars import cameras_per_cell, pillar_points_lidar_m
+from bevformer_lib.model.projection import PillarProjection
+from tests.support.data import requires_shared_data, shared_data
+from tests.support.micro import micro_config
+
+
+def test_pillars_stand_on_the_cell_centres() -> None:
+    config = dataclasses.replace(micro_config(), bev_h=2, bev_w=4)
+    points = pillar_points_lidar_m(config).reshape(4, 2, 4, 4)
+    np.testing.assert_allclose(points[0, 0, :, 0], [-38.4, -12.8, 12.8, 38.4], rtol=1e-6)
+    np.testing.assert_allclose(points[1, :, 0, 0], [-25.6, 25.6], rtol=1e-6)
+    np.testing.assert_allclose(points[2, 0, 0], [-4.5, -4.5 + 7 / 3, -4.5 + 14 / 3, 2.5], rtol=1e-5)
+    assert (points[3] == 1).all()
+
+
+def real_rig() -> np.ndarray:
+    folder = shared_data() / "nuscenes_scene_0103/extracted_data/fcbccedd61424f1b85dcbf8f897f9754"
+    return np.array(json.loads((folder / "meta_000000.json").read_text())["lidar2img"])
+
+
+@requires_shared_data
+def test_the_count_is_the_models_own() -> None:
+    rig = real_rig()
+    config = PRESETS["tiny"]
+    _, seen = PillarProjection(config)(torch.from_numpy(rig).float().unsqueeze(0))
+    assert (cameras_per_cell(config, rig) == seen.sum(0).numpy()).mean() > 0.999
+
+
+@requires_shared_data
+def test_nuscenes_cells_are_seen_by_at_most_two_cameras() -> None:
+    counts = cameras_per_cell(PRESETS["tiny"], real_rig())
+    assert counts.max() == 2
+    assert (counts >= 1).mean() > 0.95
