@@ -34,7 +34,11 @@ class SceneError(BevformerError):
 
 
 class ExportError(BevformerError):
-    """The ONNX graph could not be made, or did not pass its proof."""
+    """The ONNX graph could not be made, or did not pass its checks."""
+
+
+class ProofError(ExportError):
+    """The ONNX graph does not compute what the PyTorch model computes."""
 
 
 class CalibrationError(BevformerError):

@@ -34,6 +34,9 @@ TOLERANCE: Final = 1e-4
 
 _CHECK_SEED: Final = 0
 
+_SKIPPED: Final = ("fuse_matmul_add_bias_into_gemm_batched",)
+"""Would turn MatMul and Add on three axes into Reshape, Gemm and Reshape: no node fewer, more to quantise."""
+
 
 def apply(model: onnx.ModelProto) -> PassResult:
     """Simplify a graph of fixed input shapes.
@@ -49,9 +52,10 @@ def apply(model: onnx.ModelProto) -> PassResult:
     """
     _require_static_inputs(model)
     try:
-        simplified, _ = onnxsim.simplify(model)
+        simplified, _ = onnxsim.simplify(model, skipped_optimizers=list(_SKIPPED))
     except Exception as error:  # onnxsim raises whatever its C++ core met, bare RuntimeError included
         raise ExportError(f"onnxsim failed on the graph: {error}") from error
+    _constants_to_initializers(simplified.graph)
     _restore_origin(model, simplified)
     _require_same_interface(model, simplified)
     _require_same_outputs(model, simplified)
@@ -62,6 +66,17 @@ def _require_static_inputs(model: onnx.ModelProto) -> None:
     for value in graph_inputs(model.graph):
         if static_shape(value) is None:
             raise ExportError(f"input {value.name!r} has no fixed shape; export the graph with static shapes")
+
+
+def _constants_to_initializers(graph: onnx.GraphProto) -> None:
+    """Turn, in place, ``Constant`` nodes that the last round of folding left into initializers."""
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+            tensor.name = node.output[0]
+            graph.initializer.append(tensor)
+            del graph.node[index]
 
 
 def _restore_origin(before: onnx.ModelProto, after: onnx.ModelProto) -> None:

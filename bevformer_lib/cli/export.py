@@ -1,0 +1,73 @@
+"""`bevformer export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from bevformer_lib.cli.progress import progress_bar
+from bevformer_lib.config.load import load_model_config
+from bevformer_lib.errors import ConfigError
+from bevformer_lib.names import OUTPUT_NAMES
+
+if TYPE_CHECKING:
+    from bevformer_lib.export.onnx_export import ExportResult
+
+_MIB = 1024 * 1024
+
+
+def command(
+    *, config: str, checkpoint: Path, output: Path, image_size: str | None = None, target: str = "AX650"
+) -> None:
+    """Export a checkpoint as a static ONNX graph, and prove it against PyTorch.
+
+    The graph before the rewrites goes beside it, as X_raw.onnx. Neither file appears before everything has passed.
+
+    Args:
+        config: preset name (tiny, small, base), or an original config file.
+        checkpoint: the .pth file with the weights.
+        output: the .onnx file to write.
+        image_size: padded picture size HxW in pixels, instead of the config's own.
+        target: chip whose operator list the graph must keep to.
+    """
+    image_hw = None if image_size is None else parse_image_size(image_size)
+    model_config = load_model_config(config, image_hw=image_hw)
+    from bevformer_lib.export.onnx_export import export_onnx
+
+    with progress_bar() as on_progress:
+        result = export_onnx(model_config, checkpoint, output, target=target, on_progress=on_progress)
+    Console().print(result_table(result))
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of a size written HxW.
+
+    Raises:
+        ConfigError: the text is not two positive whole numbers with an x between them.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"image size {text!r}: write it as HEIGHTxWIDTH in pixels, for example 480x800")
+    return int(parts[0]), int(parts[1])
+
+
+def result_table(result: ExportResult) -> Table:
+    """Return what an export made and measured, for people."""
+    table = Table(title=str(result.output), show_header=False, title_justify="left")
+    raw_nodes = result.passes[0].nodes_before
+    table.add_row("nodes", f"{sum(result.operators.values())} (raw graph: {raw_nodes})")
+    table.add_row("size", f"{result.size_bytes / _MIB:.1f} MiB")
+    table.add_row("sha256", result.sha256)
+    table.add_row("operators", f"{len(result.operators)} kinds, all on the list of {result.chip}")
+    for report in result.passes:
+        table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
+    for output in OUTPUT_NAMES:
+        worst = f"{result.proof.worst(output):.1e} (at most {result.proof.tolerance:.0e})"
+        table.add_row(f"proof {output}", f"relative difference to PyTorch {worst}")
+    table.add_row("without history", f"bev_embed moves by {result.proof.history_effect:.0%}")
+    table.add_row("without ego motion", f"bev_embed moves by {result.proof.motion_effect:.0%}")
+    table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
+    return table

@@ -1,0 +1,64 @@
+"""The operators that the converter of each chip accepts, and the limits it puts on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+from bevformer_lib.errors import ExportError
+
+DEFAULT_CHIP: Final = "AX650"
+
+_TABLE: Final = "npu_operators.json"
+_ABOUT: Final = "_about"
+
+Limits = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What one chip's converter accepts.
+
+    Attributes:
+        name: as the converter's ``--target_hardware`` spells it.
+        operators: names of the accepted operators.
+        limits: operator -> attribute or input -> kind of limit -> value; kinds are those of
+            :data:`bevformer_lib.export.limits.LIMIT_KINDS`.
+        min_opset: oldest operator set accepted.
+    """
+
+    name: str
+    operators: frozenset[str]
+    limits: Limits
+    min_opset: int
+
+
+def chip_names() -> tuple[str, ...]:
+    """Return the chips whose operators are known."""
+    return tuple(name for name in _read_table() if name != _ABOUT)
+
+
+def load_chip(name: str) -> Chip:
+    """Return what is known of a chip.
+
+    Raises:
+        ExportError: the chip is unknown.
+    """
+    table = _read_table()
+    if name not in chip_names():
+        raise ExportError(f"unknown target {name!r}; known are {', '.join(chip_names())}")
+    return Chip(
+        name=name,
+        operators=frozenset(table[name]["operators"]),
+        limits=table[name]["limits"],
+        min_opset=table[_ABOUT]["min_opset"],
+    )
+
+
+def _read_table() -> dict[str, Any]:
+    text = resources.files("bevformer_lib.export").joinpath("data", _TABLE).read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table

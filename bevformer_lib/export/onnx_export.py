@@ -1,0 +1,179 @@
+"""From a checkpoint to a static ONNX graph that is checked, proven, and only then given its name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.errors import ExportError
+from bevformer_lib.export.chip import DEFAULT_CHIP, Chip, load_chip
+from bevformer_lib.export.graph import OPSET
+from bevformer_lib.export.operators import check_operators
+from bevformer_lib.export.passes.pipeline import PassReport, run_passes
+from bevformer_lib.export.proof import ProofReport, prove
+from bevformer_lib.export.provenance import Provenance, package_versions, write_provenance
+from bevformer_lib.export.reachability import require_all_paths
+from bevformer_lib.export.trace import EXPORTER, trace_model
+from bevformer_lib.files import atomic_path, sha256_of_file
+from bevformer_lib.model.bevformer import build_model
+from bevformer_lib.model.checkpoint import CheckpointFacts, load_checkpoint
+from bevformer_lib.progress import ProgressCallback, no_progress
+
+RAW_SUFFIX: Final = "_raw"
+_STAGES: Final = ("load", "trace", "passes", "check", "proof")
+_MAX_LISTED: Final = 20
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A finished export.
+
+    Attributes:
+        output: the graph.
+        raw_output: the graph before the passes.
+        sha256: digest of ``output``.
+        size_bytes: size of ``output``.
+        operators: operator -> number of nodes in ``output``, most frequent first.
+        passes: what each rewrite did.
+        proof: figures of the comparison with PyTorch.
+        chip: the chip whose operator list the graph keeps to.
+        provenance: as carried in the file.
+        seconds: stage -> time taken.
+    """
+
+    output: Path
+    raw_output: Path
+    sha256: str
+    size_bytes: int
+    operators: Mapping[str, int]
+    passes: tuple[PassReport, ...]
+    proof: ProofReport
+    chip: str
+    provenance: Provenance
+    seconds: Mapping[str, float]
+
+
+def raw_path(output: Path) -> Path:
+    """Return where the graph before the passes goes: ``X.onnx`` -> ``X_raw.onnx``."""
+    return output.with_name(f"{output.stem}{RAW_SUFFIX}{output.suffix}")
+
+
+def export_onnx(
+    config: ModelConfig,
+    checkpoint: Path,
+    output: Path,
+    *,
+    target: str = DEFAULT_CHIP,
+    on_progress: ProgressCallback = no_progress,
+) -> ExportResult:
+    """Export a checkpoint; the same checkpoint and configuration give the same bytes.
+
+    Args:
+        config: the model's configuration.
+        checkpoint: its weights.
+        output: the ``.onnx`` file to write; the raw graph goes beside it. Files of these names are replaced, once the
+            new ones have passed everything.
+        target: the chip whose operator list the graph must keep to.
+        on_progress: told of stages, passes and proof frames.
+
+    Raises:
+        CheckpointError: the checkpoint can't be read, or is not of this configuration.
+        ProofError: the graph does not compute what the model computes.
+        ExportError: the graph can't be made, the chip's converter won't take it, or an input lost its influence.
+            After any error nothing new is under either name.
+    """
+    if output.suffix != ".onnx":
+        raise ExportError(f"{output}: name the graph to write with the suffix .onnx")
+    chip = load_chip(target)
+    stages = _Stages(on_progress)
+    with stages.run("load"):
+        model = build_model(config)
+        facts = load_checkpoint(checkpoint, model)
+    provenance = _provenance(config, facts)
+    with atomic_path(raw_path(output)) as raw_file, atomic_path(output) as file:
+        with stages.run("trace"):
+            trace_model(model, config, raw_file)
+            raw = onnx.load(str(raw_file))
+            _save(raw, provenance, raw_file)
+        with stages.run("passes"):
+            graph, reports = run_passes(raw, on_progress=on_progress)
+            del raw
+            _save(graph, provenance, file)
+        with stages.run("check"):
+            _check(graph, file, output, chip)
+            operators = _count_operators(graph)
+            del graph
+        with stages.run("proof"):
+            proof = prove(model, file, config, on_progress=on_progress)
+    return ExportResult(
+        output=output,
+        raw_output=raw_path(output),
+        sha256=sha256_of_file(output),
+        size_bytes=output.stat().st_size,
+        operators=operators,
+        passes=reports,
+        proof=proof,
+        chip=chip.name,
+        provenance=provenance,
+        seconds=stages.seconds,
+    )
+
+
+class _Stages:
+    """Times the stages and reports each when it is done."""
+
+    def __init__(self, on_progress: ProgressCallback) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_progress = on_progress
+
+    @contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+        self._on_progress("export", len(self.seconds), len(_STAGES))
+
+
+def _provenance(config: ModelConfig, facts: CheckpointFacts) -> Provenance:
+    return Provenance(
+        checkpoint_name=facts.file_name,
+        checkpoint_sha256=facts.sha256,
+        config_name=config.name,
+        config_digest=config.digest(),
+        image_hw=config.image_hw,
+        opset=OPSET,
+        exporter=EXPORTER,
+        versions=package_versions(),
+    )
+
+
+def _save(graph: onnx.ModelProto, provenance: Provenance, file: Path) -> None:
+    write_provenance(graph, provenance)
+    onnx.save(graph, str(file))
+
+
+def _check(graph: onnx.ModelProto, file: Path, output: Path, chip: Chip) -> None:
+    try:
+        onnx.checker.check_model(str(file), full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"{output}: the graph is not valid ONNX: {error}") from error
+    findings = check_operators(graph, chip)
+    if findings:
+        listed = "".join(f"\n  - {finding}" for finding in findings[:_MAX_LISTED])
+        more = f"\n  and {len(findings) - _MAX_LISTED} more" if len(findings) > _MAX_LISTED else ""
+        raise ExportError(f"{output}: the converter for {chip.name} won't accept the graph:{listed}{more}")
+    require_all_paths(graph.graph)
+
+
+def _count_operators(graph: onnx.ModelProto) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in graph.graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
