@@ -77,13 +77,16 @@ def _check_frames(
 ) -> tuple[list[Frame], list[str]]:
     frames: list[Frame] = []
     defects: list[str] = []
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
         checked = pool.map(lambda one: _check_frame(one, requirements), files)
         for done, (frame, found) in enumerate(checked, start=1):
             defects.extend(found)
             if frame is not None:
                 frames.append(frame)
             on_progress(_PROGRESS_LABEL, done, len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)  # so that an interruption need not wait for a large folder
     return frames, defects
 
 

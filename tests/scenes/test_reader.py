@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from bevformer_lib.errors import SceneError
+from bevformer_lib.scenes import reader
 from bevformer_lib.scenes.reader import SceneRequirements, read_scenes
 from tests.support.data import requires_shared_data, shared_data
 from tests.support.micro import micro_config
@@ -164,6 +167,25 @@ def test_progress_counts_frames(tmp_path: Path):
     root = write_scenes(tmp_path, num_scenes=2, frames_per_scene=2)
     read_scenes(root, REQUIREMENTS, on_progress=lambda *progress: told.append(progress))
     assert told == [("checking scenes", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_an_interruption_does_not_wait_for_the_rest_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = write_scenes(tmp_path, num_scenes=1, frames_per_scene=40, num_cams=1)
+    checked: list[int] = []
+
+    def slow_check(content: bytes) -> tuple[int, int]:
+        checked.append(len(content))
+        time.sleep(0.02)
+        return REQUIREMENTS.image_hw
+
+    def interrupt(*progress: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reader, "check_png", slow_check)
+    monkeypatch.setattr(reader, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(2))
+    with pytest.raises(KeyboardInterrupt):
+        read_scenes(root, SceneRequirements(1, REQUIREMENTS.image_hw, REQUIREMENTS.img_norm), on_progress=interrupt)
+    assert len(checked) < 20
 
 
 @requires_shared_data
