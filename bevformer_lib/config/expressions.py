@@ -74,11 +74,7 @@ def _as_dict(*arguments: Any) -> dict[Any, Any]:
 
 
 class Evaluator:
-    """Runs the assignments of one config file over a table of names.
-
-    Attributes:
-        names: what the file has assigned so far.
-    """
+    """Runs the assignments of one config file over a table of names."""
 
     def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         """Start with no names.
@@ -87,7 +83,7 @@ class Evaluator:
             source: the file, for messages.
             variables: predefined variable -> text that replaces ``{{ variable }}`` in strings.
         """
-        self.names: dict[str, Any] = {}
+        self._names: dict[str, Any] = {}
         self._source = source
         self._variables = variables
         self._nodes_left = MAX_NODES
@@ -122,6 +118,17 @@ class Evaluator:
                 raise self._error(statement, "a bare expression has no effect; remove it")
             case _:
                 raise self._refusal(statement)
+
+    def content(self) -> dict[str, Any]:
+        """Return what the file has assigned, by name.
+
+        Raises:
+            ConfigError: it is too large (a list that is extended grows wherever it is held).
+        """
+        nodes, depth = measure(self._names)
+        if nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise ConfigError(f"{self._source}: holds more than {MAX_NODES} values or {MAX_DEPTH} levels; simplify it")
+        return dict(self._names)
 
     def value(self, node: ast.expr) -> Any:
         """Return the plain data that an expression stands for.
@@ -180,12 +187,12 @@ class Evaluator:
         return re.sub(r"\{\{\s*([\w.]+)\s*\}\}", replacement, text)
 
     def _name(self, node: ast.AST, name: str) -> Any:
-        if name not in self.names:
+        if name not in self._names:
             raise self._error(
                 node,
                 f"the name {name!r} is not assigned above in this file (a base's names don't count)",
             )
-        return self._charge(node, self.names[name])
+        return self._charge(node, self._names[name])
 
     def _dict(self, items: Any) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
@@ -250,7 +257,7 @@ class Evaluator:
         if not isinstance(node.func, ast.Name):
             raise self._refusal(node)
         name = node.func.id
-        if name not in _CALLS or name in self.names:
+        if name not in _CALLS or name in self._names:
             raise self._refusal(node)
         arguments = [self.value(argument) for argument in node.args]
         if name == "dict":
@@ -299,7 +306,7 @@ class Evaluator:
     def _assign(self, target: ast.expr, value: Any) -> None:
         match target:
             case ast.Name(id=name):
-                self.names[name] = value
+                self._names[name] = value
             case ast.Tuple(elts=targets) | ast.List(elts=targets) if isinstance(value, (list, tuple)):
                 if len(targets) != len(value):
                     raise self._error(target, f"{len(value)} values for {len(targets)} names")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bevformer_lib.config.limits import MAX_DEPTH, measure
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.original import model_config_from_original
 from bevformer_lib.config.pictures import picture_of_size
@@ -48,7 +49,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds.
 
     Raises:
-        ConfigError: unreadable, not JSON, holds NaN or an infinity, or is no object.
+        ConfigError: unreadable, not JSON, holds NaN or an infinity, is nested too deep, or is no object.
     """
 
     def refuse_constant(constant: str) -> None:
@@ -62,4 +63,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a config: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold a JSON object, not a {type(content).__name__}")
+    if measure(content)[1] > MAX_DEPTH:
+        raise ConfigError(f"{path}: not a config: nested deeper than {MAX_DEPTH} levels")
     return content

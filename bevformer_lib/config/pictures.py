@@ -46,7 +46,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
     Raises:
         ConfigError: not of that form.
     """
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if match is None:
         raise ConfigError(f"image size {text!r} is not HEIGHTxWIDTH in pixels, such as 480x800")
     return int(match[1]), int(match[2])

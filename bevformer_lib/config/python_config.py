@@ -81,7 +81,7 @@ def _own_content(path: Path) -> dict[str, Any]:
     evaluator = Evaluator(str(path), variables)
     for statement in _parsed(path).body:
         evaluator.execute(statement)
-    return {name: value for name, value in evaluator.names.items() if not name.startswith("__")}
+    return {name: value for name, value in evaluator.content().items() if not name.startswith("__")}
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -1,0 +1,34 @@
+"""The presets say what config files of the original's form say."""
+
+from __future__ import annotations
+
+import pytest
+
+from bevformer_lib.config.load import load_model_config
+from bevformer_lib.config.presets import PRESETS
+from tests.config.support import FIXTURES
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+def test_preset_equals_config_file(name: str) -> None:
+    from_file = load_model_config(str(FIXTURES / "bevformer" / f"{name}.py"))
+    assert from_file == PRESETS[name]
+    assert from_file.digest() == load_model_config(name).digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "image_hw", "bev", "levels"),
+    [("tiny", (480, 800), 50, 1), ("small", (736, 1280), 150, 1), ("base", (928, 1600), 200, 4)],
+)
+def test_preset_has_the_published_sizes(name: str, image_hw: tuple[int, int], bev: int, levels: int) -> None:
+    preset = PRESETS[name]
+    assert preset.image_hw == image_hw
+    assert (preset.bev_h, preset.bev_w) == (bev, bev)
+    assert preset.neck.num_outs == preset.encoder.spatial_levels == levels
+    assert preset.rotate_center == (100.0, 100.0)
+    assert preset.box_coder.max_num == 300
+
+
+def test_presets_can_not_be_changed() -> None:
+    with pytest.raises(TypeError):
+        PRESETS["tiny"] = PRESETS["base"]  # type: ignore[index]
