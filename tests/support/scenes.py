@@ -58,9 +58,7 @@ def drive_can_bus(num_frames: int, *, turn: float = 1.0) -> NDArray[np.float64]:
         can_bus[frame, 13] = SPEED_MPS
         can_bus[frame, 16] = yaw_rad
         can_bus[frame, 17] = yaw_deg
-        position = position + SPEED_MPS * FRAME_SECONDS * np.array(
-            [math.cos(yaw_rad), math.sin(yaw_rad), 0.0]
-        )
+        position = position + SPEED_MPS * FRAME_SECONDS * np.array([math.cos(yaw_rad), math.sin(yaw_rad), 0.0])
     return can_bus
 
 
@@ -134,9 +132,7 @@ def write_scenes(
     return root
 
 
-def _respell(
-    folder: Path, number: int, position: int, pictures: list[NDArray[np.uint8]], spelling: Spelling
-) -> None:
+def _respell(folder: Path, number: int, position: int, pictures: list[NDArray[np.uint8]], spelling: Spelling) -> None:
     for camera, picture in enumerate(pictures):
         (folder / camera_picture_name(camera, number)).unlink()
         if spelling == "numbered":
