@@ -14,6 +14,8 @@ MAX_DEPTH: Final = 100
 """Nesting of expressions and of values; published configs reach about fifteen."""
 MAX_INTEGER_BITS: Final = 1024
 """Size of the largest integer; also that of a float's exponent range."""
+MAX_COUNT: Final = 1 << 20
+"""Largest size or count (cells, channels, queries, layers) of a model; published ones stay below 2048."""
 _CHARACTERS_PER_NODE: Final = 16
 
 

@@ -21,8 +21,8 @@ class OriginalClass:
         read: keys that the model config takes over.
         defaults: what the original's constructor takes for a key that is left out. The published configs leave these
             out, so they are facts of the model as much as what is written; there are no other defaults.
-        only: keys with the values that are implemented; the first is the original's default unless ``defaults`` names
-            another one.
+        only: keys with the values that are implemented; where the original takes another by default, ``defaults`` names
+            it, so that leaving the key out is refused as well.
         ignored: keys that matter for training, memory or speed, but not for what the network computes.
     """
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bevformer_lib.config.limits import MAX_COUNT
 from bevformer_lib.errors import ConfigError
 
 
@@ -88,10 +89,12 @@ class Section:
         return tuple(items)
 
     def positive_int(self, key: str) -> int:
-        """Return an integer of at least 1."""
+        """Return an integer of at least 1, and no larger than a size or a count can be."""
         value = self.value(key)
         if not _is_positive_int(value):
             raise self.error(key, f"must be a whole number of at least 1, not {shown(value)}")
+        if value > MAX_COUNT:
+            raise self.error(key, f"is larger than {MAX_COUNT}; no size or count of a model is")
         return int(value)
 
     def integers(self, key: str) -> tuple[int, ...]:

@@ -151,6 +151,7 @@ def test_missing_key_is_named(dotted: str) -> None:
         (f"{HEAD}.in_channels", 128, "transformer.embed_dims is 256"),
         (f"{HEAD}.num_classes", 9, "class_names holds 10 names"),
         (f"{HEAD}.bev_h", 0, "whole number of at least 1"),
+        (f"{HEAD}.num_query", 10**400, "is larger than 1048576"),
         (f"{HEAD}.bev_h", 50.0, "whole number of at least 1"),
         (f"{HEAD}.bev_h", True, "whole number of at least 1"),
         (f"{HEAD}.loss_cls.use_sigmoid", False, "background"),
