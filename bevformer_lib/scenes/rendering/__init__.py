@@ -1,0 +1,1 @@
+"""Made-up scenes: a small world with known boxes, seen by six cameras."""
