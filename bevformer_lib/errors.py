@@ -7,6 +7,10 @@ Every message names the file (or the value) at fault and says what to do. The co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+MAX_PRINTED_DEFECTS: Final = 1000
+"""A wrong config makes every file of a large folder defective; the message stays readable, the exception holds all."""
 
 
 class BevformerError(Exception):
@@ -30,7 +34,10 @@ class SceneError(BevformerError):
 
     def __init__(self, message: str, defects: Sequence[str] = ()) -> None:
         self.defects = tuple(defects)
-        super().__init__("\n".join([message, *(f"  - {defect}" for defect in self.defects)]))
+        lines = [f"  - {defect}" for defect in self.defects[:MAX_PRINTED_DEFECTS]]
+        if len(self.defects) > MAX_PRINTED_DEFECTS:
+            lines.append(f"  and {len(self.defects) - MAX_PRINTED_DEFECTS} more")
+        super().__init__("\n".join([message, *lines]))
 
 
 class ExportError(BevformerError):

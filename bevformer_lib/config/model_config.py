@@ -57,7 +57,7 @@ class EncoderConfig:
         temporal_points: sampling points per head and queue of the temporal self-attention.
         temporal_queues: BEV maps attended to (the history and the current one): 2.
         pillar_points: heights per BEV cell that are projected into the cameras.
-        spatial_points: sampling points per head and level of the spatial cross-attention; a multiple of ``pillar_points``.
+        spatial_points: sampling points per head and level of the spatial cross-attention, a multiple of the pillar's.
         spatial_levels: feature levels of the spatial cross-attention.
         feedforward_channels: hidden width of the feed-forward network.
         pc_range: range in which the pillars stand, m: x_min, y_min, z_min, x_max, y_max, z_max in the LiDAR frame.
