@@ -1,0 +1,170 @@
+"""`bevformer evaluate`: how much of the float model a compiled one keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.evaluate.summary import EvaluationSummary
+
+
+def command(
+    reference_onnx: Path,
+    candidate_onnx: Path,
+    config_json: Path,
+    scenes: Path,
+    /,
+    *,
+    output: Path,
+    runtime: str = "onnxruntime",
+    device: str = "cpu",
+    score_thr: float | None = None,
+    start_scene: int = 0,
+    end_scene: int | None = None,
+) -> None:
+    """Run both models over scenes, each with its own history, and compare outputs and boxes frame by frame.
+
+    Args:
+        reference_onnx: the float model; run by ONNX Runtime.
+        candidate_onnx: the model that was made from it.
+        config_json: inference config of both.
+        scenes: folder of scenes; where they carry gt_boxes, precision and recall are counted too.
+        output: JSON file to write: everything about every frame, and the summary.
+        runtime: what executes the candidate.
+        device: cpu, cuda or cuda:N.
+        score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if
+            any.
+        start_scene: first scene to run, counted from 0.
+        end_scene: scene to stop before.
+    """
+    import dataclasses
+
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.errors import BevformerError
+    from bevformer_lib.evaluate.scene import evaluate_scene
+    from bevformer_lib.evaluate.summary import summarize
+    from bevformer_lib.files import sha256_of_file, write_json
+    from bevformer_lib.runtime.contract import check_model
+    from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+    from bevformer_lib.scenes.preprocess import Preprocessor
+    from bevformer_lib.scenes.reader import read_scenes
+    from bevformer_lib.scenes.requirements import SceneRequirements
+
+    if output.exists():
+        raise BevformerError(f"{output} exists already; choose another name or remove it first")
+    config = read_inference_config(config_json)
+    reference = open_runtime(ONNXRUNTIME, reference_onnx, device=device)
+    geometry = check_model(reference, config, reference_onnx)
+    candidate = open_runtime(runtime, candidate_onnx, device=device)
+    check_model(candidate, config, candidate_onnx)
+    requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
+    preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
+    with progress_bar() as on_progress:
+        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        evaluations = [
+            evaluate_scene(
+                scene,
+                reference=reference,
+                candidate=candidate,
+                config=config,
+                preprocessor=preprocessor,
+                score_threshold=score_thr,
+                on_progress=on_progress,
+            )
+            for scene in found
+        ]
+    summary = summarize(evaluations)
+    files = {"reference": reference_onnx, "candidate": candidate_onnx, "config": config_json}
+    content = {
+        **{role: {"file": path.name, "sha256": sha256_of_file(path)} for role, path in files.items()},
+        "summary": dataclasses.asdict(summary),
+        "scenes": [evaluation.to_dict() for evaluation in evaluations],
+    }
+    write_json(output, content)
+    console = Console(markup=False, highlight=False)
+    for table in (fidelity_table(summary), detection_table(summary), latency_table(summary)):
+        console.print(table)
+    console.print(f"{summary.frames} frames of {summary.scenes} scenes compared: {output}", soft_wrap=True)
+
+
+def fidelity_table(summary: EvaluationSummary) -> Table:
+    """Return a row per output."""
+    from rich.table import Table
+
+    from bevformer_lib.report import numbers
+
+    table = Table("output", title="Fidelity", title_justify="left")
+    for column in ("cosine, mean", "worst", "relative error, mean", "worst", "at"):
+        table.add_column(column, justify="left" if column == "at" else "right")
+    for name, output in summary.outputs.items():
+        place = output.not_finite_at or output.worst_relative_error_at
+        where = f"{place.scene}, frame {place.index}" if place else numbers.UNDEFINED
+        table.add_row(
+            name,
+            numbers.cosine(output.mean_cosine),
+            numbers.cosine(output.worst_cosine),
+            numbers.error(output.mean_relative_error),
+            numbers.error(output.worst_relative_error),
+            f"{output.frames_not_finite} frames not finite, first {where}" if output.frames_not_finite else where,
+        )
+    return table
+
+
+def detection_table(summary: EvaluationSummary) -> Table:
+    """Return a row per model: its boxes, how many the other has too, and how they do against annotations."""
+    from rich.table import Table
+
+    from bevformer_lib.evaluate.summary import total_counts
+    from bevformer_lib.report import numbers
+
+    threshold = "no score threshold" if summary.score_threshold is None else f"score > {summary.score_threshold}"
+    table = Table("model", title=f"Detections ({threshold})", title_justify="left")
+    for column in ("boxes", "in common", "precision", "recall", "F1"):
+        table.add_column(column, justify="right")
+    agreement, truth = summary.agreement, summary.truth
+    rows = (
+        (
+            "reference",
+            agreement.reference_boxes,
+            agreement.reference_matched_share,
+            truth.reference if truth else {},
+        ),
+        (
+            "candidate",
+            agreement.candidate_boxes,
+            agreement.candidate_matched_share,
+            truth.candidate if truth else {},
+        ),
+    )
+    for name, boxes, matched_share, by_class in rows:
+        counts = total_counts(list(by_class.values()))
+        scores = (counts.precision, counts.recall, counts.f1) if truth else (None, None, None)
+        table.add_row(
+            name, numbers.count(boxes), numbers.share(matched_share), *(numbers.decimals(score) for score in scores)
+        )
+    return table
+
+
+def latency_table(summary: EvaluationSummary) -> Table:
+    """Return a row per stage; scenes' first frames are left out as warm-up."""
+    from rich.table import Table
+
+    from bevformer_lib.report import numbers
+
+    table = Table("stage", title="Time per frame", title_justify="left")
+    for column in ("median", "95th percentile", "frames"):
+        table.add_column(column, justify="right")
+    for stage, latency in summary.latency.items():
+        table.add_row(
+            stage,
+            numbers.seconds(latency.median_s if latency else None),
+            numbers.seconds(latency.p95_s if latency else None),
+            str(latency.frames if latency else 0),
+        )
+    return table

@@ -1,0 +1,133 @@
+"""What a report is filled with: plain facts, gathered by whoever ran the build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bevformer_lib.evaluate.summary import EvaluationSummary
+from bevformer_lib.evaluate.types import SceneEvaluation
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of a description list.
+
+    Attributes:
+        label: what it is, such as "Model" or "Checkpoint".
+        value: what it says.
+        detail: a digest or a path, printed small; empty for none.
+    """
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ReportArtifact:
+    """A file that the build put out.
+
+    Attributes:
+        name: file name.
+        made_by: title of the step.
+        sha256: hex digest.
+        size_bytes: size.
+    """
+
+    name: str
+    made_by: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ReportStep:
+    """A step of the build.
+
+    Attributes:
+        title: name for people.
+        key: digest of everything that decides its outputs.
+        made_from: names of its inputs and parameters, as they should be read.
+        seconds: how long the work took when it was done.
+        ran: whether that was in this build.
+        reason: why it ran, or why it was reused.
+    """
+
+    title: str
+    key: str
+    made_from: tuple[str, ...]
+    seconds: float
+    ran: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """What the model was calibrated with.
+
+    Attributes:
+        num_samples: samples in the archives.
+        first_frames: how many of them are a scene's first frame (no history).
+        seed: of the choice.
+        samples_by_scene: how many samples each scene gave.
+    """
+
+    num_samples: int
+    first_frames: int
+    seed: int
+    samples_by_scene: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ReportPicture:
+    """One frame with both models' boxes, as encoded JPEG, PNG or WebP.
+
+    Attributes:
+        caption: which frame this is.
+        reference: picture with the reference's boxes.
+        candidate: picture with the candidate's boxes.
+    """
+
+    caption: str
+    reference: bytes
+    candidate: bytes
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """A whole report.
+
+    Attributes:
+        title: heading of the page.
+        subtitle: one line under it; empty for none.
+        reference_name: how to call the reference in a sentence, such as "float model".
+        candidate_name: how to call the candidate in a sentence, such as "INT8 model".
+        built_from: model, checkpoint, scenes, converter and the like.
+        summary: what the evaluation found.
+        evaluations: the scenes behind it, for the charts.
+        random_weights: whether the checkpoint was made up; the report then says what its numbers can't mean.
+        made_up_scenes: whether the scenes were rendered.
+        notes: more that a reader must know; one sentence each.
+        calibration: what the model was calibrated with, if it was.
+        steps: in the order of the build.
+        artifacts: what the build put out.
+        provenance: versions of packages, machine and the like.
+        pictures: frames to look at.
+    """
+
+    title: str
+    subtitle: str
+    reference_name: str
+    candidate_name: str
+    built_from: Sequence[Fact]
+    summary: EvaluationSummary
+    evaluations: Sequence[SceneEvaluation]
+    random_weights: bool
+    made_up_scenes: bool
+    notes: Sequence[str] = ()
+    calibration: CalibrationFacts | None = None
+    steps: Sequence[ReportStep] = ()
+    artifacts: Sequence[ReportArtifact] = ()
+    provenance: Sequence[Fact] = ()
+    pictures: Sequence[ReportPicture] = ()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from bevformer_lib.report.charts import Bars, Series, bar_chart, line_chart, nice_ticks
+
+
+def parse(markup: str) -> ET.Element:
+    return ET.fromstring(markup)  # noqa: S314 (our own markup)
+
+
+def draw(*series: Series, **options: object) -> ET.Element:
+    arguments = {"x_label": "frame", "y_label": "cosine", "y_format": "{:.3f}".format} | options
+    return parse(line_chart("Drift", series, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options", "expected"),
+    [
+        (0, 11, {"whole": True}, [0, 5, 10, 15]),
+        (0, 3, {"whole": True}, [0, 1, 2, 3]),
+        (0, 0, {"whole": True}, [0, 1]),
+        (0.0, 2.18, {}, [0, 0.5, 1, 1.5, 2, 2.5]),
+        (0.99972, 0.99999, {"limit": 1.0}, [0.9997, 0.9998, 0.9999, 1.0]),
+        (1.0, 1.0, {"limit": 1.0}, [0.99, 0.992, 0.994, 0.996, 0.998, 1.0]),
+    ],
+)
+def test_ticks_are_round_and_enclose(low: float, high: float, options: dict, expected: list[float]) -> None:
+    assert nice_ticks(low, high, **options) == pytest.approx(expected)
+
+
+def test_line_chart_has_title_axes_legend_and_words() -> None:
+    figure = draw(Series("a & <b>", [(0, 0.9), (1, 0.8)]), Series("c", [(0, 0.7), (1, 0.6)]))
+    assert figure.findtext("figcaption") == "Drift"
+    assert "from 0.600 to 0.900" in figure.find("svg").get("aria-label")
+    texts = [element.text for element in figure.iter("text")]
+    assert {"frame", "cosine", "0", "1", "0.6", "0.9"} <= set(texts)
+    assert [item.text or item[0].tail for item in figure.iter("li")] == ["a & <b>", "c"]
+    assert [line.get("class") for line in figure.find("svg").iter("path")] == ["line series-0", "line series-1"]
+
+
+def test_points_lie_where_their_values_are() -> None:
+    figure = draw(Series("a", [(0, 0.0), (5, 0.5), (10, 1.0)]))
+    circles = [(float(c.get("cx")), float(c.get("cy"))) for c in figure.iter("circle")]
+    ticks = {t.text: float(t.get("y")) for t in figure.iter("text") if t.get("class") == "tick"}
+    assert circles[0][1] == ticks["0.0"]
+    assert circles[2][1] == ticks["1.0"]
+    assert circles[1] == pytest.approx(
+        ((circles[0][0] + circles[2][0]) / 2, (ticks["0.0"] + ticks["1.0"]) / 2), abs=0.02
+    )
+
+
+def test_a_missing_value_is_a_gap() -> None:
+    figure = draw(Series("a", [(0, 0.5), (1, None), (2, 0.4), (3, 0.3)]))
+    path = figure.find("svg/path").get("d")
+    assert path.count("M") == 2 and path.count("L") == 1
+    assert len(list(figure.iter("circle"))) == 3
+
+
+def test_one_point_and_none_can_be_drawn() -> None:
+    assert len(list(draw(Series("a", [(0, 1.0)]), y_limit=1.0).iter("circle"))) == 1
+    assert "No values" in draw(Series("a", [(0, None)])).findtext("p")
+
+
+def test_many_points_are_drawn_without_markers() -> None:
+    figure = draw(Series("a", [(x, x / 500) for x in range(500)]))
+    assert list(figure.iter("circle")) == []
+
+
+def test_bars_are_in_proportion_and_labelled() -> None:
+    rows = [Bars("float", (2.0, 4.0)), Bars("int8", (1.0, None))]
+    figure = parse(bar_chart("Time", ("median", "p95"), rows, value_format="{:.1f} s".format))
+    widths = [float(r.get("width")) for r in figure.find("svg").iter("rect")]
+    assert widths == pytest.approx([widths[2] * 2, widths[2] * 4, widths[2]])
+    assert {"float", "int8", "2.0 s", "4.0 s", "1.0 s"} == {t.text for t in figure.iter("text")}
+    assert "int8: median 1.0 s, p95 –." in figure.find("svg").get("aria-label")  # noqa: RUF001
+    assert "No values" in parse(bar_chart("Time", ("a",), [Bars("b", (None,))], value_format=str)).findtext("p")
