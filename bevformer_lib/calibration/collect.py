@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bevformer_lib.calibration.disk import named_disk_errors
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.files import atomic_path
 from bevformer_lib.names import INPUT_PREV_BEV
@@ -46,10 +47,10 @@ def collect_scene_samples(
         ``output``.
 
     Raises:
-        CalibrationError: a history holds NaN or infinity.
+        CalibrationError: a history holds NaN or infinity, or can't be written.
     """
     session, wanted, last = TemporalSession(runtime), frozenset(positions), max(positions)
-    with atomic_path(output) as folder:
+    with named_disk_errors(output), atomic_path(output) as folder:
         folder.mkdir()
 
         def keep(position: int) -> None:

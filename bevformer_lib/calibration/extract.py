@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bevformer_lib.calibration.disk import named_disk_errors
 from bevformer_lib.calibration.quantization_data import (
     EXTRACTION_RECORD,
     GLOBAL_INDEX,
@@ -76,7 +77,7 @@ def extract_scene(
         The scene's folder.
 
     Raises:
-        CalibrationError: the scene is there with other frames.
+        CalibrationError: the scene is there with other frames, or can't be written.
     """
     target = output / scene.name
     if _is_finished(target, scene):
@@ -85,7 +86,7 @@ def extract_scene(
     for abandoned in output.glob(f".{_escaped(scene.name)}.*.partial"):
         shutil.rmtree(abandoned)
     session = TemporalSession(runtime)
-    with atomic_path(target) as folder:
+    with named_disk_errors(target), atomic_path(target) as folder:
         folder.mkdir()
         for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
             result = session.step(decoded.inputs, first=position == 0)

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.calibration.disk import named_disk_errors
 from bevformer_lib.calibration.parallel_gzip import ParallelGzipWriter
 from bevformer_lib.calibration.samples import CalibrationSample
 from bevformer_lib.errors import CalibrationError
@@ -41,6 +42,13 @@ _MEMBER_MODE: Final = 0o644
 def member_name(number: int) -> str:
     """Return the name of a sample in every archive."""
     return f"{number}.npy"
+
+
+def refuse_finished_set(output: Path) -> None:
+    """Raise :class:`CalibrationError` if ``output`` holds a finished calibration set: none is ever overwritten."""
+    manifest = output / MANIFEST_NAME
+    if manifest.exists():
+        raise CalibrationError(f"{manifest}: this folder holds a calibration set; choose another, or remove it")
 
 
 def pack_calibration(
@@ -73,27 +81,20 @@ def pack_calibration(
         CalibrationError: the folder holds a set already, a sample is not like the first or holds NaN, their
             number is not N, or the archives can't be written.
     """
+    refuse_finished_set(output)
     manifest = output / MANIFEST_NAME
-    if manifest.exists():
-        raise CalibrationError(f"{manifest}: this folder holds a calibration set; choose another, or remove it")
     origin = {"num_samples": num_samples, "seed": seed, "model_sha256": model_sha256}
-    try:
-        with ExitStack() as whole:
-            manifest_path = whole.enter_context(atomic_path(manifest))
-            paths = {name: whole.enter_context(atomic_path(output / file)) for name, file in ARCHIVE_NAMES.items()}
-            with ExitStack() as writing:
-                archives = {
-                    name: writing.enter_context(_archive(path, threads or _usable_cores()))
-                    for name, path in paths.items()
-                }
-                tensors, entries = _add_samples(archives, samples, num_samples, on_progress)
-            if len(entries) != num_samples:
-                raise CalibrationError(f"{output}: {num_samples} samples were planned, {len(entries)} came")
-            write_json(manifest_path, {"format": MANIFEST_FORMAT, **origin, "tensors": tensors, "samples": entries})
-    except OSError as error:
-        raise CalibrationError(
-            f"{output}: {error.strerror or error}; nothing of this calibration set was kept"
-        ) from error
+    with named_disk_errors(output), ExitStack() as whole:
+        manifest_path = whole.enter_context(atomic_path(manifest))
+        paths = {name: whole.enter_context(atomic_path(output / file)) for name, file in ARCHIVE_NAMES.items()}
+        with ExitStack() as writing:
+            archives = {
+                name: writing.enter_context(_archive(path, threads or _usable_cores())) for name, path in paths.items()
+            }
+            tensors, entries = _add_samples(archives, samples, num_samples, on_progress)
+        if len(entries) != num_samples:
+            raise CalibrationError(f"{output}: {num_samples} samples were planned, {len(entries)} came")
+        write_json(manifest_path, {"format": MANIFEST_FORMAT, **origin, "tensors": tensors, "samples": entries})
     return manifest
 
 

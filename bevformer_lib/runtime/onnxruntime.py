@@ -59,6 +59,8 @@ class OnnxRuntime:
         options = ort.SessionOptions()
         options.log_severity_level = _LOG_ERRORS_ONLY
         options.use_deterministic_compute = True
+        # Without VNNI the fast 8-bit kernels saturate: a quantised model would be worse on older processors.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if threads is not None:
             if threads < 1:
                 raise RuntimeUnavailableError(f"threads is {threads}; give 1 or more, or leave it out")

@@ -1,0 +1,57 @@
+"""`bevformer quantize`: a quantised model from a float ONNX graph and a calibration set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.convert.base import Conversion
+
+
+def command(
+    onnx: Path,
+    calibration_dir: Path,
+    /,
+    *,
+    output: Path,
+    converter: str = "onnxruntime",
+    device: str = "cpu",
+) -> None:
+    """Quantise a float ONNX graph, calibrated with four archives and nothing else.
+
+    Args:
+        onnx: the float model.
+        calibration_dir: folder with the four archives of prepare-calibration.
+        output: the quantised model to write.
+        converter: onnxruntime.
+        device: where to run the float model: cpu, cuda or cuda:N.
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.convert.open import open_converter
+
+    with progress_bar() as on_progress:
+        conversion = open_converter(converter, device=device).convert(
+            onnx, calibration_dir, output, on_progress=on_progress
+        )
+    console = Console()
+    console.print(_table(conversion))
+    console.print(f"quantised model: {output}", soft_wrap=True, markup=False)
+
+
+def _table(conversion: Conversion) -> Table:
+    from rich.table import Table
+
+    table = Table("operator", "quantised", "float")
+    for op in sorted({*conversion.quantized_nodes, *conversion.float_nodes}):
+        table.add_row(op, str(conversion.quantized_nodes.get(op, 0)), str(conversion.float_nodes.get(op, 0)))
+    smaller = conversion.bytes_before / conversion.bytes_after
+    table.caption = (
+        f"{conversion.bytes_before / 1e6:.1f} MB -> {conversion.bytes_after / 1e6:.1f} MB "
+        f"({smaller:.1f} times smaller), {conversion.num_samples} samples, {conversion.seconds:.1f} s"
+    )
+    return table

@@ -1,0 +1,49 @@
+"""The joint between a float graph with its calibration set and whatever quantises it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bevformer_lib.progress import ProgressCallback
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a converter did.
+
+    Attributes:
+        output: the quantised model.
+        converter: name of the converter.
+        settings: what it was told, in words that it understands.
+        num_samples: calibration samples used.
+        quantized_nodes: operator type -> nodes that compute on quantised numbers now.
+        float_nodes: operator type -> nodes of these types that stayed in float.
+        bytes_before: size of the float model.
+        bytes_after: size of the quantised model.
+        seconds: time that it took.
+    """
+
+    output: Path
+    converter: str
+    settings: Mapping[str, str]
+    num_samples: int
+    quantized_nodes: Mapping[str, int]
+    float_nodes: Mapping[str, int]
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+
+
+class Converter(Protocol):
+    """Turns a float ONNX graph and a calibration set into a quantised model."""
+
+    def convert(self, model: Path, calibration: Path, output: Path, *, on_progress: ProgressCallback) -> Conversion:
+        """Quantise ``model`` with the four archives in ``calibration`` and write ``output`` atomically.
+
+        Raises:
+            ConversionError: the model can't be quantised, or does not fit the calibration set.
+            CalibrationError: the calibration set is broken.
+        """

@@ -1,0 +1,195 @@
+"""Static quantisation by ONNX Runtime: the stand-in that needs no vendor software.
+
+Weights become signed 8-bit numbers with a scale per output channel, activations unsigned 8-bit numbers with one
+scale and zero point per tensor, in QDQ form: every tensor that is quantised passes a QuantizeLinear and a
+DequantizeLinear, so that the file says exactly where precision is lost, and any ONNX runtime computes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import onnx
+
+from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
+from bevformer_lib.calibration.pack import MANIFEST_NAME
+from bevformer_lib.convert.base import Conversion
+from bevformer_lib.convert.ranges import Range, activation_ranges
+from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
+from bevformer_lib.errors import ConversionError
+from bevformer_lib.files import atomic_path, sha256_of_file
+from bevformer_lib.progress import ProgressCallback, no_progress
+
+CONVERTER_NAME: Final = "onnxruntime"
+METADATA_PREFIX: Final = "bevformer.quantization."
+SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "format": "QDQ",
+        "activations": "uint8, per tensor, MinMax",
+        "weights": "int8, per channel, symmetric",
+    }
+)
+_OWN_METADATA_OF_TOOL: Final = "onnx.infer"
+
+
+class OnnxRuntimeConverter:
+    """Quantises with ONNX Runtime's QDQ quantiser; same inputs, same bytes."""
+
+    def __init__(self, *, device: str = "cpu", threads: int | None = None) -> None:
+        """Choose where the float model runs.
+
+        Args:
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            threads: threads inside an operator; ``None``: one per physical core.
+        """
+        self._device = device
+        self._threads = threads
+
+    def convert(
+        self, model: Path, calibration: Path, output: Path, *, on_progress: ProgressCallback = no_progress
+    ) -> Conversion:
+        """Quantise ``model`` with the four archives in ``calibration`` and write ``output`` atomically.
+
+        Raises:
+            ConversionError: the model can't be read or quantised, or does not fit the calibration set, or the output
+                can't be written.
+            CalibrationError: the calibration set is broken.
+            RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
+        """
+        started = time.perf_counter()
+        float_model = _load(model)
+        if output.resolve() == model.resolve():
+            raise ConversionError(f"{output}: is the float model itself; give another output")
+        samples = read_calibration(calibration)
+        _check_inputs(float_model, model, samples)
+        selection = select_nodes(float_model.graph)
+        if not selection.layers:
+            raise ConversionError(f"{model}: has no Conv, Gemm or MatMul with constant weights to quantise")
+        ranges = activation_ranges(
+            float_model,
+            selection.tensors,
+            samples,
+            num_samples=samples.num_samples,
+            device=self._device,
+            threads=self._threads,
+            on_progress=on_progress,
+        )
+        quantized = _quantize(float_model, selection, ranges)
+        _write_provenance(quantized, float_model, model, samples)
+        _save(quantized, output)
+        return Conversion(
+            output=output,
+            converter=CONVERTER_NAME,
+            settings=SETTINGS,
+            num_samples=samples.num_samples,
+            quantized_nodes=selection.quantized_nodes,
+            float_nodes=selection.float_nodes,
+            bytes_before=model.stat().st_size,
+            bytes_after=output.stat().st_size,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    """Read a float model and give every node a name of its own."""
+    # protobuf's DecodeError has no typed home; a missing file raises OSError.
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:
+        raise ConversionError(f"{path}: can't be read as an ONNX model ({error}); export it again") from error
+    if not model.graph.node:
+        raise ConversionError(f"{path}: holds no graph; export it again")
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise ConversionError(f"{path}: is quantised already; give the float model")
+    uses = Counter(node.name for node in model.graph.node)
+    for place, node in enumerate(model.graph.node):
+        if not node.name or uses[node.name] > 1:
+            node.name = f"{node.op_type}.{place}"
+    return model
+
+
+def _check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
+    """Compare the model's inputs with the samples: names, shapes and types."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    wanted = {
+        value.name: (
+            tuple(size.dim_value for size in value.type.tensor_type.shape.dim),
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+        )
+        for value in model.graph.input
+        if value.name not in constants
+    }
+    defects = [f"the set has no input '{name}'" for name in wanted if name not in samples.tensors]
+    defects += [f"the model has no input '{name}'" for name in samples.tensors if name not in wanted]
+    defects += [
+        f"{name} is {spec.dtype} {spec.shape} in the set, the model takes {wanted[name][1]} {wanted[name][0]}"
+        for name, spec in samples.tensors.items()
+        if name in wanted and wanted[name] != (spec.shape, spec.dtype)
+    ]
+    if defects:
+        raise ConversionError(
+            f"{samples.folder} was not made for {path}: {'; '.join(defects)}; make the calibration set with this model"
+        )
+
+
+def _quantize(model: onnx.ModelProto, selection: Selection, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """Insert QuantizeLinear and DequantizeLinear around the selected nodes."""
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+
+    # The quantiser asks for the range of a convolution's own output even where it merges the Relu into it.
+    merged = {node.input[0]: ranges[node.output[0]] for node in model.graph.node if node.name in selection.activations}
+    quantizer = QDQQuantizer(
+        model,
+        True,  # per channel
+        False,  # full 8-bit range of weights
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        TensorsData(CalibrationMethod.MinMax, {**ranges, **merged}),
+        [*selection.layers, *selection.activations],
+        [],
+        [*LEARNT_OPS, ACTIVATION_OP],
+        {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized: onnx.ModelProto = quantizer.model.model
+    return quantized
+
+
+def _write_provenance(
+    quantized: onnx.ModelProto, float_model: onnx.ModelProto, path: Path, samples: CalibrationSet
+) -> None:
+    """Keep the float model's metadata and add what was done to it; no time stamps, no paths."""
+    import onnxruntime
+
+    properties = {entry.key: entry.value for entry in float_model.metadata_props if entry.key != _OWN_METADATA_OF_TOOL}
+    properties |= {
+        f"{METADATA_PREFIX}{key}": value
+        for key, value in {
+            "converter": CONVERTER_NAME,
+            "float_model_sha256": sha256_of_file(path),
+            "num_samples": str(samples.num_samples),
+            "version.onnx": onnx.__version__,
+            "version.onnxruntime": onnxruntime.__version__,
+            **SETTINGS,
+        }.items()
+    }
+    manifest = samples.folder / MANIFEST_NAME
+    if manifest.is_file():
+        properties[f"{METADATA_PREFIX}calibration_manifest_sha256"] = sha256_of_file(manifest)
+    del quantized.metadata_props[:]
+    onnx.helper.set_model_props(quantized, properties)
+
+
+def _save(model: onnx.ModelProto, output: Path) -> None:
+    try:
+        with atomic_path(output) as temporary:
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise ConversionError(f"{output}: {error.strerror or error}; nothing was written") from error
