@@ -21,7 +21,7 @@ def command(
 
     Args:
         output: folder to fill with scenes; a folder with anything else in it is refused.
-        model: preset name (tiny, small, base) or an original config file; gives picture size, cameras and normalisation.
+        model: preset name (tiny, small, base) or original config file: picture size, cameras, normalisation.
         num_scenes: how many scenes; scene k is the same however many are made.
         frames: frames per scene, two per second.
         seed: the same seed gives the same bytes.

@@ -1,8 +1,8 @@
 """Where the made-up car carries its cameras and its LiDAR, and how they project.
 
-Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right, y forward, z up. Camera
-frame: x right, y down, z forward. Mounting positions, angles and focal lengths are rounded from a nuScenes car. All sensors
-fire at the same moment, so that ``lidar_to_image`` needs no ego motion in between.
+Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right, y forward, z up.
+Camera frame: x right, y down, z forward. Mounting positions, angles and focal lengths are rounded from a nuScenes car.
+All sensors fire at the same moment, so that ``lidar_to_image`` needs no ego motion in between.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def pose_matrix(position_m: tuple[float, float, float], yaw_rad: float) -> NDArr
 
 
 def camera_rig(num_cams: int, image_scale: float) -> tuple[Camera, ...]:
-    """Return the first ``num_cams`` cameras of ``names.CAMERA_ORDER`` for pictures of ``image_scale`` the sensor's size.
+    """Return the first ``num_cams`` cameras of ``names.CAMERA_ORDER``, with pictures scaled by ``image_scale``.
 
     Raises:
         ConfigError: the car doesn't carry so many cameras.
@@ -114,5 +114,5 @@ def _camera(name: str, mount: CameraMount, image_scale: float) -> Camera:
         name=name,
         picture_hw=picture_size_hw(image_scale),
         intrinsics=np.array([[focal, 0.0, center_u], [0.0, focal, center_v], [0.0, 0.0, 1.0]]),
-        ego_to_camera=np.linalg.inv(camera_to_ego),
+        ego_to_camera=np.asarray(np.linalg.inv(camera_to_ego), dtype=np.float64),
     )

@@ -1,7 +1,7 @@
 """The ground: asphalt, lane markings, kerbs, pavements and grass, painted in world coordinates.
 
-The paint is computed on three square maps around the car, finer near it. A map's texels lie on a fixed world grid, so the
-ground doesn't swim when the car moves; a map is computed anew only when the car has left the cell it was made for.
+The paint is computed on three square maps around the car, finer near it. A map's texels lie on a fixed world grid, so
+that the ground doesn't swim when the car moves; a map is computed anew when the car leaves the cell it was made for.
 """
 
 from __future__ import annotations
@@ -121,15 +121,14 @@ class Ground:
 
     def _paint(self, level: int, cell_x: int, cell_y: int) -> GroundMap:
         detail = MAP_LEVELS[level]
-        half = detail.texels / 2 * detail.texel_m
-        x = cell_x * detail.snap_m - half + (np.arange(detail.texels) + 0.5) * detail.texel_m
-        y = cell_y * detail.snap_m - half + (np.arange(detail.texels) + 0.5) * detail.texel_m
+        from_middle = (np.arange(0.5, detail.texels, dtype=np.float64) - detail.texels / 2) * detail.texel_m
+        x, y = cell_x * detail.snap_m + from_middle, cell_y * detail.snap_m + from_middle
         arc, offset = self._street_coordinates(x, y, detail.coarse)
         dryness = 0.5 + 0.35 * value_noise(x, y, 9.0, self._seed + 4) + 0.15 * value_noise(x, y, 2.1, self._seed + 5)
         painted = self._street(arc, offset, dryness, detail.texel_m)
-        painted *= (1.0 + self._grain(x, y, detail.texel_m))[:, :, None]
-        bgr = cv2.convertScaleAbs(painted, alpha=255.0).astype(np.uint8, copy=False)
-        return GroundMap(bgr, (float(x[0]), float(y[0])), detail.texel_m)
+        painted *= np.float32(255.0) * (1.0 + self._grain(x, y, detail.texel_m))
+        bgr = cv2.convertScaleAbs(cv2.merge(list(painted)))
+        return GroundMap(bgr.astype(np.uint8, copy=False), (float(x[0]), float(y[0])), detail.texel_m)
 
     def _street_coordinates(
         self, x_m: NDArray[np.float64], y_m: NDArray[np.float64], coarse: int
@@ -156,17 +155,17 @@ class Ground:
         dryness: NDArray[np.float32],
         texel_m: float,
     ) -> NDArray[np.float32]:
-        """Return the paint (h, w, 3) float32 BGR without grain."""
+        """Return the paint (3, h, w) float32 BGR without grain."""
         profile = self._profile
-        painted = np.empty((*arc.shape, 3), dtype=np.float32)
+        painted = np.empty((3, *arc.shape), dtype=np.float32)
         for channel in range(3):
-            painted[:, :, channel] = _GRASS[channel] + dryness * (_DRY_GRASS[channel] - _GRASS[channel])
+            painted[channel] = _GRASS[channel] + dryness * (_DRY_GRASS[channel] - _GRASS[channel])
         right, left = profile.right_edge_m, profile.left_edge_m
         _lay(painted, _between(offset, right - profile.pavement_m, left + profile.pavement_m, texel_m), _PAVEMENT)
         joints = np.maximum(_every(arc, _SLAB_M, _JOINT_M, texel_m), _every(offset, _SLAB_M, _JOINT_M, texel_m))
         beside = 1.0 - _between(offset, right - _KERB_M, left + _KERB_M, texel_m)
         paved = _between(offset, right - profile.pavement_m, left + profile.pavement_m, texel_m)
-        painted *= (1.0 - 0.28 * joints * beside * paved)[:, :, None]
+        painted *= 1.0 - np.float32(0.28) * joints * beside * paved
         _lay(painted, _between(offset, right - _KERB_M, left + _KERB_M, texel_m), _KERB)
         _lay(painted, _between(offset, right, left, texel_m), _ASPHALT)
         self._markings(painted, arc, offset, texel_m)
@@ -209,7 +208,8 @@ class Ground:
         columns = np.round(x_m / texel_m - 0.5).astype(np.int64)
         rows = np.round(y_m / texel_m - 0.5).astype(np.int64)
         contrast = 0.22 if texel_m < 0.1 else 0.10
-        return grain + contrast * (hash_lattice(columns, rows, self._seed + 3) - np.float32(0.5))
+        stones = hash_lattice(columns, rows, self._seed + 3) - np.float32(0.5)
+        return np.asarray(grain + np.float32(contrast) * stones, dtype=np.float32)
 
 
 def _interpolated(
@@ -218,13 +218,13 @@ def _interpolated(
     """Interpolate a square grid bilinearly at the same (cell, weight) positions along both axes."""
     by_row = values[cell] + (values[cell + 1] - values[cell]) * weight[:, None]
     left = by_row[:, cell]
-    return left + (by_row[:, cell + 1] - left) * weight[None, :]  # type: ignore[no-any-return]
+    return np.asarray(left + (by_row[:, cell + 1] - left) * weight[None, :], dtype=np.float32)
 
 
 def _lay(painted: NDArray[np.float32], cover: NDArray[np.float32], color: Color) -> None:
     """Blend ``color`` onto the paint where ``cover`` (h, w) is above 0."""
     for channel in range(3):
-        plane = painted[:, :, channel]
+        plane = painted[channel]
         plane += cover * (np.float32(color[channel]) - plane)
 
 
@@ -232,7 +232,7 @@ def _between(values: NDArray[np.float32], low: float, high: float, texel_m: floa
     """Return the share of each texel that lies between two values."""
     half = np.float32(texel_m / 2)
     overlap = np.minimum(values + half, np.float32(high)) - np.maximum(values - half, np.float32(low))
-    return np.clip(overlap / np.float32(texel_m), 0.0, 1.0)  # type: ignore[no-any-return]
+    return np.asarray(np.clip(overlap / np.float32(texel_m), 0.0, 1.0), dtype=np.float32)
 
 
 def _line(offset: NDArray[np.float32], at_m: float, texel_m: float) -> NDArray[np.float32]:

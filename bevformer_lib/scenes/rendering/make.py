@@ -85,8 +85,8 @@ class SceneRecipe:
         height, width = picture_size_hw(self.image_scale)
         if height > self.image_hw[0] or width > self.image_hw[1]:
             raise ConfigError(
-                f"image size {self.image_hw[0]} x {self.image_hw[1]}: the camera picture scaled by {self.image_scale} has "
-                f"{height} x {width} pixels and doesn't fit; give the model a matching size"
+                f"image size {self.image_hw[0]} x {self.image_hw[1]}: the camera picture scaled by {self.image_scale} "
+                f"has {height} x {width} pixels and doesn't fit; give the model a matching size"
             )
 
 
@@ -98,8 +98,8 @@ def scene_name(number: int) -> str:
 def make_scenes(output: Path, recipe: SceneRecipe, *, on_progress: ProgressCallback = no_progress) -> int:
     """Render made-up scenes into ``output``.
 
-    A scene's folder appears when it is whole, the scene index when all are. A folder that was begun with the same recipe
-    is carried on with; nothing else is ever written to a folder that isn't empty.
+    A scene's folder appears when it is whole, the scene index when all are. A folder that was begun with the same
+    recipe is carried on with; any other folder that isn't empty is refused.
 
     Args:
         output: the folder; made if missing.
@@ -132,7 +132,7 @@ def make_scenes(output: Path, recipe: SceneRecipe, *, on_progress: ProgressCallb
 
 
 def visible_boxes(rendered: RenderedFrame, world: World, class_names: Collection[str]) -> tuple[GroundTruthBox, ...]:
-    """Return the boxes of the objects that are near and seen, see :data:`MAX_BOX_DISTANCE_M`, :data:`MIN_VISIBLE_PIXELS`.
+    """Return the boxes of the objects that are near (:data:`MAX_BOX_DISTANCE_M`) and seen (:data:`MIN_VISIBLE_PIXELS`).
 
     They lie in the LiDAR frame; ``num_lidar_pts`` is not known, since no LiDAR is simulated.
     """

@@ -1,7 +1,7 @@
 """Bodies made of flat coloured quads, and the few shapes that everything in a made-up scene is put together from.
 
-Object frame: x along the length, y left, z up, origin at the bottom centre. Corners of a quad run counter-clockwise as seen
-from outside. Colours are BGR in [0, 1].
+Object frame: x along the length, y left, z up, origin at the bottom centre. Corners of a quad run
+counter-clockwise as seen from outside. Colours are BGR in [0, 1].
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Mesh:
     Attributes:
         quads_m: (n, 4, 3) float64 corners; a triangle repeats one.
         colors: (n, 3) float64 BGR.
-        layer: (n,) int64; 0 for the body itself, 1 for what is painted onto it (a window), 2 for what is painted onto that.
+        layer: (n,) int64; 0 for a body, 1 for what is painted onto it (a window), 2 for paint on paint.
     """
 
     quads_m: NDArray[np.float64]

@@ -47,7 +47,7 @@ def value_noise(x_m: NDArray[np.float64], y_m: NDArray[np.float64], cell_m: floa
     lattice = hash_lattice(columns, rows, seed) * np.float32(2.0) - np.float32(1.0)
     by_row = lattice[row] + (lattice[row + 1] - lattice[row]) * y_weight[:, None]
     left = by_row[:, column]
-    return left + (by_row[:, column + 1] - left) * x_weight[None, :]  # type: ignore[no-any-return]
+    return np.asarray(left + (by_row[:, column + 1] - left) * x_weight[None, :], dtype=np.float32)
 
 
 def _mix(values: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -69,7 +69,8 @@ class Path:
         middle = (xy_m.min(axis=0) + xy_m.max(axis=0)) / 2
         radius = np.linalg.norm(xy_m - middle, axis=1).max()
         distance = np.linalg.norm(self.xy_m[knots] - middle, axis=1)
-        return knots[distance <= distance.min() + 2 * radius + step * _SEARCH_STEP_M]
+        near: NDArray[np.intp] = knots[distance <= distance.min() + 2 * radius + step * _SEARCH_STEP_M]
+        return near
 
 
 def path_from_curvature(

@@ -85,7 +85,7 @@ def project_clipped(
         if len(polygon_camera_m) < 3:
             return None
     pixels = polygon_camera_m @ intrinsics.T
-    return pixels[:, :2] / pixels[:, 2:]  # type: ignore[no-any-return]
+    return np.asarray(pixels[:, :2] / pixels[:, 2:])
 
 
 def fill_polygon(mask: NDArray[np.uint8], corners_px: NDArray[np.float64], value: int) -> None:

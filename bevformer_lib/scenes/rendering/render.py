@@ -25,7 +25,7 @@ from bevformer_lib.scenes.rendering.sky import (
     sky_in_view,
 )
 from bevformer_lib.scenes.rendering.traffic import EGO_CENTER_AHEAD_M, EGO_SIZE_WLH_M
-from bevformer_lib.scenes.rendering.world import ObjectPose, World
+from bevformer_lib.scenes.rendering.world import ObjectPose, World, footprint_of
 
 NO_OBJECT: Final = -1
 """Object number of a pixel that shows ground, sky or something without a box."""
@@ -147,7 +147,7 @@ class Renderer:
             if math.dist(pose.xy_m, ego.xy_m) < _ACTOR_REACH_M
         ]
         outlines = [
-            shadow_outline(_footprint(size, xy, yaw), _SHADE_DEPTH * size[2], to_sun) for size, xy, yaw in boxes
+            shadow_outline(footprint_of(size, xy, yaw), _SHADE_DEPTH * size[2], to_sun) for size, xy, yaw in boxes
         ]
         outlines += [
             shadow_outline(prop.footprint_m, prop.height_m, to_sun)
@@ -205,7 +205,7 @@ def _with_solids(
     solid = averaged[:, :, :3] * clear[:, :, None] + haze * (cover * (1.0 - clear))[:, :, None]
     picture = backdrop * (1.0 - cover)[:, :, None] + solid
     owner = np.append(solids.owner, np.int32(NO_OBJECT))
-    return picture, np.take(owner, buffer.face[::_SAMPLES, ::_SAMPLES])
+    return picture.astype(np.float32, copy=False), np.take(owner, buffer.face[::_SAMPLES, ::_SAMPLES])
 
 
 def _lit(mesh: Mesh, weather: Weather) -> NDArray[np.uint8]:
@@ -273,14 +273,5 @@ def _level_weights(distance_m: NDArray[np.float64]) -> tuple[NDArray[np.float32]
     return (*weights, remaining.astype(np.float32))
 
 
-def _footprint(
-    size_wlh_m: tuple[float, float, float], xy_m: tuple[float, float], yaw_rad: float
-) -> NDArray[np.float64]:
-    width, length, _ = size_wlh_m
-    corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]]) / 2
-    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
-    return corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(xy_m)
-
-
 def _moved(points_m: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    return points_m @ transform[:3, :3].T + transform[:3, 3]
+    return np.asarray(points_m @ transform[:3, :3].T + transform[:3, 3])

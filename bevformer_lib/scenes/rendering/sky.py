@@ -64,8 +64,8 @@ def panorama(weather: Weather, seed: int) -> NDArray[np.uint8]:
     Column: azimuth from 0 to 2 pi. Row: elevation from 0 to :data:`MAX_ELEVATION_RAD`.
     """
     rows = round(MAX_ELEVATION_RAD * PIXELS_PER_RAD)
-    azimuth = (np.arange(PANORAMA_WIDTH) + 0.5) / PIXELS_PER_RAD
-    elevation = ((np.arange(rows) + 0.5) / PIXELS_PER_RAD)[:, None]
+    azimuth = np.arange(0.5, PANORAMA_WIDTH, dtype=np.float64) / PIXELS_PER_RAD
+    elevation = np.arange(0.5, rows, dtype=np.float64)[:, None] / PIXELS_PER_RAD
     rise = np.sqrt(np.sin(elevation) / math.sin(MAX_ELEVATION_RAD))
     haze, zenith = np.array(weather.haze), np.array(weather.zenith)
     sky = haze + (zenith - haze) * rise[:, :, None] + np.zeros((rows, PANORAMA_WIDTH, 1))
@@ -74,7 +74,7 @@ def panorama(weather: Weather, seed: int) -> NDArray[np.uint8]:
     skyline = _skyline_rad(seed)[None, :]
     behind_haze = haze * 0.80 + np.array([0.07, 0.06, 0.05])
     sky = np.where((elevation < skyline)[:, :, None], behind_haze, sky)
-    return np.clip(sky * 255.0, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(sky * 255.0, 0, 255), dtype=np.uint8)
 
 
 def sky_in_view(
@@ -110,7 +110,7 @@ def _clouds(
         cover += strength * (here + (before - here) * seam)
     threshold = 0.55 - 1.1 * weather.cloudiness
     thickness = np.clip((cover - threshold) / 0.55, 0.0, 1.0)
-    return thickness * np.clip(elevation / 0.12, 0.25, 1.0) * 0.85  # type: ignore[no-any-return]
+    return np.asarray(thickness * np.clip(elevation / 0.12, 0.25, 1.0) * 0.85)
 
 
 def _skyline_rad(seed: int) -> NDArray[np.float64]:
@@ -119,4 +119,4 @@ def _skyline_rad(seed: int) -> NDArray[np.float64]:
     heights = hash_lattice(np.arange(blocks), np.arange(1), seed + 40)[0]
     roofs = np.radians(1.2 + 3.2 * heights.astype(np.float64) ** 2)
     column = np.arange(PANORAMA_WIDTH) * blocks // PANORAMA_WIDTH
-    return roofs[column]  # type: ignore[no-any-return]
+    return np.asarray(roofs[column])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -99,7 +100,7 @@ def tree(height_m: float, crown_m: float, leaves: Color) -> Mesh:
     levels = ((0.30, 0.55), (0.50, 1.0), (0.74, 0.88), (0.92, 0.45), (1.0, 0.08))
     parts = [box((-0.14, 0.14), (-0.14, 0.14), (0.0, trunk_m + 0.3), _BARK)]
     rings = [_ring(crown_m / 2 * radius, at * height_m) for at, radius in levels]
-    for tier, (low, high) in enumerate(zip(rings[:-1], rings[1:], strict=True)):
+    for tier, (low, high) in enumerate(pairwise(rings)):
         sides = [np.array([low[i], low[i - 7], high[i - 7], high[i]]) for i in range(8)]
         tints = [_shaded(leaves, 0.72 + 0.12 * tier + 0.05 * (i % 3)) for i in range(8)]
         parts.append(mesh(zip(sides, tints, strict=True)))

@@ -14,7 +14,7 @@ from bevformer_lib.scenes.rendering.ground import StreetProfile
 from bevformer_lib.scenes.rendering.mesh import Color, placed
 from bevformer_lib.scenes.rendering.path import Path
 from bevformer_lib.scenes.rendering.street import building, lamp_post, tree
-from bevformer_lib.scenes.rendering.world import Prop
+from bevformer_lib.scenes.rendering.world import Prop, footprint_of
 
 _BEHIND_M: Final = 90.0
 _AHEAD_M: Final = 130.0
@@ -70,7 +70,7 @@ def _frontage(
     arc = extent_m[0]
     while arc < extent_m[1]:
         if rng.uniform() < built_up:
-            size = (rng.uniform(9.0, 13.0), rng.uniform(10.0, 20.0), 3.3 * rng.integers(2, 6) + 1.2)
+            size = (rng.uniform(9.0, 13.0), rng.uniform(10.0, 20.0), 3.3 * int(rng.integers(2, 6)) + 1.2)
             offset = front_m + outwards * (size[0] / 2 + rng.choice([0.0, 0.0, 2.5]))
             at, yaw = path.point_at(arc + size[1] / 2, offset), path.yaw_at(arc + size[1] / 2)
             body = building(size, _choice(rng, _WALLS), _choice(rng, _WINDOWS), _choice(rng, _SHOPS))
@@ -82,7 +82,7 @@ def _frontage(
             at, yaw = path.point_at(arc + 3.0, offset), rng.uniform(0.0, math.pi)
             body = tree(height, size[0], _choice(rng, _LEAVES))
             arc += rng.uniform(5.0, 10.0)
-        footprint = _footprint(size, at, yaw)
+        footprint = footprint_of(size, at, yaw)
         if _clear_of_street(footprint, path, profile):
             yield Prop(at, footprint, float(size[2]), placed(body, at, yaw))
 
@@ -100,30 +100,20 @@ def _kerbside(
     while arc < extent_m[1]:
         at, yaw = path.point_at(arc, offset_m), path.yaw_at(arc) - outwards * math.pi / 2
         if count % 3 == 0:
-            yield Prop(at, _footprint((0.16, 0.16, 7.0), at, yaw), 7.0, placed(lamp_post(7.0, 1.8), at, yaw))
+            yield Prop(at, footprint_of((0.16, 0.16, 7.0), at, yaw), 7.0, placed(lamp_post(7.0, 1.8), at, yaw))
         elif rng.uniform() < 0.75:
             height = rng.uniform(4.2, 5.6)
             body = tree(height, 0.5 * height, _choice(rng, _LEAVES))
-            footprint = _footprint((0.4 * height, 0.4 * height, height), at, yaw)
+            footprint = footprint_of((0.4 * height, 0.4 * height, height), at, yaw)
             yield Prop(at, footprint, height, placed(body, at, yaw))
         arc, count = arc + rng.uniform(8.0, 12.0), count + 1
-
-
-def _footprint(
-    size_wlh_m: tuple[float, float, float], at_m: tuple[float, float], yaw_rad: float
-) -> NDArray[np.float64]:
-    """Return the (4, 2) corners on the ground, world frame."""
-    width, length, _ = size_wlh_m
-    corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]]) / 2
-    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
-    return corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(at_m)
 
 
 def _inner_points(footprint_m: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (25, 2) points spread over a footprint, its corners included."""
     u, v = np.meshgrid(np.linspace(0.0, 1.0, 5), np.linspace(0.0, 1.0, 5))
     low, right, _, up = footprint_m
-    return low + u.reshape(-1, 1) * (right - low) + v.reshape(-1, 1) * (up - low)  # type: ignore[no-any-return]
+    return np.asarray(low + u.reshape(-1, 1) * (right - low) + v.reshape(-1, 1) * (up - low))
 
 
 def _clear_of_street(footprint_m: NDArray[np.float64], path: Path, profile: StreetProfile) -> bool:
@@ -143,7 +133,8 @@ def _overlap(one_m: NDArray[np.float64], other_m: NDArray[np.float64]) -> bool:
 def _inside(points_m: NDArray[np.float64], footprint_m: NDArray[np.float64]) -> NDArray[np.bool_]:
     edges = np.roll(footprint_m, -1, axis=0) - footprint_m
     offsets = points_m[:, None, :] - footprint_m[None, :, :]
-    return (edges[:, 0] * offsets[:, :, 1] - edges[:, 1] * offsets[:, :, 0] > 0.0).all(axis=1)  # type: ignore[no-any-return]
+    to_the_left = edges[:, 0] * offsets[:, :, 1] - edges[:, 1] * offsets[:, :, 0] > 0.0
+    return np.asarray(to_the_left.all(axis=1))
 
 
 def _choice(rng: np.random.Generator, colors: tuple[Color, ...]) -> Color:

@@ -156,3 +156,13 @@ def box_in_lidar_frame(
         yaw_rad=math.remainder(yaw, 2 * math.pi),
         velocity_mps=(float(velocity[0]), float(velocity[1])),
     )
+
+
+def footprint_of(
+    size_wlh_m: tuple[float, float, float], xy_m: tuple[float, float], yaw_rad: float
+) -> NDArray[np.float64]:
+    """Return the (4, 2) corners of a box on the ground, counter-clockwise, world frame."""
+    width, length, _ = size_wlh_m
+    corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]]) / 2
+    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
+    return np.asarray(corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(xy_m))
