@@ -37,7 +37,7 @@ MAX_TILE_WH: Final = (900, 600)
 
 _LINE_WIDTHS: Final = ((15.0, 2), (float("inf"), 1))
 """(up to this depth in metres, line width in pixels)."""
-_FRONT_FACE_OPACITY: Final = 0.35
+_FRONT_FACE_OPACITY: Final = 0.25
 _CAPTION_PX: Final = 11
 _CAPTION_HEIGHT_PX: Final = 15
 _CAPTION_MARGIN_PX: Final = 3

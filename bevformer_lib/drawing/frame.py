@@ -30,7 +30,8 @@ from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox
 
 CAMERAS_WIDTH_PX: Final = 1812
-MIN_BIRDSEYE_PX: Final = 560
+BIRDSEYE_PX: Final = (560, 780)
+"""Smallest and largest side of the bird's-eye view; between them it is as high as the cameras."""
 TITLE_HEIGHT_PX: Final = 48
 LEGEND_HEIGHT_PX: Final = 40
 MARGIN_PX: Final = 16
@@ -72,7 +73,7 @@ def draw_frame(
     layers = [] if ground_truth is None else [ground_truth_layer(ground_truth)]
     layers.append(detections_by_class(detections, class_names))
     cameras = draw_cameras(pictures, lidar_to_image, layers, width_px=CAMERAS_WIDTH_PX)
-    side = max(cameras.shape[0], MIN_BIRDSEYE_PX)
+    side = min(max(cameras.shape[0], BIRDSEYE_PX[0]), BIRDSEYE_PX[1])
     birdseye = draw_birdseye(layers, pc_range=pc_range, size_wh=(side, side), heading="Bird's-eye view")
     body = beside([cameras, birdseye])
     entries = legend_entries(detections, class_names, ground_truth)
@@ -98,13 +99,14 @@ def legend_entries(
 
 
 def beside(panels: Sequence[Picture]) -> Picture:
-    """Put pictures side by side, top aligned."""
+    """Put pictures side by side, centred."""
     height = max(panel.shape[0] for panel in panels)
     width = sum(panel.shape[1] for panel in panels) + GAP_PX * (len(panels) - 1)
     canvas = blank(width, height)
     left = 0
     for panel in panels:
-        canvas[: panel.shape[0], left : left + panel.shape[1]] = panel
+        top = (height - panel.shape[0]) // 2
+        canvas[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
         left += panel.shape[1] + GAP_PX
     return canvas
 

@@ -1,0 +1,123 @@
+"""`bevformer infer`: detections, pictures and videos of a model over scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.evaluate.infer import InferResult
+
+_SCENES_NAMED = 5
+
+
+def command(
+    model: Path,
+    config_json: Path,
+    scenes: Path,
+    /,
+    *,
+    output_dir: Path,
+    runtime: str = "onnxruntime",
+    device: str = "cpu",
+    threads: int | None = None,
+    score_thr: float = 0.3,
+    fps: float = 2.0,
+    start_scene: int = 0,
+    end_scene: int | None = None,
+    pictures: bool = True,
+    video: bool = True,
+) -> None:
+    """Run a model over scenes: per scene a JSON of detections, a picture per frame and a video.
+
+    Scenes that were finished before with the same model and settings are left alone; timings.json tells how long
+    every stage took.
+
+    Args:
+        model: the compiled model.
+        config_json: its inference_config.json.
+        scenes: folder with a folder per scene.
+        output_dir: gets a folder per scene.
+        runtime: what runs the model.
+        device: where, in the words of the runtime.
+        threads: threads inside an operator; the runtime's own choice if left out.
+        score_thr: boxes with a score at or below are dropped.
+        fps: frames per second of the videos.
+        start_scene: position of the first scene to run, counted from 0.
+        end_scene: position after the last one.
+        pictures: write a picture per frame.
+        video: write a video per scene.
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.evaluate.infer import InferModel, InferSettings, infer_scenes
+    from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.runtime.contract import check_model
+    from bevformer_lib.runtime.open import open_runtime
+    from bevformer_lib.scenes.preprocess import Preprocessor
+    from bevformer_lib.scenes.reader import read_scenes
+    from bevformer_lib.scenes.requirements import SceneRequirements
+
+    settings = InferSettings(score_threshold=score_thr, fps=fps, pictures=pictures, video=video)
+    config = read_inference_config(config_json)
+    loaded = open_runtime(runtime, model, device=device, threads=threads)
+    geometry = check_model(loaded, config, model)
+    requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
+    bound = InferModel(
+        runtime=loaded,
+        config=config,
+        preprocessor=Preprocessor(geometry.image_hw, config.img_norm),
+        name=model.name,
+        made_with={
+            "model_sha256": sha256_of_file(model),
+            "config_sha256": sha256_of_file(config_json),
+            "runtime": runtime,
+            "device": device,
+        },
+    )
+    with progress_bar() as on_progress:
+        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        result = infer_scenes(found, bound, settings, output_dir, on_progress=on_progress)
+    console = Console()
+    for line in summary_lines(result, output_dir):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if any(result.latency.values()):
+        console.print("seconds of a frame, without the first of each scene:")
+        console.print(latency_table(result))
+
+
+def summary_lines(result: InferResult, output_dir: Path) -> list[str]:
+    """Return what was done and what was left alone, in one line each."""
+    lines = []
+    if result.finished_before:
+        lines.append(f"left alone, finished before: {_named(result.finished_before)}")
+    if result.inferred:
+        lines.append(
+            f"{result.frames} frames of {_named(result.inferred)}: {result.boxes} boxes, written to {output_dir}"
+        )
+    else:
+        lines.append(f"nothing to do; the results are in {output_dir}")
+    return lines
+
+
+def latency_table(result: InferResult) -> Table:
+    """Return a table of the stages of a frame."""
+    from rich.table import Table
+
+    table = Table("stage")
+    table.add_column("median", justify="right")
+    table.add_column("95 %", justify="right")
+    for stage, latency in result.latency.items():
+        if latency is not None:
+            table.add_row(stage, f"{latency.median_s:,.4f}", f"{latency.p95_s:,.4f}")
+    return table
+
+
+def _named(scenes: tuple[str, ...]) -> str:
+    shown = ", ".join(scenes[:_SCENES_NAMED])
+    rest = len(scenes) - _SCENES_NAMED
+    return f"{len(scenes)} scene{'' if len(scenes) == 1 else 's'} ({shown}{f' and {rest} more' if rest > 0 else ''})"

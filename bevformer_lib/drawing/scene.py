@@ -1,0 +1,120 @@
+"""The pictures of a scene: a file per frame, and a video."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from bevformer_lib.drawing.frame import draw_frame
+from bevformer_lib.drawing.style import Picture
+from bevformer_lib.drawing.video import VideoWriter, open_video
+from bevformer_lib.errors import OutputError
+from bevformer_lib.evaluate.types import Detections
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.types import Frame
+
+PICTURES_FOLDER: Final = "pictures"
+VIDEO_FILE: Final = "video.mp4"
+
+_JPEG_QUALITY: Final = 92
+
+
+@dataclass(frozen=True)
+class SceneStyle:
+    """What all pictures of a scene have in common.
+
+    Attributes:
+        scene_name: in the title.
+        model_name: in the title.
+        class_names: in the order of the labels.
+        pc_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; the ground shown from above.
+        score_threshold: in the title, beside the number of boxes.
+    """
+
+    scene_name: str
+    model_name: str
+    class_names: Sequence[str]
+    pc_range: Sequence[float]
+    score_threshold: float
+
+
+@contextmanager
+def open_scene_drawing(
+    folder: Path, preprocessor: Preprocessor, style: SceneStyle, *, pictures: bool, video_fps: float | None
+) -> Iterator[SceneDrawing]:
+    """Give what draws a scene's frames into ``folder``; the video is whole when the block ends.
+
+    Args:
+        folder: exists; gets ``pictures/`` and ``video.mp4``.
+        preprocessor: decodes the cameras' pictures.
+        style: what the pictures have in common.
+        pictures: whether to write a picture per frame.
+        video_fps: frames per second of the video; ``None``: no video.
+
+    Raises:
+        OutputError: the video can't be written.
+    """
+    with ExitStack() as stack:
+        video = None if video_fps is None else stack.enter_context(open_video(folder / VIDEO_FILE, fps=video_fps))
+        if pictures:
+            (folder / PICTURES_FOLDER).mkdir()
+        yield SceneDrawing(preprocessor, style, folder / PICTURES_FOLDER if pictures else None, video)
+
+
+@dataclass(frozen=True)
+class SceneDrawing:
+    """Draws the frames of one scene, in order; made by :func:`open_scene_drawing`."""
+
+    preprocessor: Preprocessor
+    style: SceneStyle
+    pictures: Path | None
+    video: VideoWriter | None
+
+    def add(self, frame: Frame, detections: Detections) -> float:
+        """Draw a frame with its annotations, if it has any, and return the seconds that took; 0 if nothing is wanted.
+
+        Raises:
+            OutputError: the picture or the video can't be written.
+            SceneError: a camera's picture can't be read.
+        """
+        if self.pictures is None and self.video is None:
+            return 0.0
+        start = time.perf_counter()
+        picture = self._draw(frame, detections)
+        if self.pictures is not None:
+            write_jpeg(self.pictures / f"{frame.index:06d}.jpg", picture)
+        if self.video is not None:
+            self.video.write(picture)
+        return time.perf_counter() - start
+
+    def _draw(self, frame: Frame, detections: Detections) -> Picture:
+        count = len(detections.scores)
+        boxes = f"{count} {'box' if count == 1 else 'boxes'} above {self.style.score_threshold:g}"
+        return draw_frame(
+            self.preprocessor.pictures(frame),
+            frame.lidar_to_image,
+            detections,
+            self.style.class_names,
+            pc_range=self.style.pc_range,
+            ground_truth=frame.gt_boxes,
+            title=f"{self.style.scene_name} \u00b7 frame {frame.index}",
+            subtitle=f"{self.style.model_name} \u00b7 {boxes}",
+        )
+
+
+def write_jpeg(path: Path, picture: Picture) -> None:
+    """Write a picture; about a fifth of a PNG's size, with no difference that the eye sees.
+
+    Raises:
+        OutputError: the picture can't be encoded (larger than 65535 pixels).
+    """
+    done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise OutputError(f"{path}: a picture of {picture.shape[1]} x {picture.shape[0]} pixels can't be encoded")
+    path.write_bytes(encoded.tobytes())

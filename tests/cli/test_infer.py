@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
+from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
+from tests.support.micro import micro_config
+from tests.support.scenes import write_scenes
+from tests.support.toy_graph import write_toy_graph
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("given scènes")
+    write_toy_graph(root / "toy.onnx")
+    write_inference_config(inference_config_of(micro_config()), root / "inference_config.json")
+    write_scenes(root / "scenes", num_scenes=3, frames_per_scene=2)
+    return root
+
+
+def bevformer_infer(given: Path, output: Path, *options: str) -> int:
+    positional = [str(given / name) for name in ("toy.onnx", "inference_config.json", "scenes")]
+    arguments = ["infer", *positional, "--output-dir", str(output), *options]
+    return run(LIBRARY_COMMANDS, arguments)
+
+
+def test_issue_command(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: tuple[str, ...] = (
+        "--runtime",
+        "onnxruntime",
+        "--score-thr",
+        "0.6",
+        "--device",
+        "cpu",
+        "--fps",
+        "4",
+        "--start-scene",
+        "1",
+        "--end-scene",
+        "3",
+    )
+    assert bevformer_infer(given, tmp_path / "out", *options) == 0
+    said = capsys.readouterr()
+    assert "4 frames of 2 scenes (scene-0001, scene-0002)" in said.out
+    for stage in ("decode", "inference", "postprocess", "draw"):
+        assert stage in said.out
+    assert "inferring: 4/4" in said.err
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"scene-0001", "scene-0002", "timings.json"}
+    content = json.loads((tmp_path / "out" / "scene-0001" / "detections.json").read_text())
+    assert content["made_with"]["fps"] == 4
+    assert all(box["score"] > 0.6 for frame in content["frames"] for box in frame["boxes"])
+
+    assert bevformer_infer(given, tmp_path / "out", *options) == 0
+    said = capsys.readouterr()
+    assert "left alone, finished before: 2 scenes (scene-0001, scene-0002)" in said.out
+    assert "nothing to do" in said.out
+
+
+def test_without_pictures_and_video(given: Path, tmp_path: Path) -> None:
+    assert bevformer_infer(given, tmp_path / "out", "--no-pictures", "--no-video", "--end-scene", "1") == 0
+    assert [path.name for path in (tmp_path / "out" / "scene-0000").iterdir()] == ["detections.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--score-thr", "1.5"), "the score threshold is 1.5"),
+        (("--fps", "0"), "0.0 frames per second"),
+        (("--start-scene", "7"), "select none"),
+        (("--device", "npu"), "device 'npu' is not known"),
+        (("--runtime", "none"), "runtime 'none' is not known"),
+    ],
+)
+def test_bad_options_are_one_clear_error(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, str], said: str
+) -> None:
+    assert bevformer_infer(given, tmp_path / "out", *options) == 1
+    shown = capsys.readouterr().err
+    assert "error: " in shown
+    assert said in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "out").exists()
