@@ -1,8 +1,8 @@
 """A made-up clip to prove a graph with: six cameras on a car that drives a curve.
 
-Everything follows from the seed. The pictures are smooth noise: a wrong sampling position shows, a difference in its last
-bit does not. The cameras stand as on the nuScenes car, so that every direction is seen. The car moves several metres and
-turns several degrees per frame, so that the shift and the rotation of the history matter.
+Everything follows from the seed. The pictures are smooth noise: a wrong sampling position shows, a difference in its
+last bit does not. The cameras stand as on the nuScenes car, so that every direction is seen. The car moves several
+metres and turns several degrees per frame, so that the shift and the rotation of the history matter.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CLIP_FRAMES: Final = 3
 
 _CAMERA_YAW_DEG: Final = (0.0, -55.0, 55.0, 180.0, 110.0, -110.0)
 """Viewing directions in the order of ``names.CAMERA_ORDER``, counter-clockwise from forward."""
+_FOCAL_IN_WIDTHS: Final = (0.79, 0.79, 0.79, 0.51, 0.79, 0.79)
+"""Focal length over picture width: 1266 / 1600 pixels, but 809 / 1600 for the wide camera at the back."""
 _CAMERA_RADIUS_M: Final = 1.0
 _CAMERA_HEIGHT_M: Final = -0.3
 """Above the LiDAR; the nuScenes cameras stand a little below it."""
-_FOCAL_IN_WIDTHS: Final = 0.79
-"""Focal length over picture width: 1266 / 1600 pixels."""
 
 _SPEED_M: Final = 4.0
 """Driven per frame."""
@@ -83,12 +83,13 @@ def _can_bus(index: int, generator: np.random.Generator) -> NDArray[np.float32]:
 
 def _lidar_to_image(config: ModelConfig) -> NDArray[np.float32]:
     height, width = config.image_hw
-    focal_px = _FOCAL_IN_WIDTHS * width
-    intrinsics = np.array([[focal_px, 0, width / 2, 0], [0, focal_px, height / 2, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-    matrices = [
-        intrinsics @ _lidar_to_camera(math.radians(_CAMERA_YAW_DEG[camera % len(_CAMERA_YAW_DEG)]))
-        for camera in range(config.num_cams)
-    ]
+    matrices = []
+    for camera in range(config.num_cams):
+        mounting = camera % len(_CAMERA_YAW_DEG)
+        intrinsics = np.eye(4)
+        intrinsics[0, 0] = intrinsics[1, 1] = _FOCAL_IN_WIDTHS[mounting] * width
+        intrinsics[0, 2], intrinsics[1, 2] = width / 2, height / 2
+        matrices.append(intrinsics @ _lidar_to_camera(math.radians(_CAMERA_YAW_DEG[mounting])))
     return np.stack(matrices).astype(np.float32)[None]
 
 

@@ -46,7 +46,8 @@ PROOF_SEED: Final = 20
 _MOTION_FRAME: Final = 1
 """The frame on which the effects are measured: the first one with a history."""
 
-Feed = dict[str, NDArray[Any]]
+Tensors = dict[str, NDArray[Any]]
+"""Arrays by the graph's names."""
 
 
 @dataclass(frozen=True)
@@ -97,31 +98,42 @@ def prove(
         ProofError: an output of a frame is too far off, or the history or the ego motion has no effect.
         RuntimeUnavailableError: ONNX Runtime can't load the graph.
     """
+    references = _run_clip(model, config, on_progress)
+    # Opened only now: the activations of the two would otherwise be in memory together.
     runtime = open_runtime(ONNXRUNTIME, graph)
-    reference_history = history = np.zeros((config.num_bev_cells, 1, config.embed_dims), dtype=np.float32)
+    history = _no_history(config)
     figures: list[ProofFigure] = []
     effects = (0.0, 0.0)
-    for index in range(CLIP_FRAMES):
-        frame = clip_frame(config, index, seed=PROOF_SEED)
-        reference = run_model(model, _feed(frame, reference_history))
-        feed = _feed(frame, history)
+    for index, reference in enumerate(references):
+        feed = _feed(clip_frame(config, index, seed=PROOF_SEED), history)
         outputs = runtime.run(feed)
         figures += _compare(index, outputs, reference)
         if index == _MOTION_FRAME:
             effects = _effects(runtime, feed, outputs[OUTPUT_BEV_EMBED])
-        reference_history, history = reference[OUTPUT_BEV_EMBED], outputs[OUTPUT_BEV_EMBED]
-        on_progress("proof frames", index + 1, CLIP_FRAMES)
+        history = outputs[OUTPUT_BEV_EMBED]
+        on_progress("proof: ONNX Runtime", index + 1, CLIP_FRAMES)
     return ProofReport(TOLERANCE, tuple(figures), *effects)
 
 
-def run_model(model: nn.Module, feed: Feed) -> Feed:
-    """Run the PyTorch model on arrays and return its outputs by name."""
-    with torch.inference_mode():
-        results = model(*(torch.from_numpy(feed[name]) for name in INPUT_NAMES))
-    return {name: result.numpy() for name, result in zip(OUTPUT_NAMES, results, strict=True)}
+def _run_clip(model: nn.Module, config: ModelConfig, on_progress: ProgressCallback) -> list[Tensors]:
+    """Return what the PyTorch model makes of every frame, its own ``bev_embed`` fed back."""
+    history = _no_history(config)
+    results: list[Tensors] = []
+    for index in range(CLIP_FRAMES):
+        feed = _feed(clip_frame(config, index, seed=PROOF_SEED), history)
+        with torch.inference_mode():
+            outputs = model(*(torch.from_numpy(feed[name]) for name in INPUT_NAMES))
+        results.append({name: output.numpy() for name, output in zip(OUTPUT_NAMES, outputs, strict=True)})
+        history = results[-1][OUTPUT_BEV_EMBED]
+        on_progress("proof: PyTorch", index + 1, CLIP_FRAMES)
+    return results
 
 
-def _feed(frame: FrameInputs, history: NDArray[np.float32]) -> Feed:
+def _no_history(config: ModelConfig) -> NDArray[np.float32]:
+    return np.zeros((config.num_bev_cells, 1, config.embed_dims), dtype=np.float32)
+
+
+def _feed(frame: FrameInputs, history: NDArray[np.float32]) -> Tensors:
     return {
         INPUT_IMG: frame.img,
         INPUT_CAN_BUS: frame.can_bus,
@@ -130,7 +142,7 @@ def _feed(frame: FrameInputs, history: NDArray[np.float32]) -> Feed:
     }
 
 
-def _compare(frame: int, outputs: Feed, reference: Feed) -> list[ProofFigure]:
+def _compare(frame: int, outputs: Tensors, reference: Tensors) -> list[ProofFigure]:
     figures = [
         ProofFigure(frame, name, relative_difference(outputs[name], expected)) for name, expected in reference.items()
     ]
@@ -145,7 +157,7 @@ def _compare(frame: int, outputs: Feed, reference: Feed) -> list[ProofFigure]:
     return figures
 
 
-def _effects(runtime: Runtime, feed: Feed, bev_embed: NDArray[Any]) -> tuple[float, float]:
+def _effects(runtime: Runtime, feed: Tensors, bev_embed: NDArray[Any]) -> tuple[float, float]:
     """Return how far ``bev_embed`` moves without the history, and without the ego motion."""
     standing = feed[INPUT_CAN_BUS].copy()
     standing[:, CAN_BUS_POSITION] = standing[:, CAN_BUS_YAW_DEG] = 0.0

@@ -11,7 +11,7 @@ after::
     z = Reshape(y, [6, -1])
 
 The result is compared with what went in: names, types and shapes of inputs and outputs exactly, and the outputs for one
-random input numerically. Anything else is an error that says what changed, never a graph that is silently another one.
+random input numerically. A difference is an error that says what changed.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ _SKIPPED: Final = ("fuse_matmul_add_bias_into_gemm_batched",)
 """Would turn MatMul and Add on three axes into Reshape, Gemm and Reshape: no node fewer, more to quantise."""
 
 
-def apply(model: onnx.ModelProto) -> PassResult:
+def apply(model: onnx.ModelProto, *, compare_values: bool = True) -> PassResult:
     """Simplify a graph of fixed input shapes.
 
     Args:
-        model: a graph without custom operators; it is not modified.
+        model: any graph that ONNX Runtime can run; it is not modified.
+        compare_values: whether to run both graphs and compare their outputs; a caller that proves the result anyway
+            saves two runs of the model.
 
     Returns:
         The simplified graph and the number of nodes by which it is smaller.
@@ -58,7 +60,8 @@ def apply(model: onnx.ModelProto) -> PassResult:
     _constants_to_initializers(simplified.graph)
     _restore_origin(model, simplified)
     _require_same_interface(model, simplified)
-    _require_same_outputs(model, simplified)
+    if compare_values:
+        _require_same_outputs(model, simplified)
     return PassResult(simplified, len(model.graph.node) - len(simplified.graph.node))
 
 

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+import pytest
+
+from bevformer_lib.errors import ExportError
+from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names, load_chip
+from bevformer_lib.export.limits import INPUT_POSITIONS, LIMIT_KINDS
+
+
+def test_the_published_chips_are_known() -> None:
+    assert chip_names() == ("AX650", "AX620E", "AX615", "AX637", "M57")
+    assert DEFAULT_CHIP == "AX650"
+
+
+def test_what_is_known_to_be_missing_from_the_default_chip() -> None:
+    chip = load_chip(DEFAULT_CHIP)
+    assert chip.operators >= {"GridSample", "Conv", "Where", "Gather"}
+    assert not chip.operators & {"Atan", "Sign", "Neg", "Mod", "Einsum", "NonZero", "DeformConv", "Reciprocal", "Shape"}
+    assert chip.min_opset == 11
+
+
+def test_an_unknown_chip_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(ExportError, match="unknown target 'AX999'; known are AX650, AX620E"):
+        load_chip("AX999")
+    with pytest.raises(ExportError, match="unknown target '_about'"):
+        load_chip("_about")
+
+
+def test_every_kind_of_limit_in_the_list_is_understood() -> None:
+    text = resources.files("bevformer_lib.export").joinpath("data", "npu_operators.json").read_text()
+    kinds = set()
+    for name in chip_names():
+        for operator, limits in json.loads(text)[name]["limits"].items():
+            for subject, rules in limits.items():
+                kinds |= set(rules)
+                if {"max_rank", "scalar_initializer"} & set(rules):
+                    assert (operator, subject) in INPUT_POSITIONS
+    assert kinds == set(LIMIT_KINDS)
