@@ -46,7 +46,7 @@ def command(
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
-    from bevformer_lib.errors import BevformerError
+    from bevformer_lib.errors import OutputError
     from bevformer_lib.evaluate.scene import evaluate_scene
     from bevformer_lib.evaluate.summary import summarize
     from bevformer_lib.files import sha256_of_file, write_json
@@ -57,7 +57,7 @@ def command(
     from bevformer_lib.scenes.requirements import SceneRequirements
 
     if output.exists():
-        raise BevformerError(f"{output} exists already; choose another name or remove it first")
+        raise OutputError(f"{output} exists already; choose another name or remove it first")
     config = read_inference_config(config_json)
     reference = open_runtime(ONNXRUNTIME, reference_onnx, device=device)
     geometry = check_model(reference, config, reference_onnx)

@@ -80,18 +80,29 @@ class CalibrationFacts:
 
 
 @dataclass(frozen=True)
+class ReportPanel:
+    """A picture with a label of its own.
+
+    Attributes:
+        label: what it shows, such as "float model" or "float and INT8 model".
+        picture: encoded as JPEG, PNG or WebP.
+    """
+
+    label: str
+    picture: bytes
+
+
+@dataclass(frozen=True)
 class ReportPicture:
-    """One frame with both models' boxes, as encoded JPEG, PNG or WebP.
+    """A frame to look at: panels side by side where there is room, else one below the other.
 
     Attributes:
         caption: which frame this is.
-        reference: picture with the reference's boxes.
-        candidate: picture with the candidate's boxes.
+        panels: one, or the two models'.
     """
 
     caption: str
-    reference: bytes
-    candidate: bytes
+    panels: Sequence[ReportPanel]
 
 
 @dataclass(frozen=True)

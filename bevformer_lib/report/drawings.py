@@ -58,7 +58,7 @@ def latency_chart(summary: EvaluationSummary, stage_names: Sequence[str]) -> Mar
 
 
 def short_name(name: str) -> str:
-    """Shorten a scene's name (often a 32-digit token) for a legend."""
+    """Shorten a scene's name (often a 32-digit token) for a legend or a table."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:12]}…"
 
 

@@ -75,7 +75,10 @@ def _drift(summary: EvaluationSummary) -> Iterator[str]:
             f"{numbers.count(last.position, 'frame')}."
         )
     elif first.mean_relative_error > 0:
-        yield "The error in what it remembers (bev_embed) does not build up along a scene."
+        yield (
+            f"The error in what it remembers (bev_embed) does not build up over the "
+            f"{numbers.count(last.position + 1, 'frame')} of the longest scene."
+        )
 
 
 def _agreement(summary: EvaluationSummary, reference_name: str, candidate_name: str) -> Iterator[str]:

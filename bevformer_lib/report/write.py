@@ -17,7 +17,7 @@ from bevformer_lib.evaluate.types import ClassCounts
 from bevformer_lib.files import atomic_path
 from bevformer_lib.report import numbers
 from bevformer_lib.report.content import ReportContent
-from bevformer_lib.report.drawings import drift_charts, latency_chart
+from bevformer_lib.report.drawings import drift_charts, latency_chart, short_name
 from bevformer_lib.report.verdict import CLOSENESS, verdict
 
 _TEMPLATE: Final = "report.html"
@@ -61,7 +61,7 @@ def render_report(content: ReportContent) -> str:
         numbers.decimals,
     )
     environment.filters |= {function.__name__: function for function in filters}
-    environment.filters["data_uri"] = picture_data_uri
+    environment.filters |= {"data_uri": picture_data_uri, "short_name": short_name}
     return environment.get_template(_TEMPLATE).render(_view(content))
 
 

@@ -16,6 +16,7 @@ from bevformer_lib.report.content import (
     Fact,
     ReportArtifact,
     ReportContent,
+    ReportPanel,
     ReportPicture,
     ReportStep,
 )
@@ -75,8 +76,17 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
         ],
         provenance=[Fact("Python", "3.11.7"), Fact("torch", "2.13.0+cpu"), Fact("onnxruntime", "1.23.2")],
         pictures=[
-            ReportPicture("scene-0000, frame 10", picture("float"), picture("int8")),
-            ReportPicture("scene-0000, frame 21", picture("float", suffix=".png"), picture("int8", suffix=".webp")),
+            ReportPicture(
+                "scene-0000, frame 10",
+                [ReportPanel("float model", picture("float")), ReportPanel("INT8 model", picture("int8"))],
+            ),
+            ReportPicture(
+                "scene-0000, frame 21",
+                [
+                    ReportPanel("float model", picture("float", suffix=".png")),
+                    ReportPanel("INT8 model", picture("int8", suffix=".webp")),
+                ],
+            ),
         ],
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.report.content import Fact, ReportContent, ReportPicture
+from bevformer_lib.report.content import Fact, ReportContent, ReportPanel, ReportPicture
 from bevformer_lib.report.write import picture_data_uri, render_report, write_report
 from tests.evaluate.examples import make_scene
 from tests.report.examples import digest, example_content, picture
@@ -148,7 +148,7 @@ def test_same_content_same_bytes_and_atomic(tmp_path: Path, content: ReportConte
     write_report(content, first)
     write_report(content, second)
     assert first.read_bytes() == second.read_bytes()
-    broken = dataclasses.replace(content, pictures=[ReportPicture("a", b"GIF89a", picture("b"))])
+    broken = dataclasses.replace(content, pictures=[ReportPicture("a", [ReportPanel("b", b"GIF89a")])])
     with pytest.raises(ValueError, match="not a JPEG, PNG or WebP picture"):
         write_report(broken, second)
     assert first.read_bytes() == second.read_bytes()
