@@ -81,7 +81,7 @@ class MapLevel:
 
 
 MAP_LEVELS: Final = (
-    MapLevel(texel_m=0.03125, texels=896, snap_m=2.0, coarse=32, full_until_m=9.0, gone_at_m=13.0),
+    MapLevel(texel_m=0.03125, texels=896, snap_m=2.0, coarse=32, full_until_m=9.0, gone_at_m=12.5),
     MapLevel(texel_m=0.125, texels=768, snap_m=8.0, coarse=8, full_until_m=26.0, gone_at_m=42.0),
     MapLevel(texel_m=0.625, texels=640, snap_m=40.0, coarse=4, full_until_m=np.inf, gone_at_m=np.inf),
 )
