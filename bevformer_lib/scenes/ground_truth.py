@@ -9,7 +9,7 @@ from typing import Any
 from bevformer_lib.scenes.types import GroundTruthBox
 
 _REQUIRED_KEYS = ("category", "center_m", "size_wlh_m", "yaw_rad", "velocity_mps")
-_OPTIONAL_KEYS = ("num_lidar_pts",)
+_OPTIONAL_KEYS = ("num_lidar_pts", "num_radar_pts", "attribute", "velocity_known")
 
 
 def gt_boxes_to_json(boxes: Sequence[GroundTruthBox]) -> list[dict[str, Any]]:
@@ -17,15 +17,19 @@ def gt_boxes_to_json(boxes: Sequence[GroundTruthBox]) -> list[dict[str, Any]]:
     return [_box_to_json(box) for box in boxes]
 
 
-def gt_boxes_from_json(content: object) -> tuple[GroundTruthBox, ...]:
+def gt_boxes_from_json(content: object, key: str = "gt_boxes") -> tuple[GroundTruthBox, ...]:
     """Read what :func:`gt_boxes_to_json` made.
+
+    Args:
+        content: a list of boxes.
+        key: where it stands in the meta file, for messages.
 
     Raises:
         ValueError: ``content`` is malformed; the message names the box by its position and the key.
     """
     if not isinstance(content, list):
-        raise ValueError(f"gt_boxes must be a list of boxes, not {_kind(content)}")
-    return tuple(_box_from_json(box, f"gt_boxes[{position}]") for position, box in enumerate(content))
+        raise ValueError(f"{key} must be a list of boxes, not {_kind(content)}")
+    return tuple(_box_from_json(box, f"{key}[{position}]") for position, box in enumerate(content))
 
 
 def _box_to_json(box: GroundTruthBox) -> dict[str, Any]:
@@ -38,6 +42,12 @@ def _box_to_json(box: GroundTruthBox) -> dict[str, Any]:
     }
     if box.num_lidar_pts is not None:
         content["num_lidar_pts"] = int(box.num_lidar_pts)
+    if box.num_radar_pts is not None:
+        content["num_radar_pts"] = int(box.num_radar_pts)
+    if box.attribute is not None:
+        content["attribute"] = box.attribute
+    if not box.velocity_known:
+        content["velocity_known"] = False
     return content
 
 
@@ -59,6 +69,12 @@ def _box_from_json(content: object, where: str) -> GroundTruthBox:
         raise ValueError(f"{where}.size_wlh_m must be positive, not {content['size_wlh_m']}")
     (yaw_rad,) = _numbers([content["yaw_rad"]], 1, f"{where}.yaw_rad")
     vx, vy = _numbers(content["velocity_mps"], 2, f"{where}.velocity_mps")
+    attribute = content.get("attribute")
+    if attribute is not None and (not isinstance(attribute, str) or not attribute):
+        raise ValueError(f"{where}.attribute must be an attribute name, not {attribute!r}")
+    velocity_known = content.get("velocity_known", True)
+    if not isinstance(velocity_known, bool):
+        raise ValueError(f"{where}.velocity_known must be true or false, not {velocity_known!r}")
     return GroundTruthBox(
         category=category,
         center_m=(x, y, z),
@@ -66,6 +82,9 @@ def _box_from_json(content: object, where: str) -> GroundTruthBox:
         yaw_rad=yaw_rad,
         velocity_mps=(vx, vy),
         num_lidar_pts=_count(content.get("num_lidar_pts"), f"{where}.num_lidar_pts"),
+        num_radar_pts=_count(content.get("num_radar_pts"), f"{where}.num_radar_pts"),
+        attribute=attribute,
+        velocity_known=velocity_known,
     )
 
 

@@ -24,6 +24,8 @@ _SINGULAR_VOLUME = 1e-6
 """Volume of a matrix's unit rows below which it is singular; stored half-precision matrices stay above 1e-1."""
 _NORM_TOLERANCE = 1e-4
 """Largest difference of a mean or std that is rounding to single precision, in gray levels."""
+_POSE_TOLERANCE = 1e-3
+"""Largest departure from a rotation that is rounding, half precision included."""
 _MICROSECONDS = 1_000_000
 
 
@@ -36,6 +38,9 @@ class FrameMeta:
     gt_boxes: tuple[GroundTruthBox, ...] | None
     timestamp_us: int | None
     sample_token: str | None
+    bicycle_racks: tuple[GroundTruthBox, ...]
+    lidar_to_ego: NDArray[np.float64] | None
+    ego_to_global: NDArray[np.float64] | None
 
 
 def parse_meta(content: Mapping[str, Any], requirements: SceneRequirements) -> tuple[FrameMeta | None, list[str]]:
@@ -48,6 +53,10 @@ def parse_meta(content: Mapping[str, Any], requirements: SceneRequirements) -> t
             found.attempt(_check_projection, matrix, camera)
     can_bus = found.attempt(_required_array, content, "can_bus", (CAN_BUS_SIZE,))
     gt_boxes = found.attempt(gt_boxes_from_json, content["gt_boxes"]) if "gt_boxes" in content else None
+    racks = found.attempt(gt_boxes_from_json, content.get("bicycle_racks", []), "bicycle_racks") or ()
+    lidar_to_ego, ego_to_global = (
+        found.attempt(_pose, content, key) if key in content else None for key in ("lidar2ego", "ego2global")
+    )
     timestamp_us = found.attempt(_timestamp_us, content.get("timestamp"))
     if "num_cams" in content and content["num_cams"] != num_cams:
         found.defects.append(f"num_cams is {content['num_cams']!r}; the configuration has {num_cams}")
@@ -62,7 +71,8 @@ def parse_meta(content: Mapping[str, Any], requirements: SceneRequirements) -> t
         return None, found.defects
     sample = content.get("sample_idx")
     sample_token = None if sample is None else str(sample)
-    return FrameMeta(lidar_to_image, can_bus, gt_boxes, timestamp_us, sample_token), []
+    meta = FrameMeta(lidar_to_image, can_bus, gt_boxes, timestamp_us, sample_token, racks, lidar_to_ego, ego_to_global)
+    return meta, []
 
 
 class _Defects:
@@ -87,6 +97,15 @@ def _required(content: object, key: str, where: str) -> Any:
 
 def _required_array(content: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return _finite_array(_required(content, key, key), shape, key)
+
+
+def _pose(content: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+    matrix = _required_array(content, key, (4, 4))
+    turned = matrix[:3, :3]
+    rigid = np.allclose(turned @ turned.T, np.eye(3), atol=_POSE_TOLERANCE) and np.linalg.det(turned) > 0.0
+    if not rigid or not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=_POSE_TOLERANCE):
+        raise ValueError(f"{key} is not a rotation and a translation")
+    return matrix
 
 
 def _check_projection(matrix: NDArray[np.float64], camera: int) -> None:

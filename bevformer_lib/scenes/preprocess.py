@@ -20,7 +20,7 @@ from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs, PictureRef
 
 _GRAY_LEVELS = 256
-_DECODING_THREADS = os.cpu_count() or 1
+_THREADS = os.cpu_count() or 1
 
 
 @lru_cache(maxsize=8)
@@ -71,7 +71,7 @@ class Preprocessor:
         """Return what the network is fed for ``frame``, but for ``prev_bev``.
 
         Pictures that are stored unpadded are padded at the bottom and the right with zeros after normalisation, as
-        the original does; nothing is ever resized. Every camera is written straight into its place.
+        the original does; nothing is ever resized.
 
         Args:
             frame: the frame.
@@ -80,12 +80,28 @@ class Preprocessor:
         Raises:
             SceneError: a picture can't be read or decoded, or is larger than ``image_hw``.
         """
-        img = np.empty((1, len(frame.pictures), 3, *self.image_hw), dtype=np.float32)
+        return self.prepare(frame, previous, self.load(frame))
 
-        def place(camera: int, picture: NDArray[np.uint8]) -> None:
-            self._normalize_into(img[0, camera], picture)
+    def load(self, frame: Frame) -> list[NDArray[np.uint8]]:
+        """Read and decode one (h, w, 3) uint8 BGR picture per camera, as stored.
 
-        self._decode_each(frame.pictures, place)
+        Raises:
+            SceneError: a picture can't be read or decoded, or is larger than ``image_hw``.
+        """
+        pictures: list[NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * len(frame.pictures)
+
+        def keep(camera: int, picture: NDArray[np.uint8]) -> None:
+            pictures[camera] = picture
+
+        self._decode_each(frame.pictures, keep)
+        return pictures
+
+    def prepare(self, frame: Frame, previous: Frame | None, pictures: Sequence[NDArray[np.uint8]]) -> FrameInputs:
+        """Return what :meth:`inputs` does, from the pictures that :meth:`load` gave."""
+        img = np.empty((1, len(pictures), 3, *self.image_hw), dtype=np.float32)
+        with ThreadPoolExecutor(min(_THREADS, len(pictures))) as pool:
+            for _ in pool.map(self._normalize_into, img[0], pictures):
+                pass
         delta = can_bus_delta(frame.can_bus_absolute, None if previous is None else previous.can_bus_absolute)
         return FrameInputs(
             img=img,
@@ -114,7 +130,7 @@ class Preprocessor:
                 rows = slice(*(pictures[camera].rows or (None,)))
                 place(camera, self._checked(decoded[rows], path))
 
-        with ThreadPoolExecutor(min(_DECODING_THREADS, len(cameras_by_file))) as pool:
+        with ThreadPoolExecutor(min(_THREADS, len(cameras_by_file))) as pool:
             for _ in pool.map(decode_file, cameras_by_file):
                 pass
 

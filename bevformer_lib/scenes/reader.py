@@ -116,6 +116,9 @@ def _check_frame(files: FrameFiles, requirements: SceneRequirements) -> tuple[Fr
         meta_path=files.meta,
         timestamp_us=meta.timestamp_us,
         sample_token=meta.sample_token,
+        bicycle_racks=meta.bicycle_racks,
+        lidar_to_ego=meta.lidar_to_ego,
+        ego_to_global=meta.ego_to_global,
     )
     return frame, []
 

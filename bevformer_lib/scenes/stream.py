@@ -18,12 +18,19 @@ class DecodedFrame:
     Attributes:
         frame: the frame.
         inputs: what the network is fed.
-        decode_seconds: time that reading, decoding and normalising took, whoever waited for it.
+        load_seconds: time that reading and decoding the pictures took, whoever waited for it.
+        preprocess_seconds: time that normalising and padding them took.
     """
 
     frame: Frame
     inputs: FrameInputs
-    decode_seconds: float
+    load_seconds: float
+    preprocess_seconds: float
+
+    @property
+    def decode_seconds(self) -> float:
+        """Time from the files to the network's inputs."""
+        return self.load_seconds + self.preprocess_seconds
 
 
 def stream_inputs(frames: Sequence[Frame], preprocessor: Preprocessor) -> Iterator[DecodedFrame]:
@@ -43,8 +50,10 @@ def stream_inputs(frames: Sequence[Frame], preprocessor: Preprocessor) -> Iterat
     def decode(position: int) -> DecodedFrame:
         start = time.perf_counter()
         previous = frames[position - 1] if position else None
-        inputs = preprocessor.inputs(frames[position], previous)
-        return DecodedFrame(frames[position], inputs, time.perf_counter() - start)
+        pictures = preprocessor.load(frames[position])
+        loaded = time.perf_counter()
+        inputs = preprocessor.prepare(frames[position], previous, pictures)
+        return DecodedFrame(frames[position], inputs, loaded - start, time.perf_counter() - loaded)
 
     with ThreadPoolExecutor(1, thread_name_prefix="decode-ahead") as background:
         ahead: Future[DecodedFrame] | None = None

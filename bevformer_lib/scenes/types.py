@@ -32,8 +32,11 @@ class GroundTruthBox:
         center_m: (x, y, z) of the gravity centre.
         size_wlh_m: width, length, height.
         yaw_rad: heading of the length axis, counter-clockwise about z from the x axis.
-        velocity_mps: (vx, vy).
+        velocity_mps: (vx, vy); (0, 0) where it is not known.
         num_lidar_pts: LiDAR points inside, or ``None`` when not known.
+        num_radar_pts: radar points inside, or ``None`` when not known.
+        attribute: nuScenes attribute such as ``vehicle.parked``, or ``None`` where there is none.
+        velocity_known: whether ``velocity_mps`` was measured; nuScenes' velocity error leaves the others out.
     """
 
     category: str
@@ -42,6 +45,9 @@ class GroundTruthBox:
     yaw_rad: float
     velocity_mps: tuple[float, float]
     num_lidar_pts: int | None = None
+    num_radar_pts: int | None = None
+    attribute: str | None = None
+    velocity_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class Frame:
         meta_path: the meta file it was read from.
         timestamp_us: recording time in microseconds, or ``None``.
         sample_token: nuScenes sample token, or ``None``.
+        bicycle_racks: areas in which nuScenes' metric counts no bicycle or motorcycle.
+        lidar_to_ego: (4, 4) float64, or ``None`` where the scene does not say.
+        ego_to_global: (4, 4) float64 at the LiDAR's time, or ``None`` where the scene does not say.
     """
 
     index: int
@@ -68,6 +77,9 @@ class Frame:
     meta_path: Path
     timestamp_us: int | None = None
     sample_token: str | None = None
+    bicycle_racks: tuple[GroundTruthBox, ...] = ()
+    lidar_to_ego: NDArray[np.float64] | None = None
+    ego_to_global: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ def write_frame(
     sample_token: str | None = None,
     timestamp_us: int | None = None,
     gt_boxes: Sequence[GroundTruthBox] | None = None,
+    bicycle_racks: Sequence[GroundTruthBox] = (),
+    lidar_to_ego: NDArray[np.float64] | None = None,
+    ego_to_global: NDArray[np.float64] | None = None,
 ) -> None:
     """Write one frame into its scene's folder: the pictures first, the meta file last, each atomically.
 
@@ -45,6 +48,9 @@ def write_frame(
         sample_token: recorded as ``sample_idx``, where given.
         timestamp_us: recorded where given.
         gt_boxes: annotations; ``None`` writes no ``gt_boxes`` at all.
+        bicycle_racks: areas that nuScenes' metric leaves out; recorded where there are any.
+        lidar_to_ego: (4, 4), recorded where given, as is
+        ego_to_global: (4, 4), at the LiDAR's time.
     """
     for camera, picture in enumerate(pictures):
         write_png(folder / camera_picture_name(camera, index), picture)
@@ -66,6 +72,11 @@ def write_frame(
         content["timestamp"] = int(timestamp_us)
     if gt_boxes is not None:
         content["gt_boxes"] = gt_boxes_to_json(gt_boxes)
+    if bicycle_racks:
+        content["bicycle_racks"] = gt_boxes_to_json(bicycle_racks)
+    for key, pose in (("lidar2ego", lidar_to_ego), ("ego2global", ego_to_global)):
+        if pose is not None:
+            content[key] = np.asarray(pose, dtype=np.float64).tolist()
     write_json(folder / meta_name(index), content)
 
 

@@ -23,6 +23,17 @@ def test_boxes_survive_json_and_back():
     boxes = (
         GroundTruthBox("car", (1.5, 20.0, -0.75), (1.9, 4.5, 1.6), 1.25, (0.5, 8.0), 12),
         GroundTruthBox("pedestrian", (0.1, 0.2, 0.3), (0.6, 0.7, 1.7), -3.1, (0.0, 0.0)),
+        GroundTruthBox(
+            "bus",
+            (0.1, 0.2, 0.3),
+            (2.6, 10.0, 3.1),
+            0.0,
+            (0.0, 0.0),
+            num_lidar_pts=0,
+            num_radar_pts=3,
+            attribute="vehicle.stopped",
+            velocity_known=False,
+        ),
     )
     content = json.loads(json.dumps(gt_boxes_to_json(boxes)))
     assert content[0] == BOX
@@ -49,6 +60,9 @@ def test_no_boxes_means_annotated_and_empty():
         ({"yaw_rad": "north"}, r"gt_boxes\[1\]\.yaw_rad must be finite, not 'north'"),
         ({"velocity_mps": None}, r"gt_boxes\[1\]\.velocity_mps must be a list of 2 numbers"),
         ({"num_lidar_pts": -1}, r"gt_boxes\[1\]\.num_lidar_pts must be a count, not -1"),
+        ({"num_radar_pts": 1.5}, r"gt_boxes\[1\]\.num_radar_pts must be a count, not 1.5"),
+        ({"attribute": ""}, r"gt_boxes\[1\]\.attribute must be an attribute name, not ''"),
+        ({"velocity_known": 1}, r"gt_boxes\[1\]\.velocity_known must be true or false, not 1"),
         ({"heading": 0.0}, r"gt_boxes\[1\] has unknown keys: heading"),
     ],
 )

@@ -98,6 +98,8 @@ def put(value: object, *keys: Any) -> Callable[[dict[str, Any]], None]:
         (put([1.0], "img_norm_cfg", "std"), "img_norm_cfg.std has shape (1,); expected (3,)"),
         (put(False, "img_norm_cfg", "to_rgb"), "img_norm_cfg.to_rgb is False; the configuration has True"),
         (put({}, "gt_boxes"), "gt_boxes must be a list of boxes, not dict"),
+        (put([3], "bicycle_racks"), "bicycle_racks[0] must be an object, not int"),
+        (put([[2.0] * 4] * 4, "lidar2ego"), "lidar2ego is not a rotation and a translation"),
         (put("noon", "timestamp"), "timestamp must be a number, not 'noon'"),
     ],
 )

@@ -47,7 +47,9 @@ def test_frames_come_in_order_and_equal_the_direct_way(frames: tuple[Frame, ...]
         np.testing.assert_array_equal(decoded.inputs.img, expected.img)
         np.testing.assert_array_equal(decoded.inputs.can_bus, expected.can_bus)
         np.testing.assert_array_equal(decoded.inputs.lidar2img, expected.lidar2img)
-        assert decoded.decode_seconds > 0.0
+        assert decoded.load_seconds > 0.0
+        assert decoded.preprocess_seconds > 0.0
+        assert decoded.decode_seconds == decoded.load_seconds + decoded.preprocess_seconds
     assert background_threads() == []
 
 

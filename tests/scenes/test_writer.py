@@ -12,6 +12,7 @@ from tests.support.micro import micro_config
 from tests.support.scenes import drive_can_bus, random_boxes, rig_lidar_to_image, write_scenes
 
 HW = (96, 160)
+POSE = np.array([[0.0, 1.0, 0.0, 0.94], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.84], [0.0, 0.0, 0.0, 1.0]])
 
 
 def test_what_is_written_is_read_back(tmp_path: Path):
@@ -30,6 +31,9 @@ def test_what_is_written_is_read_back(tmp_path: Path):
         sample_token="a-7",
         timestamp_us=1_533_151_603_547_590,
         gt_boxes=boxes,
+        bicycle_racks=boxes[:1],
+        lidar_to_ego=POSE,
+        ego_to_global=np.linalg.inv(POSE),
     )
     write_scene_index(tmp_path, {"a": [7]})
     (scene,) = read_scenes(tmp_path, SceneRequirements.of_model(micro_config()))
@@ -39,6 +43,9 @@ def test_what_is_written_is_read_back(tmp_path: Path):
     assert frame.gt_boxes == boxes
     np.testing.assert_array_equal(frame.lidar_to_image, lidar_to_image)
     np.testing.assert_array_equal(frame.can_bus_absolute, can_bus)
+    assert frame.bicycle_racks == boxes[:1]
+    np.testing.assert_array_equal(frame.lidar_to_ego, POSE)
+    np.testing.assert_array_equal(frame.ego_to_global, np.linalg.inv(POSE))
     for reference, picture in zip(frame.pictures, pictures, strict=True):
         np.testing.assert_array_equal(cv2.imread(str(reference.path)), picture)
 
