@@ -86,6 +86,17 @@ def write_scene_index(root: Path, frames_by_scene: Mapping[str, Sequence[int]]) 
     write_json(root / SCENE_INDEX_NAME, {"scenes": scenes})
 
 
+def padded_with_mean(
+    picture: NDArray[np.uint8], image_hw: tuple[int, int], img_norm: ImageNormConfig
+) -> NDArray[np.uint8]:
+    """Return a BGR picture with rows and columns of the mean colour added at the bottom and right."""
+    mean_bgr = img_norm.mean[::-1] if img_norm.to_rgb else img_norm.mean
+    color = [round(value) for value in mean_bgr]
+    bottom, right = image_hw[0] - picture.shape[0], image_hw[1] - picture.shape[1]
+    bordered = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
+    return bordered.astype(np.uint8, copy=False)
+
+
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write a (H, W, 3) uint8 BGR picture as PNG, atomically."""
     _, encoded = cv2.imencode(".png", picture, _PNG_PARAMETERS)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from bevformer_lib import __version__
 from bevformer_lib.config.model_config import ImageNormConfig
@@ -26,7 +24,7 @@ from bevformer_lib.scenes.rendering.layout import make_world
 from bevformer_lib.scenes.rendering.render import RenderedFrame, Renderer
 from bevformer_lib.scenes.rendering.world import World, box_in_lidar_frame
 from bevformer_lib.scenes.types import GroundTruthBox
-from bevformer_lib.scenes.writer import write_frame, write_scene_index
+from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
 
 FRAME_PERIOD_S: Final = 0.5
 """Frames are keyframes at 2 Hz, as nuScenes has them."""
@@ -149,15 +147,6 @@ def visible_boxes(rendered: RenderedFrame, world: World, class_names: Collection
     return tuple(boxes)
 
 
-def padded(picture: NDArray[np.uint8], image_hw: tuple[int, int], img_norm: ImageNormConfig) -> NDArray[np.uint8]:
-    """Return a BGR picture with rows and columns of the mean colour added at the bottom and right."""
-    mean_bgr = img_norm.mean[::-1] if img_norm.to_rgb else img_norm.mean
-    color = [round(value) for value in mean_bgr]
-    bottom, right = image_hw[0] - picture.shape[0], image_hw[1] - picture.shape[1]
-    bordered = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
-    return bordered.astype(np.uint8, copy=False)
-
-
 def _renderer(number: int, recipe: SceneRecipe) -> tuple[Renderer, World]:
     world = make_world(
         scene_name(number),
@@ -174,7 +163,7 @@ def _write(folder: Path, number: int, index: int, rendered: RenderedFrame, world
     write_frame(
         folder,
         index,
-        [padded(picture, recipe.image_hw, recipe.img_norm) for picture in rendered.pictures],
+        [padded_with_mean(picture, recipe.image_hw, recipe.img_norm) for picture in rendered.pictures],
         lidar_to_image=np.stack([camera.lidar_to_image for camera in cameras]),
         can_bus_absolute=can_bus_absolute(rendered.ego),
         img_norm=recipe.img_norm,
