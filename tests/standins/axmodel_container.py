@@ -1,10 +1,10 @@
 """A stand-in's `.axmodel`: the documented ONNX container, carrying a quantised ONNX graph in place of NPU code.
 
-As the vendor's tools document it (``onnx inspect`` of a compiled model): an ONNX protobuf, IR version 8, opset 16, graph
-name "8", producer "Pulsar2", a doc string with version and commit, one node of type "neu mode" per NPU subgraph, inputs
-and outputs with names, types and shapes, and two uint8 initializers: ``npu_params`` and ``<subgraph>_b1_neu``. The vendor
-keeps weights and machine code in these; the stand-in keeps the bytes of a quantised ONNX graph in the second and what it
-was compiled for in its metadata, so that it can be executed.
+As the vendor's tools document it (``onnx inspect`` of a compiled model): an ONNX protobuf, IR version 8, opset 16,
+graph name "8", producer "Pulsar2", a doc string with version and commit, one node of type "neu mode" per NPU subgraph,
+inputs and outputs with names, types and shapes, and two uint8 initializers: ``npu_params`` and ``<subgraph>_b1_neu``.
+The vendor keeps weights and machine code in these; the stand-in keeps the bytes of a quantised ONNX graph in the second
+and what it was compiled for in its metadata, so that it can be executed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,11 @@
+"""What all messages of the build config have in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Message(BaseModel):
+    """A protobuf message as data: unknown keys and values of other types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
