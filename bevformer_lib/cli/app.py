@@ -27,6 +27,8 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "prepare-calibration": ("bevformer_lib.cli.prepare_calibration", "Choose samples and pack the archives."),
     "quantize": ("bevformer_lib.cli.quantize", "Quantise an ONNX graph with a calibration set."),
     "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
+    "record": ("bevformer_lib.cli.record", "Keep a model's outputs, to evaluate a board against."),
+    "verify": ("bevformer_lib.cli.verify", "Compare our model and a graph with the original code, tensor by tensor."),
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
 }
 """Command name -> (module that holds a function ``command``, one-line help)."""

@@ -12,33 +12,37 @@ if TYPE_CHECKING:
 
 
 def command(
-    reference_onnx: Path,
-    candidate_onnx: Path,
+    reference: Path,
+    candidate: Path,
     config_json: Path,
     scenes: Path,
     /,
     *,
     output: Path,
     runtime: str = "onnxruntime",
-    device: str = "cpu",
+    device: str | None = None,
     score_thr: float | None = None,
     start_scene: int = 0,
     end_scene: int | None = None,
+    host_rotate_center: tuple[float, float] | None = None,
 ) -> None:
     """Run both models over scenes, each with its own history, and compare outputs and boxes frame by frame.
 
     Args:
-        reference_onnx: the float model; run by ONNX Runtime.
-        candidate_onnx: the model that was made from it.
+        reference: the float model, run by ONNX Runtime; or the folder of its outputs that bevformer record wrote, for
+            machines that can't run it.
+        candidate: the model that was made from it.
         config_json: inference config of both.
         scenes: folder of scenes; where they carry gt_boxes, precision and recall are counted too.
         output: JSON file to write: everything about every frame, and the summary.
-        runtime: what executes the candidate.
-        device: cpu, cuda or cuda:N.
+        runtime: what executes the candidate: onnxruntime, or axengine on a board.
+        device: where ONNX Runtime runs models: cpu (also if left out), cuda or cuda:N; axengine has no choice.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if
             any.
         start_scene: first scene to run, counted from 0.
         end_scene: scene to stop before.
+        host_rotate_center: rotate the candidate's prev_bev here, about this x and y in cells, for models that don't do
+            it themselves (the vendor's exported ones: 100 100).
     """
     import dataclasses
 
@@ -49,9 +53,10 @@ def command(
     from bevformer_lib.errors import OutputError
     from bevformer_lib.evaluate.scene import evaluate_scene
     from bevformer_lib.evaluate.summary import summarize
-    from bevformer_lib.files import sha256_of_file, write_json
+    from bevformer_lib.files import write_json
     from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+    from bevformer_lib.runtime.host import HostPreparation, HostRotation
+    from bevformer_lib.runtime.open import open_reference, open_runtime
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
@@ -59,10 +64,11 @@ def command(
     if output.exists():
         raise OutputError(f"{output} exists already; choose another name or remove it first")
     config = read_inference_config(config_json)
-    reference = open_runtime(ONNXRUNTIME, reference_onnx, device=device)
-    geometry = check_model(reference, config, reference_onnx)
-    candidate = open_runtime(runtime, candidate_onnx, device=device)
-    check_model(candidate, config, candidate_onnx)
+    candidate_runtime = open_runtime(runtime, candidate, device=device)
+    check_model(candidate_runtime, config, candidate)
+    reference_runtime = open_reference(reference, device=device)
+    geometry = check_model(reference_runtime, config, reference)
+    rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
     preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
     with progress_bar() as on_progress:
@@ -70,19 +76,20 @@ def command(
         evaluations = [
             evaluate_scene(
                 scene,
-                reference=reference,
-                candidate=candidate,
+                reference=reference_runtime,
+                candidate=candidate_runtime,
                 config=config,
                 preprocessor=preprocessor,
                 score_threshold=score_thr,
+                candidate_preparation=HostPreparation(config.img_norm, rotation),
                 on_progress=on_progress,
             )
             for scene in found
         ]
     summary = summarize(evaluations)
-    files = {"reference": reference_onnx, "candidate": candidate_onnx, "config": config_json}
+    files = {"reference": reference, "candidate": candidate, "config": config_json}
     content = {
-        **{role: {"file": path.name, "sha256": sha256_of_file(path)} for role, path in files.items()},
+        **{role: {"file": path.name, "sha256": _sha256_of_model(path)} for role, path in files.items()},
         "summary": dataclasses.asdict(summary),
         "scenes": [evaluation.to_dict() for evaluation in evaluations],
     }
@@ -91,6 +98,14 @@ def command(
     for table in (fidelity_table(summary), detection_table(summary), latency_table(summary)):
         console.print(table)
     console.print(f"{summary.frames} frames of {summary.scenes} scenes compared: {output}", soft_wrap=True)
+
+
+def _sha256_of_model(path: Path) -> str:
+    """Return the digest of a file, or of the model that a recording was made of."""
+    from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.runtime.recorded import RecordedRuntime
+
+    return RecordedRuntime(path).model_sha256 if path.is_dir() else sha256_of_file(path)
 
 
 def fidelity_table(summary: EvaluationSummary) -> Table:

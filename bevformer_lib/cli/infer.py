@@ -21,7 +21,7 @@ def command(
     *,
     output_dir: Path,
     runtime: str = "onnxruntime",
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     score_thr: float = 0.3,
     fps: float = 2.0,
@@ -29,6 +29,7 @@ def command(
     end_scene: int | None = None,
     pictures: bool = True,
     video: bool = True,
+    host_rotate_center: tuple[float, float] | None = None,
 ) -> None:
     """Run a model over scenes: per scene a JSON of detections, a picture per frame and a video.
 
@@ -40,16 +41,20 @@ def command(
         config_json: its inference_config.json.
         scenes: folder with a folder per scene.
         output_dir: gets a folder per scene.
-        runtime: what runs the model.
-        device: where, in the words of the runtime.
-        threads: threads inside an operator; the runtime's own choice if left out.
+        runtime: what runs the model: onnxruntime, or axengine on a board.
+        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
+        threads: threads inside an operator of ONNX Runtime; its own choice if left out.
         score_thr: boxes with a score at or below are dropped.
         fps: frames per second of the videos.
         start_scene: position of the first scene to run, counted from 0.
         end_scene: position after the last one.
         pictures: write a picture per frame.
         video: write a video per scene.
+        host_rotate_center: rotate prev_bev here, about this x and y in cells, for models that don't do it themselves
+            (the vendor's exported ones: 100 100).
     """
+    import time
+
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
@@ -57,27 +62,37 @@ def command(
     from bevformer_lib.evaluate.infer import InferModel, InferSettings, infer_scenes
     from bevformer_lib.files import sha256_of_file
     from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.open import open_runtime
+    from bevformer_lib.runtime.host import HostPreparation, HostRotation
+    from bevformer_lib.runtime.open import DEFAULT_DEVICE, ONNXRUNTIME, open_runtime
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
     settings = InferSettings(score_threshold=score_thr, fps=fps, pictures=pictures, video=video)
     config = read_inference_config(config_json)
+    started = time.perf_counter()
     loaded = open_runtime(runtime, model, device=device, threads=threads)
+    load_seconds = time.perf_counter() - started
     geometry = check_model(loaded, config, model)
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
+    rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None
+    made_with = {
+        "model_sha256": sha256_of_file(model),
+        "config_sha256": sha256_of_file(config_json),
+        "runtime": runtime,
+    }
+    if runtime == ONNXRUNTIME:
+        made_with["device"] = device or DEFAULT_DEVICE
+    if rotation is not None:
+        made_with["host_rotate_center"] = " ".join(map(str, rotation.center_xy))
     bound = InferModel(
         runtime=loaded,
         config=config,
         preprocessor=Preprocessor(geometry.image_hw, config.img_norm),
         name=model.name,
-        made_with={
-            "model_sha256": sha256_of_file(model),
-            "config_sha256": sha256_of_file(config_json),
-            "runtime": runtime,
-            "device": device,
-        },
+        made_with=made_with,
+        load_seconds=load_seconds,
+        preparation=HostPreparation(config.img_norm, rotation),
     )
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
@@ -85,6 +100,8 @@ def command(
     console = Console()
     for line in summary_lines(result, output_dir):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if result.inferred:
+        console.print(f"model loaded in {load_seconds:.2f} s", highlight=False)
     if any(result.latency.values()):
         console.print("seconds of a frame, without the first of each scene:")
         console.print(latency_table(result))

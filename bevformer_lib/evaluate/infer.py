@@ -32,6 +32,7 @@ from bevformer_lib.evaluate.summary import Latency
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -56,6 +57,8 @@ class InferModel:
         name: shown in the pictures.
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
             them, and compared on the next run.
+        load_seconds: time that loading the model took; recorded with the timings.
+        preparation: what the host does to the tensors before; ``None``: nothing but a change of float types.
     """
 
     runtime: Runtime
@@ -63,6 +66,8 @@ class InferModel:
     preprocessor: Preprocessor
     name: str
     made_with: Mapping[str, str]
+    load_seconds: float | None = None
+    preparation: HostPreparation | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,15 @@ class StageSeconds:
     """Wall-clock seconds of one frame.
 
     Attributes:
-        decode: reading and preparing the pictures, ahead in a thread.
+        load: reading and decoding the pictures, ahead in a thread.
+        preprocess: normalising and padding them, ahead in a thread, and bringing all tensors into the model's types.
         inference: inside the runtime.
         postprocess: from raw outputs to boxes.
         draw: picture and video, behind in a thread; 0 where neither is wanted.
     """
 
-    decode: float
+    load: float
+    preprocess: float
     inference: float
     postprocess: float
     draw: float
@@ -162,7 +169,7 @@ def infer_scenes(
     for name in finished:
         _log.info("%s was finished before", name)
 
-    session = TemporalSession(model.runtime)
+    session = TemporalSession(model.runtime, model.preparation)
     total = sum(len(scene.frames) for scene in waiting)
     seconds: dict[str, list[StageSeconds]] = {}
     boxes = 0
@@ -234,7 +241,13 @@ def _infer_scene(
             )
             postprocess = time.perf_counter() - start
             records.append(frame_record(decoded.frame, detections, model.config.class_names))
-            stages = StageSeconds(decoded.decode_seconds, step.seconds, postprocess, draw=0.0)
+            stages = StageSeconds(
+                load=decoded.load_seconds,
+                preprocess=decoded.preprocess_seconds + step.prepare_seconds,
+                inference=step.seconds,
+                postprocess=postprocess,
+                draw=0.0,
+            )
             being_drawn.append((stages, behind.submit(drawing.add, decoded.frame, detections)))
             if len(being_drawn) > _FRAMES_WAITING:
                 finish_one()
@@ -248,6 +261,7 @@ def _timings(
 ) -> dict[str, Any]:
     return {
         "made_with": dict(model.made_with),
+        "model_load_seconds": model.load_seconds,
         "stages": {name: None if found is None else dataclasses.asdict(found) for name, found in latency.items()},
         "scenes": {name: [dataclasses.asdict(frame) for frame in frames] for name, frames in seconds.items()},
     }

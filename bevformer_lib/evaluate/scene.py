@@ -13,6 +13,7 @@ from bevformer_lib.evaluate.types import FrameEvaluation, FrameSeconds, SceneEva
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
@@ -29,6 +30,7 @@ def evaluate_scene(
     config: InferenceConfig,
     preprocessor: Preprocessor,
     score_threshold: float | None = None,
+    candidate_preparation: HostPreparation | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> SceneEvaluation:
     """Run both models over a scene, each with its own ``bev_embed`` fed back, and compare them frame by frame.
@@ -43,6 +45,8 @@ def evaluate_scene(
         config: how boxes are decoded, and the class names.
         preprocessor: turns frames into inputs.
         score_threshold: replaces the config's threshold; ``None`` keeps that one (which may be none).
+        candidate_preparation: what the host does to the candidate's tensors before; ``None``: nothing but a change of
+            float types.
         on_progress: told the scene's name and the frames done.
 
     Raises:
@@ -52,7 +56,8 @@ def evaluate_scene(
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    reference_session, candidate_session = TemporalSession(reference), TemporalSession(candidate)
+    reference_session = TemporalSession(reference)
+    candidate_session = TemporalSession(candidate, candidate_preparation)
     frames: list[FrameEvaluation] = []
     for decoded in stream_inputs(scene.frames, preprocessor):
         first = not frames

@@ -9,23 +9,53 @@ from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.runtime.base import Runtime
 
 ONNXRUNTIME: Final = "onnxruntime"
-RUNTIME_KINDS: Final = (ONNXRUNTIME,)
+AXENGINE: Final = "axengine"
+RUNTIME_KINDS: Final = (ONNXRUNTIME, AXENGINE)
+DEFAULT_DEVICE: Final = "cpu"
+"""Of ONNX Runtime; the other runtimes have no choice of device."""
 
 
-def open_runtime(kind: str, model: Path, *, device: str = "cpu", threads: int | None = None) -> Runtime:
+def open_reference(model: Path, *, device: str | None = None, threads: int | None = None) -> Runtime:
+    """Load the model to be true to: an ONNX graph, or the folder of its recorded outputs.
+
+    Args:
+        model: ``.onnx`` file, or a folder that ``bevformer record`` wrote.
+        device: where ONNX Runtime runs the graph.
+        threads: threads inside an operator of ONNX Runtime; ``None``: its own choice.
+
+    Raises:
+        RuntimeUnavailableError: the folder is no recording, or the graph can't be run here.
+    """
+    if model.is_dir():
+        from bevformer_lib.runtime.recorded import RecordedRuntime
+
+        return RecordedRuntime(model)
+    return open_runtime(ONNXRUNTIME, model, device=device, threads=threads)
+
+
+def open_runtime(kind: str, model: Path, *, device: str | None = None, threads: int | None = None) -> Runtime:
     """Load a model.
 
     Args:
         kind: one of :data:`RUNTIME_KINDS`.
         model: the model's file.
-        device: where to run it, in the words of that runtime (ONNX Runtime: ``cpu``, ``cuda`` or ``cuda:N``).
-        threads: threads inside an operator; ``None``: the runtime's own choice.
+        device: where ONNX Runtime runs it: ``cpu`` (also if ``None``), ``cuda`` or ``cuda:N``.
+        threads: threads inside an operator of ONNX Runtime; ``None``: its own choice.
 
     Raises:
-        RuntimeUnavailableError: the kind is not known, or the model can't be run here.
+        RuntimeUnavailableError: the kind is not known, has no such option, or the model can't be run here.
     """
     if kind == ONNXRUNTIME:
         from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime(model, device=device, threads=threads)
+        return OnnxRuntime(model, device=device or DEFAULT_DEVICE, threads=threads)
+    if kind == AXENGINE:
+        for option, value in (("device", device), ("threads", threads)):
+            if value is not None:
+                raise RuntimeUnavailableError(
+                    f"{option} {value}: AXEngine runs a model on the NPU that it was compiled for; leave --{option} out"
+                )
+        from bevformer_lib.runtime.axengine import AxEngineRuntime
+
+        return AxEngineRuntime(model)
     raise RuntimeUnavailableError(f"runtime '{kind}' is not known; use one of: {', '.join(RUNTIME_KINDS)}")

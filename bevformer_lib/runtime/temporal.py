@@ -21,6 +21,7 @@ from bevformer_lib.names import (
     OUTPUT_NAMES,
 )
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.scenes.types import FrameInputs
 
 
@@ -29,13 +30,16 @@ class StepResult:
     """What one frame gave.
 
     Attributes:
-        prev_bev: the history that was fed, (bev_h * bev_w, 1, embed_dims) float32; zeros for a first frame.
+        prev_bev: the history, (bev_h * bev_w, 1, embed_dims) float32, before the host rotates it where a model needs
+            that; zeros for a first frame.
         outputs: all outputs by name, float32.
+        prepare_seconds: time that it took to bring the tensors into the model's types.
         seconds: time inside the runtime.
     """
 
     prev_bev: NDArray[np.float32]
     outputs: Mapping[str, NDArray[np.float32]]
+    prepare_seconds: float
     seconds: float
 
 
@@ -46,8 +50,12 @@ class TemporalSession:
     preprocessor.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, preparation: HostPreparation | None = None) -> None:
         """Bind a model.
+
+        Args:
+            runtime: the loaded model.
+            preparation: what the host does before; ``None``: nothing but a change of float types.
 
         Raises:
             RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
@@ -62,6 +70,7 @@ class TemporalSession:
                 f"{history.shape}: it can't be fed back; export the model again"
             )
         self._runtime = runtime
+        self._preparation = preparation or HostPreparation()
         self._history: NDArray[np.float32] | None = None
         self._checked = False
 
@@ -73,19 +82,20 @@ class TemporalSession:
             first: whether it begins a scene: there is no history then, and zeros are fed.
 
         Raises:
-            RuntimeUnavailableError: the shapes are not the model's, or the session's first frame has no
-                history and is not marked as a scene's first.
+            RuntimeUnavailableError: the shapes are not the model's, it takes integers of unknown meaning, or the
+                session's first frame has no history and is not marked as a scene's first.
         """
         history = self._zero_history() if first else self._history
         if history is None:
             raise RuntimeUnavailableError("the first frame of a session has no history; pass first=True")
+        begun = time.perf_counter()
         feed = self._feed(inputs, history)
         started = time.perf_counter()
         raw = self._runtime.run(feed)
-        seconds = time.perf_counter() - started
+        ended = time.perf_counter()
         outputs = {name: raw[name].astype(np.float32, copy=False) for name in OUTPUT_NAMES}
         self._history = outputs[OUTPUT_BEV_EMBED]
-        return StepResult(prev_bev=history, outputs=outputs, seconds=seconds)
+        return StepResult(prev_bev=history, outputs=outputs, prepare_seconds=started - begun, seconds=ended - started)
 
     @property
     def history(self) -> NDArray[np.float32]:
@@ -96,8 +106,8 @@ class TemporalSession:
         return np.zeros(self._runtime.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
 
     def _feed(self, inputs: FrameInputs, history: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Name the arrays and cast them to what the model asks for."""
-        arrays: dict[str, NDArray[Any]] = {
+        """Name the arrays and turn them into what the model asks for."""
+        arrays: dict[str, NDArray[np.float32]] = {
             INPUT_IMG: inputs.img,
             INPUT_CAN_BUS: inputs.can_bus,
             INPUT_LIDAR2IMG: inputs.lidar2img,
@@ -106,9 +116,7 @@ class TemporalSession:
         if not self._checked:
             self._check_shapes(arrays)
             self._checked = True
-        return {
-            name: np.ascontiguousarray(array, dtype=self._runtime.inputs[name].dtype) for name, array in arrays.items()
-        }
+        return self._preparation.feed(arrays, self._runtime.inputs)
 
     def _check_shapes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         wrong = [

@@ -45,7 +45,7 @@ def test_issue_command(given: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert bevformer_infer(given, tmp_path / "out", *options) == 0
     said = capsys.readouterr()
     assert "4 frames of 2 scenes (scene-0001, scene-0002)" in said.out
-    for stage in ("decode", "inference", "postprocess", "draw"):
+    for stage in ("load", "preprocess", "inference", "postprocess", "draw"):
         assert stage in said.out
     assert "inferring: 4/4" in said.err
     names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -248,7 +248,7 @@ def test_without_pictures_and_video(scenes_root: Path, tmp_path: Path, monkeypat
 def test_timings_leave_first_frames_out(scenes_root: Path, tmp_path: Path) -> None:
     result = run(scenes_root, tmp_path / "out", settings=InferSettings(0.3, 2.0, video=False))
     content = json.loads((tmp_path / "out" / "timings.json").read_text())
-    assert list(content["stages"]) == list(STAGES) == ["decode", "inference", "postprocess", "draw"]
+    assert list(content["stages"]) == list(STAGES) == ["load", "preprocess", "inference", "postprocess", "draw"]
     assert content["stages"]["draw"]["frames"] == 6
     assert [len(frames) for frames in content["scenes"].values()] == [4, 4]
     assert result.latency["draw"] is not None
@@ -256,10 +256,11 @@ def test_timings_leave_first_frames_out(scenes_root: Path, tmp_path: Path) -> No
 
 
 def test_median_and_95th_percentile() -> None:
-    frames = [StageSeconds(100.0, 100.0, 100.0, 100.0), *(StageSeconds(i, 2 * i, 0, 1) for i in range(1, 102))]
+    warm = (StageSeconds(i, i, 2 * i, 0, 1) for i in range(1, 102))
+    frames = [StageSeconds(100.0, 100.0, 100.0, 100.0, 100.0), *warm]
     latency = latency_by_stage([frames])
-    assert latency["decode"] is not None
-    assert (latency["decode"].median_s, latency["decode"].p95_s, latency["decode"].frames) == (51, 96, 101)
+    assert latency["load"] is not None
+    assert (latency["load"].median_s, latency["load"].p95_s, latency["load"].frames) == (51, 96, 101)
     assert latency_by_stage([frames[:1], frames[:1]]) == dict.fromkeys(STAGES)
 
 

@@ -1,0 +1,62 @@
+"""`bevformer record`: a model's outputs over scenes, for machines that can't run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def command(
+    model: Path,
+    config_json: Path,
+    scenes: Path,
+    /,
+    *,
+    output_dir: Path,
+    device: str = "cpu",
+    start_scene: int = 0,
+    end_scene: int | None = None,
+) -> None:
+    """Run the float model over whole scenes and keep its outputs, for bevformer evaluate on a board.
+
+    Frames that were recorded before are not run again.
+
+    Args:
+        model: the ONNX graph.
+        config_json: its inference_config.json.
+        scenes: folder with a folder per scene.
+        output_dir: gets the recording; give it to evaluate in place of the float model.
+        device: where to run the model: cpu, cuda or cuda:N.
+        start_scene: position of the first scene, counted from 0.
+        end_scene: position after the last one.
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.runtime.contract import check_model
+    from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+    from bevformer_lib.runtime.recorded import RecordingRuntime
+    from bevformer_lib.runtime.temporal import TemporalSession
+    from bevformer_lib.scenes.preprocess import Preprocessor
+    from bevformer_lib.scenes.reader import read_scenes
+    from bevformer_lib.scenes.requirements import SceneRequirements
+    from bevformer_lib.scenes.stream import stream_inputs
+
+    config = read_inference_config(config_json)
+    loaded = open_runtime(ONNXRUNTIME, model, device=device)
+    geometry = check_model(loaded, config, model)
+    preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
+    requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
+    with progress_bar() as on_progress:
+        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        recording = RecordingRuntime(loaded, output_dir, model_sha256=sha256_of_file(model))
+        session = TemporalSession(recording)
+        for scene in found:
+            for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
+                session.step(decoded.inputs, first=position == 0)
+                on_progress(scene.name, position + 1, len(scene.frames))
+    frames = sum(len(scene.frames) for scene in found)
+    Console().print(
+        f"{frames} frames of {len(found)} scenes recorded: {output_dir}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -1,0 +1,155 @@
+"""AXEngine, the runtime of AXERA's boards and M.2 cards, as a :class:`~bevformer_lib.runtime.base.Runtime`.
+
+Only the documented Python interface is used: ``InferenceSession(path, providers=[...])``, ``get_inputs()``,
+``get_outputs()`` and ``run(output_names, feed)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.stdout import stdout_kept_apart
+
+BOARD_PROVIDER: Final = "AxEngineExecutionProvider"
+CARD_PROVIDER: Final = "AXCLRTExecutionProvider"
+PROVIDERS: Final = (BOARD_PROVIDER, CARD_PROVIDER)
+"""The board's own NPU, then an M.2 card in a host; the library takes the first one that it has."""
+
+_WHEEL: Final = (
+    "install the wheel of https://github.com/AXERA-TECH/pyaxengine/releases "
+    "('pip install axengine-<version>-py3-none-any.whl')"
+)
+
+_log = logging.getLogger(__name__)
+
+
+class AxEngineRuntime:
+    """A compiled ``.axmodel`` on an NPU.
+
+    What the library prints goes to the log: standard output belongs to the program that uses this.
+    """
+
+    def __init__(self, model: Path) -> None:
+        """Load ``model`` onto the NPU.
+
+        Args:
+            model: the ``.axmodel`` file.
+
+        Raises:
+            RuntimeUnavailableError: AXEngine is not installed or finds no driver or device, or the model is none that
+                this NPU runs.
+        """
+        if not model.is_file():
+            raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
+        self._model = model
+        # The library raises whatever its layers raise: ImportError, RuntimeError, ValueError, OSError, AssertionError.
+        with stdout_kept_apart(_log):
+            axengine = _import_axengine()
+            try:
+                self._session = axengine.InferenceSession(str(model), providers=list(PROVIDERS))
+                self._inputs = _specs(self._session.get_inputs(), model)
+                self._outputs = _specs(self._session.get_outputs(), model)
+            except RuntimeUnavailableError:
+                raise
+            except Exception as error:
+                raise _load_error(model, error) from error
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The model's inputs by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The model's outputs by name."""
+        return self._outputs
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Execute the model once and return all its outputs by name.
+
+        Raises:
+            RuntimeUnavailableError: the NPU failed.
+        """
+        # All names in the model's own order: in any other order the library mixes its outputs up.
+        names = list(self._outputs)
+        arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
+        with stdout_kept_apart(_log):
+            try:
+                results = self._session.run(names, arrays)
+            except Exception as error:
+                raise RuntimeUnavailableError(
+                    f"{self._model}: the NPU failed ({_said(error)}); look into the board's kernel log (dmesg), and "
+                    "whether another program uses the NPU"
+                ) from error
+        return dict(zip(names, results, strict=True))
+
+
+def _import_axengine() -> ModuleType:
+    try:
+        return importlib.import_module("axengine")
+    except ModuleNotFoundError as error:
+        if error.name != "axengine":
+            raise RuntimeUnavailableError(
+                f"AXEngine lacks a package that it needs ({error}); install it with 'pip install bevformer-axera[edge]'"
+            ) from error
+        raise RuntimeUnavailableError(
+            f"AXEngine is not installed ({error}); it is not on the Python package index: {_WHEEL}"
+        ) from error
+    except (ImportError, OSError, AssertionError) as error:
+        raise RuntimeUnavailableError(
+            f"AXEngine is installed but finds no NPU driver ({_said(error)}); run this on an AXERA board (it needs "
+            "libax_engine.so) or on a host with an AXERA card (it needs libaxcl_rt.so, from the card's driver package)"
+        ) from error
+    except Exception as error:
+        raise RuntimeUnavailableError(_device_message(error)) from error
+
+
+def _load_error(model: Path, error: Exception) -> RuntimeUnavailableError:
+    """Tell a device that does not start from a model that does not load."""
+    said = _said(error)
+    if "initialize" in said or "axcl runtime" in said or "device" in said.lower() or isinstance(error, ImportError):
+        return RuntimeUnavailableError(_device_message(error))
+    if "vnpu" in said.lower():
+        return RuntimeUnavailableError(
+            f"{model}: was compiled for more NPU cores than this board's NPU mode gives ({said}); compile it with "
+            "another --npu-mode, or change the board's mode"
+        )
+    return RuntimeUnavailableError(
+        f"{model}: AXEngine can't load it ({said}); give an .axmodel that was compiled for this chip and NPU mode"
+    )
+
+
+def _device_message(error: Exception) -> str:
+    return (
+        f"AXEngine can't start the NPU ({_said(error)}); check that the driver is loaded, that you may open the device "
+        "(groups, or root), and that no other program holds it"
+    )
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _specs(arguments: Iterable[Any], model: Path) -> Mapping[str, TensorSpec]:
+    return MappingProxyType({str(argument.name): _spec(argument, model) for argument in arguments})
+
+
+def _spec(argument: Any, model: Path) -> TensorSpec:
+    """Turn AXEngine's description of an input or output into ours; its dtype is a numpy dtype, or the name of one."""
+    try:
+        return TensorSpec(str(argument.name), tuple(int(size) for size in argument.shape), np.dtype(argument.dtype))
+    except TypeError as error:
+        raise RuntimeUnavailableError(
+            f"{model}: '{argument.name}' has the type {argument.dtype!r}, which this pipeline can't feed or read; "
+            "update the board's libax_engine.so, or compile the model with float32 inputs and outputs"
+        ) from error

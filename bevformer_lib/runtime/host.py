@@ -1,0 +1,100 @@
+"""What the host does to a frame's tensors before a compiled model takes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.config.model_config import ImageNormConfig
+from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.names import CAN_BUS_YAW_DEG, INPUT_CAN_BUS, INPUT_IMG, INPUT_PREV_BEV
+from bevformer_lib.runtime.base import TensorSpec
+
+
+@dataclass(frozen=True)
+class HostRotation:
+    """Rotates the history by the ego's change of yaw: nearest neighbour, zeros outside.
+
+    Our own graphs do it inside; the vendor's exported models leave it to the host. The map is torchvision's
+    ``rotate(..., center=center_xy)``: for an output cell at (x, y) from the map's centre, the source is
+    R(angle) ((x, y) - c) + c, with c the rotation centre from the map's centre; ties round to even.
+
+    Attributes:
+        bev_hw: BEV rows and columns.
+        center_xy: rotation centre (x, y) in cells; the published models have (100, 100), also on a map of 50 x 50.
+    """
+
+    bev_hw: tuple[int, int]
+    center_xy: tuple[float, float]
+
+    def __call__(self, prev_bev: NDArray[np.float32], can_bus: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rotate (bev_h * bev_w, 1, embed_dims) by ``can_bus`` (1, 18; delta form)."""
+        height, width = self.bev_hw
+        angle_rad = np.float32(math.radians(float(can_bus[0, CAN_BUS_YAW_DEG])))
+        cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+        half = np.float32(0.5)
+        center_x = np.float32(self.center_xy[0] - width / 2)
+        center_y = np.float32(self.center_xy[1] - height / 2)
+        x = (np.arange(width, dtype=np.float32) + np.float32(0.5 - width / 2) - center_x)[None, :]
+        y = (np.arange(height, dtype=np.float32) + np.float32(0.5 - height / 2) - center_y)[:, None]
+        column = np.rint(x * cos - y * sin + center_x + np.float32(width / 2) - half).astype(np.int64)
+        row = np.rint(x * sin + y * cos + center_y + np.float32(height / 2) - half).astype(np.int64)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        source = np.where(inside, row * width + column, 0).ravel()
+        rotated: NDArray[np.float32] = prev_bev[source]
+        rotated[~inside.ravel()] = 0.0
+        return rotated
+
+
+@dataclass(frozen=True)
+class HostPreparation:
+    """From a frame's float32 tensors to what a compiled model's inputs ask for.
+
+    Attributes:
+        img_norm: how ``img`` was normalised; needed for models that take pixels.
+        rotation: for models that leave the rotation of ``prev_bev`` to the host; else ``None``.
+    """
+
+    img_norm: ImageNormConfig | None = None
+    rotation: HostRotation | None = None
+
+    def feed(
+        self, arrays: Mapping[str, NDArray[np.float32]], inputs: Mapping[str, TensorSpec]
+    ) -> dict[str, NDArray[Any]]:
+        """Return C-contiguous arrays of the inputs' dtypes.
+
+        A model whose ``img`` is uint8 normalises by itself: it is fed pixels, in the network's order of channels.
+
+        Raises:
+            RuntimeUnavailableError: an input has an integer type that a float tensor can't be turned into.
+        """
+        prepared = dict(arrays)
+        if self.rotation is not None:
+            prepared[INPUT_PREV_BEV] = self.rotation(arrays[INPUT_PREV_BEV], arrays[INPUT_CAN_BUS])
+        return {name: self._cast(name, array, inputs[name].dtype) for name, array in prepared.items()}
+
+    def _cast(self, name: str, array: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+        # bfloat16 is of kind "V": numpy knows it from ml_dtypes, which AXEngine brings.
+        if dtype.kind not in "iub":
+            return np.ascontiguousarray(array, dtype=dtype)
+        if name == INPUT_IMG and dtype == np.uint8 and self.img_norm is not None:
+            return pixels_of(array, self.img_norm)
+        raise RuntimeUnavailableError(
+            f"the model takes {name} as {dtype}, and nothing says what its numbers stand for; compile it with a "
+            f"float32 {name}" + (" (or uint8 pixels)" if name == INPUT_IMG else "")
+        )
+
+
+def pixels_of(img: NDArray[np.float32], img_norm: ImageNormConfig) -> NDArray[np.uint8]:
+    """Undo the normalisation of (1, cameras, 3, H, W); the padding becomes the mean colour, rounded."""
+    channels = (1, 1, 3, 1, 1)
+    std = np.array(img_norm.std, dtype=np.float32).reshape(channels)
+    mean = np.array(img_norm.mean, dtype=np.float32).reshape(channels)
+    pixels = img * std
+    pixels += mean
+    return np.clip(np.rint(pixels, out=pixels), 0, 255, out=pixels).astype(np.uint8)

@@ -1,0 +1,157 @@
+"""A model's outputs on disk, so that a board can be compared with a model that it can't run.
+
+The machine that has the float model records what it gives for every frame of some scenes; the board reads it back. A
+frame is found by the digest of everything that the model was fed, its history included: other pictures, another
+preprocessing or another order of frames find nothing, instead of a wrong reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.errors import OutputError, RuntimeUnavailableError
+from bevformer_lib.files import atomic_path, write_json
+from bevformer_lib.runtime.base import Runtime, TensorSpec
+
+RECORDING_FILE: Final = "recording.json"
+_FRAMES: Final = "frames"
+
+
+class RecordingRuntime:
+    """Runs a model and keeps what it gives; a frame that is kept already is read back instead of run."""
+
+    def __init__(self, runtime: Runtime, folder: Path, *, model_sha256: str) -> None:
+        """Begin a recording, or carry on with one of the same model.
+
+        Args:
+            runtime: the loaded model.
+            folder: gets ``recording.json`` and a file per frame.
+            model_sha256: digest (hex) of the model's file.
+
+        Raises:
+            OutputError: the folder holds the recording of another model, or something else.
+        """
+        description = {
+            "model_sha256": model_sha256,
+            "inputs": _described(runtime.inputs),
+            "outputs": _described(runtime.outputs),
+        }
+        if folder.exists() and any(folder.iterdir()):
+            try:
+                earlier = _read_description(folder)
+            except RuntimeUnavailableError as error:
+                raise OutputError(f"{folder} is in the way ({error}); choose another folder") from error
+            if earlier != description:
+                raise OutputError(f"{folder} holds the recording of another model; remove it, or choose another folder")
+        else:
+            write_json(folder / RECORDING_FILE, description)
+        self._runtime = runtime
+        self._folder = folder
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The model's inputs by name."""
+        return self._runtime.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The model's outputs by name."""
+        return self._runtime.outputs
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Execute the model once, unless this feed was recorded before, and return all its outputs by name."""
+        path = _frame_path(self._folder, feed)
+        if path.is_file():
+            return _read_frame(path)
+        outputs = self._runtime.run(feed)
+        with atomic_path(path) as temporary:
+            np.savez(temporary, allow_pickle=False, **outputs)
+        return outputs
+
+
+class RecordedRuntime:
+    """Gives a recording's outputs back."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a recording.
+
+        Raises:
+            RuntimeUnavailableError: the folder holds none.
+        """
+        description = _read_description(folder)
+        self._folder = folder
+        self.model_sha256: str = description["model_sha256"]
+        self._inputs = _specs(description["inputs"])
+        self._outputs = _specs(description["outputs"])
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The recorded model's inputs by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The recorded model's outputs by name."""
+        return self._outputs
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return what the model gave for this feed.
+
+        Raises:
+            RuntimeUnavailableError: this frame, with this history, was not recorded.
+        """
+        path = _frame_path(self._folder, feed)
+        if not path.is_file():
+            raise RuntimeUnavailableError(
+                f"{self._folder}: has no such frame; record the same scenes with the same inference config "
+                "(bevformer record), whole scenes from their first frame"
+            )
+        return _read_frame(path)
+
+
+def _frame_path(folder: Path, feed: Mapping[str, NDArray[Any]]) -> Path:
+    digest = hashlib.sha256()
+    for name in sorted(feed):
+        array = np.ascontiguousarray(feed[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return folder / _FRAMES / f"{digest.hexdigest()}.npz"
+
+
+def _read_frame(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RuntimeUnavailableError(f"{path}: is damaged ({error}); copy the recording again") from error
+
+
+def _described(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
+    return [{"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype.str} for spec in specs.values()]
+
+
+def _specs(described: list[dict[str, Any]]) -> Mapping[str, TensorSpec]:
+    return MappingProxyType(
+        {one["name"]: TensorSpec(one["name"], tuple(one["shape"]), np.dtype(one["dtype"])) for one in described}
+    )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / RECORDING_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for part in ("inputs", "outputs"):
+            _specs(content[part])
+        content["model_sha256"].isalnum()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RuntimeUnavailableError(f"{path}: is no recording ({error}); make one with 'bevformer record'") from error
+    return content
