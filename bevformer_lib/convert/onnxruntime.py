@@ -8,7 +8,6 @@ DequantizeLinear, so that the file says exactly where precision is lost, and any
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ import onnx
 from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
+from bevformer_lib.convert.float_model import check_inputs, load_float_model
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
 from bevformer_lib.errors import ConversionError
@@ -62,11 +62,11 @@ class OnnxRuntimeConverter:
             RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
         """
         started = time.perf_counter()
-        float_model = _load(model)
+        float_model = load_float_model(model)
         if output.resolve() == model.resolve():
             raise ConversionError(f"{output}: is the float model itself; give another output")
         samples = read_calibration(calibration)
-        _check_inputs(float_model, model, samples)
+        check_inputs(float_model, model, samples)
         selection = select_nodes(float_model.graph)
         if not selection.layers:
             raise ConversionError(f"{model}: has no Conv, Gemm or MatMul with constant weights to quantise")
@@ -92,48 +92,6 @@ class OnnxRuntimeConverter:
             bytes_before=model.stat().st_size,
             bytes_after=output.stat().st_size,
             seconds=time.perf_counter() - started,
-        )
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    """Read a float model and give every node a name of its own."""
-    # protobuf's DecodeError has no typed home; a missing file raises OSError.
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:
-        raise ConversionError(f"{path}: can't be read as an ONNX model ({error}); export it again") from error
-    if not model.graph.node:
-        raise ConversionError(f"{path}: holds no graph; export it again")
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
-        raise ConversionError(f"{path}: is quantised already; give the float model")
-    uses = Counter(node.name for node in model.graph.node)
-    for place, node in enumerate(model.graph.node):
-        if not node.name or uses[node.name] > 1:
-            node.name = f"{node.op_type}.{place}"
-    return model
-
-
-def _check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
-    """Compare the model's inputs with the samples: names, shapes and types."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    wanted = {
-        value.name: (
-            tuple(size.dim_value for size in value.type.tensor_type.shape.dim),
-            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
-        )
-        for value in model.graph.input
-        if value.name not in constants
-    }
-    defects = [f"the set has no input '{name}'" for name in wanted if name not in samples.tensors]
-    defects += [f"the model has no input '{name}'" for name in samples.tensors if name not in wanted]
-    defects += [
-        f"{name} is {spec.dtype} {spec.shape} in the set, the model takes {wanted[name][1]} {wanted[name][0]}"
-        for name, spec in samples.tensors.items()
-        if name in wanted and wanted[name] != (spec.shape, spec.dtype)
-    ]
-    if defects:
-        raise ConversionError(
-            f"{samples.folder} was not made for {path}: {'; '.join(defects)}; make the calibration set with this model"
         )
 
 

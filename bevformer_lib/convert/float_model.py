@@ -1,0 +1,61 @@
+"""The float graph that every converter starts from, checked against the calibration set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+
+from bevformer_lib.calibration.archive import CalibrationSet
+from bevformer_lib.errors import ConversionError
+
+
+def load_float_model(path: Path) -> onnx.ModelProto:
+    """Read a float model and give every node a name of its own.
+
+    Raises:
+        ConversionError: the file is no ONNX model, or one that is quantised already.
+    """
+    # protobuf's DecodeError has no typed home; a missing file raises OSError.
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:
+        raise ConversionError(f"{path}: can't be read as an ONNX model ({error}); export it again") from error
+    if not model.graph.node:
+        raise ConversionError(f"{path}: holds no graph; export it again")
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise ConversionError(f"{path}: is quantised already; give the float model")
+    uses = Counter(node.name for node in model.graph.node)
+    for place, node in enumerate(model.graph.node):
+        if not node.name or uses[node.name] > 1:
+            node.name = f"{node.op_type}.{place}"
+    return model
+
+
+def check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
+    """Compare the model's inputs with the samples: names, shapes and types.
+
+    Raises:
+        ConversionError: with every disagreement.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    wanted = {
+        value.name: (
+            tuple(size.dim_value for size in value.type.tensor_type.shape.dim),
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+        )
+        for value in model.graph.input
+        if value.name not in constants
+    }
+    defects = [f"the set has no input '{name}'" for name in wanted if name not in samples.tensors]
+    defects += [f"the model has no input '{name}'" for name in samples.tensors if name not in wanted]
+    defects += [
+        f"{name} is {spec.dtype} {spec.shape} in the set, the model takes {wanted[name][1]} {wanted[name][0]}"
+        for name, spec in samples.tensors.items()
+        if name in wanted and wanted[name] != (spec.shape, spec.dtype)
+    ]
+    if defects:
+        raise ConversionError(
+            f"{samples.folder} was not made for {path}: {'; '.join(defects)}; make the calibration set with this model"
+        )

@@ -1,0 +1,102 @@
+"""Named quantisation settings.
+
+``vendor-tiny`` is what the model's vendor published for BEVFormer-Tiny on AX650: all three cores, 64 samples, MSE,
+smooth quantisation, biases and LayerNorm scales in float, and operators in float from the encoder on. The published
+list of these operators names the nodes of the vendor's own export; here it is made by the same rule for any graph:
+every operator that the converter computes in float (its documented list) and that lies behind ``prev_bev``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import onnx
+
+from bevformer_lib.convert.pulsar2.build_config import DEFAULT_TENSORS
+from bevformer_lib.errors import ConversionError
+from bevformer_lib.names import INPUT_PREV_BEV
+
+FLOAT_OPS: Final = frozenset({"LeakyRelu", "Sigmoid", "Relu", "Add", "Mul", "Div", "Sub", "Concat", "Softmax"})
+"""Operator types for which FP32 is honoured, as the documentation lists them."""
+WHOLE_MODEL_U16: Final[Mapping[str, Any]] = MappingProxyType(
+    {"start_tensor_names": [DEFAULT_TENSORS], "end_tensor_names": [DEFAULT_TENSORS], "data_type": "U16"}
+)
+VENDOR_SAMPLES: Final = 64
+
+Recipe = Callable[[onnx.GraphProto], dict[str, Any]]
+"""Makes the part of a build config that a recipe decides on, for a graph."""
+
+
+def _vendor_tiny(graph: onnx.GraphProto) -> dict[str, Any]:
+    names = float_layers_behind(graph, INPUT_PREV_BEV)
+    quant: dict[str, Any] = {
+        "calibration_method": "MSE",
+        "precision_analysis": True,
+        "precision_analysis_method": "EndToEnd",
+        "enable_smooth_quant": True,
+        "smooth_quant_threshold": 0.15,
+        "smooth_quant_strength": 0.5,
+        "conv_bias_data_type": "FP32",
+        "ln_scale_data_type": "FP32",
+    }
+    if names:
+        quant["layer_configs"] = [{"layer_names": names, "data_type": "FP32"}]
+    return {"npu_mode": "NPU3", "quant": quant}
+
+
+def _int8(graph: onnx.GraphProto) -> dict[str, Any]:
+    return {"quant": {"calibration_method": "MinMax", **_ANALYSIS}}
+
+
+def _w8a16(graph: onnx.GraphProto) -> dict[str, Any]:
+    layers: list[dict[str, Any]] = [dict(WHOLE_MODEL_U16)]
+    if any(node.op_type == "Conv" for node in graph.node):
+        convolutions = {"data_type": "U16", "output_data_type": "U16", "weight_data_type": "S8"}
+        layers.append({"op_type": "Conv", **convolutions})
+    return {
+        "quant": {
+            "calibration_method": "MSE",
+            "conv_bias_data_type": "FP32",
+            "ln_scale_data_type": "FP32",
+            "layer_configs": layers,
+            **_ANALYSIS,
+        }
+    }
+
+
+def _all_u16(graph: onnx.GraphProto) -> dict[str, Any]:
+    return {"quant": {"calibration_method": "MinMax", "layer_configs": [dict(WHOLE_MODEL_U16)], **_ANALYSIS}}
+
+
+_ANALYSIS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"precision_analysis": True, "precision_analysis_method": "EndToEnd"}
+)
+RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {"vendor-tiny": _vendor_tiny, "int8": _int8, "w8a16": _w8a16, "all-u16": _all_u16}
+)
+RECIPE_SAMPLES: Final[Mapping[str, int]] = MappingProxyType({"vendor-tiny": VENDOR_SAMPLES})
+"""Recipe -> how many calibration samples it asks for; the others use the whole set."""
+
+
+def recipe_content(name: str, graph: onnx.GraphProto) -> dict[str, Any]:
+    """Return what a recipe sets in the build config of a graph.
+
+    Raises:
+        ConversionError: no such recipe.
+    """
+    if name not in RECIPES:
+        raise ConversionError(f"recipe '{name}' is not known; use one of: {', '.join(RECIPES)}")
+    return RECIPES[name](graph)
+
+
+def float_layers_behind(graph: onnx.GraphProto, tensor: str) -> list[str]:
+    """Return the names of nodes that depend on ``tensor`` and that the converter can compute in float."""
+    reached, names = {tensor}, []
+    for node in graph.node:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+            if node.op_type in FLOAT_OPS and node.name:
+                names.append(node.name)
+    return names
