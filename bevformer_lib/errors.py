@@ -60,9 +60,17 @@ class RuntimeUnavailableError(BevformerError):
     """A model can't be run here: the runtime is not installed, or the device is missing."""
 
 
+class MissingPackageError(BevformerError):
+    """A command needs an optional package that is not installed; the message says how to install it."""
+
+
 class StoreError(BevformerError):
     """An artifact can't be written to the store, read from it, or is not what its digest says."""
 
 
 class OutputError(BevformerError):
     """Results can't be written: others are in the way, or the encoder of videos or pictures failed."""
+
+
+class VerifyError(BevformerError):
+    """The original model can't be built or run here, or what is compared with it diverges from it."""

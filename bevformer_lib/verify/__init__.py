@@ -1,0 +1,1 @@
+"""The original BEVFormer beside ours and the exported graph, tensor by tensor."""

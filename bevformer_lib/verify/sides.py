@@ -1,0 +1,157 @@
+"""The models that are compared, each as a function from a frame to named tensors, with its own history."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bevformer_lib.errors import VerifyError
+from bevformer_lib.names import (
+    INPUT_CAN_BUS,
+    INPUT_IMG,
+    INPUT_LIDAR2IMG,
+    INPUT_PREV_BEV,
+    OUTPUT_BEV_EMBED,
+    OUTPUT_CLASSES,
+    OUTPUT_COORDS,
+    OUTPUT_NAMES,
+)
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.scenes.ego import can_bus_delta
+from bevformer_lib.scenes.types import Frame, FrameInputs
+from bevformer_lib.verify.taps import Tap, TensorSink, tapped
+
+ORIGINAL_OUTPUTS: Mapping[str, str] = {
+    OUTPUT_BEV_EMBED: "bev_embed",
+    OUTPUT_CLASSES: "all_cls_scores",
+    OUTPUT_COORDS: "all_bbox_preds",
+}
+"""Our name of an output -> the original head's."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame as the models are fed it.
+
+    Attributes:
+        inputs: tensors of our model and of the graph.
+        can_bus_delta: (18,) float64, delta form; the original takes it from the frame's meta data.
+        lidar_to_image: (cameras, 4, 4) float64, likewise.
+        scene_token: tells the original which scene this is.
+        first: whether the frame is its scene's first: there is no history.
+    """
+
+    inputs: FrameInputs
+    can_bus_delta: NDArray[np.float64]
+    lidar_to_image: NDArray[np.float64]
+    scene_token: str
+    first: bool
+
+    @classmethod
+    def of_frame(cls, frame: Frame, previous: Frame | None, inputs: FrameInputs, scene: str) -> Moment:
+        """Return the moment of a frame; ``previous`` is the frame before it in the scene, if there is one."""
+        before = None if previous is None else previous.can_bus_absolute
+        return cls(inputs, can_bus_delta(frame.can_bus_absolute, before), frame.lidar_to_image, scene, previous is None)
+
+
+class OriginalSide:
+    """The original detector; gets no history (``None``) on a scene's first frame, as its own test loop has it."""
+
+    def __init__(self, model: nn.Module, taps: Sequence[Tap]) -> None:
+        self._model: Any = model
+        self._taps = taps
+        self._prev_bev: Tensor | None = None
+
+    def run(self, moment: Moment, sink: TensorSink) -> None:
+        """Run one frame and hand every tap and output to ``sink``.
+
+        Raises:
+            VerifyError: the original's code fails, or it puts out something else than a BEVFormer head does.
+        """
+        prev_bev = None if moment.first else self._prev_bev
+        # Its packages print while they run; stdout is for results.
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            torch.no_grad(),
+            tapped(self._model, self._taps, sink, original=True),
+        ):
+            try:
+                outputs = self._forward(moment, prev_bev)
+            except VerifyError:
+                raise
+            except Exception as error:
+                raise VerifyError(
+                    f"the original model fails on scene {moment.scene_token}: {type(error).__name__}: {error}"
+                ) from error
+        for name, key in ORIGINAL_OUTPUTS.items():
+            if not isinstance(outputs, Mapping) or not isinstance(outputs.get(key), Tensor):
+                raise VerifyError(f"the original head puts out no tensor '{key}'; is it another version of BEVFormer?")
+            sink(name, outputs[key].cpu().numpy().copy())
+        self._prev_bev = outputs[ORIGINAL_OUTPUTS[OUTPUT_BEV_EMBED]]
+
+    def _forward(self, moment: Moment, prev_bev: Tensor | None) -> Any:
+        """Do what the original's ``simple_test`` does, up to the decoding of boxes."""
+        cameras, _, height, width = moment.inputs.img.shape[1:]
+        meta = {
+            "can_bus": moment.can_bus_delta.copy(),
+            "lidar2img": list(moment.lidar_to_image),
+            "img_shape": [(height, width, 3)] * cameras,
+            "scene_token": moment.scene_token,
+        }
+        # A copy: the original squeezes its argument in place.
+        img = torch.from_numpy(moment.inputs.img.copy())
+        features = self._model.extract_feat(img=img, img_metas=[meta])
+        return self._model.pts_bbox_head(features, [meta], prev_bev=prev_bev)
+
+
+class PyTorchSide:
+    """Our model; gets zeros on a scene's first frame, as the graph does."""
+
+    def __init__(self, model: nn.Module, taps: Sequence[Tap], history_shape: tuple[int, int, int]) -> None:
+        self._model, self._taps = model, taps
+        self._zeros = torch.zeros(history_shape)
+        self._prev_bev = self._zeros
+
+    def run(self, moment: Moment, sink: TensorSink) -> None:
+        """Run one frame and hand every tap and output to ``sink``."""
+        inputs = moment.inputs
+        prev_bev = self._zeros if moment.first else self._prev_bev
+        with torch.inference_mode(), tapped(self._model, self._taps, sink, original=False):
+            outputs = self._model(
+                *(torch.from_numpy(array) for array in (inputs.img, inputs.can_bus, inputs.lidar2img)), prev_bev
+            )
+        for name, output in zip(OUTPUT_NAMES, outputs, strict=True):
+            sink(name, output.numpy())
+        self._prev_bev = outputs[OUTPUT_NAMES.index(OUTPUT_BEV_EMBED)]
+
+
+class GraphSide:
+    """The exported graph in a runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        history = runtime.inputs[INPUT_PREV_BEV]
+        self._zeros = np.zeros(history.shape, dtype=np.float32)
+        self._prev_bev: NDArray[Any] = self._zeros
+
+    def run(self, moment: Moment, sink: TensorSink) -> None:
+        """Run one frame and hand every output to ``sink``."""
+        outputs = self._runtime.run(
+            {
+                INPUT_IMG: moment.inputs.img,
+                INPUT_CAN_BUS: moment.inputs.can_bus,
+                INPUT_LIDAR2IMG: moment.inputs.lidar2img,
+                INPUT_PREV_BEV: self._zeros if moment.first else self._prev_bev,
+            }
+        )
+        for name, output in outputs.items():
+            sink(name, output)
+        self._prev_bev = outputs[OUTPUT_BEV_EMBED]

@@ -1,0 +1,116 @@
+"""Where the original's and our model are looked into; both have the same module names, so one path serves both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.errors import VerifyError
+from bevformer_lib.names import OUTPUT_NAMES
+
+TensorSink: TypeAlias = Callable[[str, NDArray[Any]], None]
+"""Called as ``(tap name, array)`` when the tensor has been computed; the array is the sink's own."""
+
+_TRANSFORMER: Final = "pts_bbox_head.transformer"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A tensor that both models compute.
+
+    Attributes:
+        name: for tables and reports.
+        module: dotted path of the module that puts it out.
+        item: which of the module's outputs, where it puts out a list.
+        queries_first_in_original: the original puts out (tokens, batch, C), ours (batch, tokens, C).
+    """
+
+    name: str
+    module: str
+    item: int | None = None
+    queries_first_in_original: bool = False
+
+
+def taps_of(config: ModelConfig) -> tuple[Tap, ...]:
+    """Return the taps of a model in the order in which it computes them; the network's outputs are not among them."""
+    taps = [Tap(f"backbone.layer{stage + 1}", f"img_backbone.layer{stage + 1}") for stage in _stages(config)]
+    taps += [Tap(f"neck.level{level}", "img_neck", item=level) for level in range(config.neck.num_outs)]
+    for index in range(config.encoder.num_layers):
+        layer, module = f"encoder.layer{index}", f"{_TRANSFORMER}.encoder.layers.{index}"
+        taps += [
+            Tap(f"{layer}.temporal", f"{module}.attentions.0"),
+            Tap(f"{layer}.spatial", f"{module}.attentions.1"),
+            Tap(layer, module),
+        ]
+    for index in range(config.decoder.num_layers):
+        layer, module = f"decoder.layer{index}", f"{_TRANSFORMER}.decoder.layers.{index}"
+        taps += [
+            Tap(f"{layer}.self", f"{module}.attentions.0", queries_first_in_original=True),
+            Tap(f"{layer}.cross", f"{module}.attentions.1", queries_first_in_original=True),
+            Tap(layer, module, queries_first_in_original=True),
+        ]
+    return tuple(taps)
+
+
+def tensor_order(config: ModelConfig) -> tuple[str, ...]:
+    """Return the names of everything that is compared, in the order in which the network computes it."""
+    return (*(tap.name for tap in taps_of(config)), *OUTPUT_NAMES)
+
+
+@contextmanager
+def tapped(model: nn.Module, taps: Sequence[Tap], sink: TensorSink, *, original: bool) -> Iterator[None]:
+    """Hand every tap's tensor to ``sink`` while the block runs the model.
+
+    Args:
+        model: the original's or our model.
+        taps: where to look.
+        sink: gets copies, so that what the model does to them in place later can't change them.
+        original: whether ``model`` is the original, whose layout differs in places.
+
+    Raises:
+        VerifyError: the model has no such module, or it puts out something else.
+    """
+    handles = []
+    try:
+        for path in dict.fromkeys(tap.module for tap in taps):
+            try:
+                module = model.get_submodule(path)
+            except AttributeError:
+                raise VerifyError(
+                    f"the {'original' if original else 'PyTorch'} model has no module '{path}'; is it another version "
+                    "of BEVFormer, or does the config describe another model?"
+                ) from None
+            here = [tap for tap in taps if tap.module == path]
+            handles.append(module.register_forward_hook(_hook(here, sink, original)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(taps: Sequence[Tap], sink: TensorSink, original: bool) -> Callable[[nn.Module, Any, Any], None]:
+    def hand_over(module: nn.Module, inputs: Any, output: Any) -> None:
+        for tap in taps:
+            tensor = output
+            if tap.item is not None:
+                if not isinstance(output, list | tuple) or tap.item >= len(output):
+                    raise VerifyError(f"module '{tap.module}' puts out no item {tap.item} for '{tap.name}'")
+                tensor = output[tap.item]
+            if not isinstance(tensor, torch.Tensor):
+                raise VerifyError(f"module '{tap.module}' puts out a {type(tensor).__name__}, not the tensor expected")
+            if original and tap.queries_first_in_original:
+                tensor = tensor.transpose(0, 1)
+            sink(tap.name, tensor.detach().cpu().numpy().copy())
+
+    return hand_over
+
+
+def _stages(config: ModelConfig) -> range:
+    return range(max(config.backbone.out_indices) + 1)
