@@ -18,6 +18,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "make-checkpoint": ("bevformer_lib.cli.make_checkpoint", "Write a checkpoint of random weights."),
     "make-scenes": ("bevformer_lib.cli.make_scenes", "Render made-up scenes with known boxes."),
+    "extract-scenes": ("bevformer_lib.cli.extract_scenes", "Write scenes from a nuScenes dataset."),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
     "export": ("bevformer_lib.cli.export", "Export a static, proven ONNX graph."),
     "extract-quantization-data": (
@@ -30,6 +31,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "record": ("bevformer_lib.cli.record", "Keep a model's outputs, to evaluate a board against."),
     "verify": ("bevformer_lib.cli.verify", "Compare our model and a graph with the original code, tensor by tensor."),
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
+    "ancestry": ("bevformer_lib.cli.ancestry", "Print everything that an artifact was made from."),
 }
 """Command name -> (module that holds a function ``command``, one-line help)."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bevformer_lib.errors import StoreError
 from bevformer_lib.store.base import Store
+from bevformer_lib.store.records import find_record
 from bevformer_lib.store.step import Artifact, StepRecord
 
 _MIN_DIGITS = 6
@@ -44,7 +45,7 @@ def ancestry(store: Store, sha256: str) -> Ancestor:
 
 
 def _ancestor(store: Store, role: str, artifact: Artifact) -> Ancestor:
-    record = None if artifact.made_by is None else _read(store, artifact.made_by)
+    record = None if artifact.made_by is None else find_record(store, artifact.made_by)
     inputs = record.step.inputs if record is not None else {}
     return Ancestor(role, artifact, record, tuple(_ancestor(store, name, part) for name, part in inputs.items()))
 
@@ -67,12 +68,7 @@ def _find_output(store: Store, sha256: str) -> Artifact:
 def _all_records(store: Store) -> Iterator[StepRecord]:
     for kind in store.list_kinds():
         for key in store.list_records(kind):
-            record = _read(store, f"{kind}/{key}")
+            record = find_record(store, f"{kind}/{key}")
             if record is not None:
                 yield record
 
-
-def _read(store: Store, identity: str) -> StepRecord | None:
-    kind, _, key = identity.rpartition("/")
-    content = store.get_record(kind, key)
-    return None if content is None else StepRecord.from_dict(content)

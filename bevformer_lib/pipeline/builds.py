@@ -1,0 +1,110 @@
+"""The record of a whole build, and its files under names for people."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib import __version__
+from bevformer_lib.files import atomic_path
+from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.run import StepResult
+from bevformer_lib.store.step import Artifact
+
+BUILDS: Final = "builds"
+"""Kind of the records."""
+_ID_LETTERS: Final = 16
+
+
+@dataclass(frozen=True)
+class Build:
+    """A finished build; the same steps are the same build, whenever and wherever they ran.
+
+    Attributes:
+        name: the model's.
+        steps: identities of its steps' records, in order.
+        outputs: its files by path.
+        created_at: when it was finished first; UTC, ISO 8601.
+        product_version: version of this package that did it.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    outputs: Mapping[str, Artifact]
+    created_at: str
+    product_version: str
+
+    @property
+    def identity(self) -> str:
+        """Key of its record."""
+        return hashlib.sha256("\n".join(self.steps).encode()).hexdigest()[:_ID_LETTERS]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "name": self.name,
+            "steps": list(self.steps),
+            "outputs": {path: artifact.to_dict() for path, artifact in self.outputs.items()},
+            "created_at": self.created_at,
+            "product_version": self.product_version,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Build:
+        """Return what :meth:`to_dict` was called on."""
+        return cls(
+            name=content["name"],
+            steps=tuple(content["steps"]),
+            outputs={path: Artifact(**fields) for path, fields in content["outputs"].items()},
+            created_at=content["created_at"],
+            product_version=content["product_version"],
+        )
+
+
+def record_build(store: Store, name: str, steps: Sequence[StepResult], outputs: Mapping[str, Artifact]) -> Build:
+    """Record a finished build, unless the same one is recorded already; return what is recorded."""
+    build = Build(
+        name=name,
+        steps=tuple(result.record.identity for result in steps),
+        outputs=outputs,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        product_version=__version__,
+    )
+    store.put_record(BUILDS, build.identity, build.to_dict())
+    content = store.get_record(BUILDS, build.identity)
+    return build if content is None else Build.from_dict(content)
+
+
+def lay_out(store: Store, build: Build, folder: Path) -> Path:
+    """Put a build's files under their names; those that are there already are the same and are left alone.
+
+    Args:
+        store: holds the files.
+        build: the build.
+        folder: gets a folder for this build. Files are hard links where the file system can, copies elsewhere.
+
+    Returns:
+        The build's folder.
+    """
+    target = folder / f"{build.name}-{build.identity}"
+    for path, artifact in build.outputs.items():
+        file = target / path
+        if not file.is_file() or file.stat().st_size != artifact.size:
+            source = open_artifact(store, artifact)
+            with atomic_path(file) as temporary:
+                _link_or_copy(source, temporary)
+    return target
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

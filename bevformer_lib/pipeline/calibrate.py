@@ -1,0 +1,153 @@
+"""The calibration set as steps: the histories of every scene that holds a chosen frame, then the four archives."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.calibration.collect import collect_scene_samples
+from bevformer_lib.calibration.pack import MANIFEST_NAME, pack_calibration
+from bevformer_lib.calibration.plan import CalibrationPlan
+from bevformer_lib.calibration.samples import samples_from_scenes
+from bevformer_lib.pipeline.inputs import SceneSource, scene_software
+from bevformer_lib.pipeline.linked import linked_folder
+from bevformer_lib.pipeline.runtimes import Executable
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.runtime.open import ONNXRUNTIME
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact, Step
+
+MANIFEST: Final = MANIFEST_NAME
+_CODE: Final = ("bevformer_lib.calibration", "bevformer_lib.runtime", __name__)
+
+
+@dataclass(frozen=True)
+class HistoriesWork:
+    """Runs a scene as far as needed; puts out the ``prev_bev`` of its chosen frames.
+
+    Attributes:
+        scene: the scene.
+        positions: places of the chosen frames in the scene, ascending.
+        graph: the float model.
+        requirements: what the model asks of scenes.
+        device: where to run it; not part of the step: any device gives the same up to rounding.
+    """
+
+    scene: SceneSource
+    positions: tuple[int, ...]
+    graph: Artifact
+    requirements: SceneRequirements
+    device: str
+
+    @property
+    def step(self) -> Step:
+        """Done again for another model, scene or choice of frames."""
+        return Step(
+            name="calibration-histories",
+            version=1,
+            inputs={"graph": self.graph, "scene": self.scene.content},
+            parameters={"positions": list(self.positions), **dataclasses.asdict(self.requirements)},
+            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+            part=self.scene.name,
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Run the scene.
+
+        Raises:
+            CalibrationError: a history holds NaN or infinity.
+            SceneError: the scene can't be read.
+            RuntimeUnavailableError: the model can't be run here.
+        """
+        runtime = Executable(self.graph, ONNXRUNTIME, self.device).open(store)
+        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
+        collect_scene_samples(
+            self.scene.read(self.requirements),
+            self.positions,
+            runtime,
+            preprocessor,
+            folder / _HISTORIES,
+            on_progress=_labelled(f"histories of {self.scene.name}", on_progress),
+        )
+        return {"frames_run": max(self.positions), "device": self.device}
+
+
+@dataclass(frozen=True)
+class PackWork:
+    """Packs the chosen frames into the four archives and their manifest.
+
+    Attributes:
+        plan: the chosen frames.
+        scenes: the scenes that hold one, by name.
+        histories: what :class:`HistoriesWork` put out, by scene.
+        graph: the float model, for the manifest.
+        requirements: what the model asks of scenes.
+    """
+
+    plan: CalibrationPlan
+    scenes: Mapping[str, SceneSource]
+    histories: Mapping[str, Mapping[str, Artifact]]
+    graph: Artifact
+    requirements: SceneRequirements
+
+    @property
+    def step(self) -> Step:
+        """Done again when a chosen frame, its history, or the choice changes."""
+        inputs = {"graph": self.graph}
+        for name, files in self.histories.items():
+            inputs[f"scene {name}"] = self.scenes[name].content
+            inputs |= {f"{name}/{file}": artifact for file, artifact in files.items()}
+        return Step(
+            name="calibration",
+            version=1,
+            inputs=inputs,
+            parameters={
+                "num_samples": len(self.plan.samples),
+                "seed": self.plan.seed,
+                "samples": [dataclasses.asdict(sample) for sample in self.plan.samples],
+                **dataclasses.asdict(self.requirements),
+            },
+            packages={**scene_software(), **software(code=("bevformer_lib.calibration", __name__))},
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Pack the archives.
+
+        Raises:
+            CalibrationError: a sample does not fit the others.
+            SceneError: a scene can't be read.
+        """
+        scenes = {name: self.scenes[name].read(self.requirements) for name in self.histories}
+        files = {
+            f"{name}/{file}": artifact for name, listed in self.histories.items() for file, artifact in listed.items()
+        }
+        with linked_folder(store, files) as collected:
+            pack_calibration(
+                samples_from_scenes(
+                    self.plan,
+                    scenes,
+                    {name: collected / name / _HISTORIES for name in scenes},
+                    Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
+                ),
+                folder,
+                num_samples=len(self.plan.samples),
+                seed=self.plan.seed,
+                model_sha256=self.graph.sha256,
+                on_progress=on_progress,
+            )
+        by_scene = {name: len(places) for name, places in self.plan.positions().items()}
+        first = sum(sample.position == 0 for sample in self.plan.samples)
+        return {"samples_by_scene": by_scene, "first_frames": first}
+
+
+_HISTORIES: Final = "histories"
+
+
+def _labelled(label: str, on_progress: ProgressCallback) -> ProgressCallback:
+    return lambda _, done, total: on_progress(label, done, total)

@@ -1,0 +1,72 @@
+"""Checking all scenes before any work is done with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.files import write_json
+from bevformer_lib.pipeline.inputs import SceneSource, scene_software
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.scenes.reader import read_scenes
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Step
+
+SCENE_LIST: Final = "scenes.json"
+MADE_UP_MARK: Final = "made_up.json"
+"""What `make-scenes` leaves beside the scenes that it renders."""
+
+
+@dataclass(frozen=True)
+class CheckScenesWork:
+    """Reads every file of the scenes; puts out a list of what they hold.
+
+    Attributes:
+        scenes: neighbours in one folder, in its order.
+        requirements: what the model asks for.
+    """
+
+    scenes: tuple[SceneSource, ...]
+    requirements: SceneRequirements
+
+    @property
+    def step(self) -> Step:
+        """Done again when any scene changes."""
+        return Step(
+            name="check-scenes",
+            version=1,
+            inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
+            parameters=dataclasses.asdict(self.requirements),
+            packages=scene_software(),
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Check the scenes.
+
+        Raises:
+            SceneError: with every defect of every scene.
+        """
+        root = Path(self.scenes[0].content.source or "")
+        start = self.scenes[0].position
+        scenes = read_scenes(
+            root, self.requirements, start_scene=start, end_scene=start + len(self.scenes), on_progress=on_progress
+        )
+        listed = [
+            {
+                "name": scene.name,
+                "frames": [frame.index for frame in scene.frames],
+                "annotated_frames": sum(frame.gt_boxes is not None for frame in scene.frames),
+                "annotated_boxes": sum(len(frame.gt_boxes or ()) for frame in scene.frames),
+            }
+            for scene in scenes
+        ]
+        write_json(folder / SCENE_LIST, {"scenes": listed})
+        return {
+            "scenes": len(listed),
+            "frames": sum(len(scene.frames) for scene in scenes),
+            "made_up": (root / MADE_UP_MARK).is_file(),
+        }

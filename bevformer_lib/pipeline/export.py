@@ -1,0 +1,71 @@
+"""The ONNX graph as a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact, Step
+
+GRAPH: Final = "model.onnx"
+RAW_GRAPH: Final = "model_raw.onnx"
+INFERENCE_CONFIG: Final = "inference_config.json"
+_PACKAGES: Final = ("torch", "onnx", "onnxsim", "onnxruntime")
+_CODE: Final = (
+    "bevformer_lib.config",
+    "bevformer_lib.model",
+    "bevformer_lib.geometry",
+    "bevformer_lib.export",
+    "bevformer_lib.export.passes",
+    __name__,
+)
+
+
+@dataclass(frozen=True)
+class ExportWork:
+    """Turns a checkpoint into a proven graph; puts out the graph, the raw graph and the inference config.
+
+    Attributes:
+        model: configuration of the model.
+        checkpoint: its weights.
+        target: chip whose operator list the graph must keep to.
+    """
+
+    model: ModelConfig
+    checkpoint: Artifact
+    target: str
+
+    @property
+    def step(self) -> Step:
+        """Done again for another checkpoint, configuration or chip."""
+        return Step(
+            name="export",
+            version=1,
+            inputs={"checkpoint": self.checkpoint},
+            parameters={"model": self.model.to_dict(), "target": self.target},
+            packages=software(packages=_PACKAGES, code=_CODE),
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Export. See :func:`bevformer_lib.export.onnx_export.export_onnx` for what it raises."""
+        from bevformer_lib.export.onnx_export import export_onnx
+
+        checkpoint = open_artifact(store, self.checkpoint)
+        result = export_onnx(self.model, checkpoint, folder / GRAPH, target=self.target, on_progress=on_progress)
+        write_inference_config(inference_config_of(self.model), folder / INFERENCE_CONFIG)
+        return {
+            "nodes": sum(result.operators.values()),
+            "operators": dict(result.operators),
+            "proof_tolerance": result.proof.tolerance,
+            "proof_worst": {figure.output: result.proof.worst(figure.output) for figure in result.proof.figures},
+            "random_weights_seed": result.checkpoint.random_weights_seed,
+            "versions": dict(result.provenance.versions),
+        }

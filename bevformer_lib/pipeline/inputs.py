@@ -1,0 +1,153 @@
+"""What a build is made from: the model's configuration, a checkpoint and scenes, each known by its content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevformer_lib.errors import BevformerError, CheckpointError, SceneError
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.scenes.index import find_scenes
+from bevformer_lib.scenes.listing import FrameFiles, list_frames
+from bevformer_lib.scenes.reader import read_scenes
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.scenes.types import Scene
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.digests import DigestCache
+from bevformer_lib.store.step import Artifact
+
+_LABEL = "reading inputs"
+SCENE_CODE = ("bevformer_lib.scenes",)
+PICTURE_PACKAGES = ("opencv-python-headless", "numpy")
+"""What decodes and normalises pictures."""
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """A scene by its content.
+
+    Attributes:
+        content: digest over its files in order of the frames; ``source`` is the folder of scenes that holds it.
+        position: its place in the folder's order, counted from 0.
+        num_frames: its frames.
+    """
+
+    content: Artifact
+    position: int
+    num_frames: int
+
+    @property
+    def name(self) -> str:
+        """Name of the scene."""
+        return self.content.name
+
+    def read(self, requirements: SceneRequirements) -> Scene:
+        """Read and check the scene.
+
+        Raises:
+            SceneError: it has defects, or is no longer there.
+        """
+        root = Path(_source_of(self.content))
+        scenes = read_scenes(root, requirements, start_scene=self.position, end_scene=self.position + 1)
+        if scenes[0].name != self.name or len(scenes[0].frames) != self.num_frames:
+            raise SceneError(f"{root}: was changed while it was in use; start the build again")
+        return scenes[0]
+
+
+def checkpoint_input(path: Path, digests: DigestCache) -> Artifact:
+    """Return a checkpoint by its content.
+
+    Raises:
+        CheckpointError: the file can't be read.
+    """
+    try:
+        return Artifact(path.name, digests.digest(path), path.stat().st_size, source=str(path.absolute()))
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read ({error.strerror}); give the checkpoint's .pth file") from error
+
+
+def scene_inputs(
+    root: Path,
+    digests: DigestCache,
+    requirements: SceneRequirements,
+    *,
+    start_scene: int = 0,
+    end_scene: int | None = None,
+    on_progress: ProgressCallback = no_progress,
+) -> tuple[SceneSource, ...]:
+    """Return the scenes ``start_scene`` to ``end_scene`` (exclusive) of a folder by their content.
+
+    Files that were not touched since they were last read are not read again. What the files hold is not checked here,
+    unless one is missing: then all defects are reported together.
+
+    Raises:
+        SceneError: the folder holds no such scenes, or files are missing; ``defects`` holds everything that is wrong.
+    """
+    entries, defects = find_scenes(root)
+    selected = entries[start_scene:end_scene]
+    files: list[tuple[FrameFiles, ...]] = []
+    for entry in selected:
+        listed, found = list_frames(root / entry.name, entry.frames, requirements.num_cams)
+        defects.extend(found)
+        files.append(listed)
+    if defects or not selected:
+        # The full check names these defects and all others, so that the folder is corrected once.
+        read_scenes(root, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        raise SceneError(f"{root} has {len(defects)} defects; correct them and run again:", defects)
+    total, done, sources = sum(map(len, files)), 0, []
+    for position, (entry, listed) in enumerate(zip(selected, files, strict=True), start=start_scene):
+        content = _content_of(entry.name, root, _paths(listed), digests)
+        sources.append(SceneSource(content, position, len(listed)))
+        done += len(listed)
+        on_progress(_LABEL, done, total)
+    return tuple(sources)
+
+
+def open_artifact(store: Store, artifact: Artifact) -> Path:
+    """Return a local file with an artifact's verified content, whether a step made it or it came from outside.
+
+    Raises:
+        StoreError: a step's output is missing or corrupted.
+        BevformerError: a file from outside is no longer what it was.
+    """
+    if artifact.source is None:
+        return store.get_object(artifact.sha256)
+    path = Path(artifact.source)
+    if not path.is_file() or path.stat().st_size != artifact.size:
+        raise BevformerError(f"{path}: was changed or removed while it was in use; start the build again")
+    return path
+
+
+def scene_software() -> dict[str, str]:
+    """Return the software that decides what the network is fed of a scene."""
+    return software(packages=PICTURE_PACKAGES, code=SCENE_CODE)
+
+
+def _paths(frames: tuple[FrameFiles, ...]) -> list[Path]:
+    """Return the files of a scene in order of its frames and cameras; a frame without its meta has no place here."""
+    return [
+        path
+        for frame in frames
+        for path in (frame.meta, *(frame.pictures[camera] for camera in sorted(frame.pictures)))
+        if path is not None
+    ]
+
+
+def _content_of(name: str, root: Path, paths: list[Path], digests: DigestCache) -> Artifact:
+    lines = hashlib.sha256()
+    size = 0
+    for path in paths:
+        try:
+            lines.update(f"{digests.digest(path)} {path.name}\n".encode())
+            size += path.stat().st_size
+        except OSError as error:
+            raise SceneError(f"{path}: can't be read ({error.strerror}); correct it and run again") from error
+    return Artifact(name, lines.hexdigest(), size, source=str(root.absolute()))
+
+
+def _source_of(artifact: Artifact) -> str:
+    if artifact.source is None:
+        raise SceneError(f"scene {artifact.name}: does not say where it is")
+    return artifact.source

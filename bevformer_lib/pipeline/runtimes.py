@@ -1,0 +1,57 @@
+"""Opening a stored model for execution; a process that runs scene after scene keeps its models loaded."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.open import open_runtime
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact
+
+_KEPT: Final = 2
+"""The float model and the one that is compared with it."""
+
+_loaded: OrderedDict[tuple[str, str, str], Runtime] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A model and what executes it.
+
+    Attributes:
+        model: its file.
+        runtime: one of ``runtime.open.RUNTIME_KINDS``.
+        device: in the words of the runtime.
+    """
+
+    model: Artifact
+    runtime: str
+    device: str
+
+    def open(self, store: Store) -> Runtime:
+        """Load the model, or return it as it was loaded before; several threads may use one.
+
+        Raises:
+            RuntimeUnavailableError: it can't be executed here.
+            StoreError: its file is missing or corrupted.
+        """
+        key = (self.model.sha256, self.runtime, self.device)
+        with _lock:
+            if key not in _loaded:
+                while len(_loaded) >= _KEPT:
+                    _loaded.popitem(last=False)
+                _loaded[key] = open_runtime(self.runtime, open_artifact(store, self.model), device=self.device)
+            _loaded.move_to_end(key)
+            return _loaded[key]
+
+
+def unload_models() -> None:
+    """Let go of all loaded models, before something else needs the memory."""
+    with _lock:
+        _loaded.clear()

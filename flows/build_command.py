@@ -1,0 +1,153 @@
+"""`bevformer build`: the whole pipeline on one machine, with no server to start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.progress import ProgressCallback
+    from bevformer_lib.store.folder import FolderStore
+    from flows.chain import BuildResult
+    from flows.request import BuildRequest
+
+_BUILDS: Final = "builds"
+_LOGS: Final = "logs"
+_SERVER: Final = "prefect"
+_API_URL: Final = "PREFECT_API_URL"
+_LOGGED: Final = ("bevformer_lib", "tasks", "flows", "prefect")
+
+
+def command(
+    *,
+    model: str,
+    checkpoint: Path,
+    scenes: Path,
+    store: Path,
+    num_samples: int = 32,
+    seed: int = 0,
+    start_scene: int = 0,
+    end_scene: int | None = None,
+    target: str = "AX650",
+    converter: str = "onnxruntime",
+    device: str = "cpu",
+    score_thr: float | None = None,
+) -> None:
+    """Build: export, calibrate, quantise, evaluate, report. Only what changed since the last build is done.
+
+    Args:
+        model: preset name (tiny, small, base), or an original config file.
+        checkpoint: the .pth file with the weights.
+        scenes: folder of scenes.
+        store: folder that keeps every artifact; made if missing.
+        num_samples: frames in the calibration set.
+        seed: another seed chooses other calibration frames.
+        start_scene: first scene to use, counted from 0.
+        end_scene: scene to stop before.
+        target: chip that the graph is made for.
+        converter: what quantises the graph.
+        device: where float models run: cpu, cuda or cuda:N.
+        score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.pipeline.builds import lay_out
+    from bevformer_lib.store.folder import FolderStore
+    from flows.request import BuildRequest
+
+    started = time.monotonic()
+    request = BuildRequest(
+        model=model,
+        checkpoint=str(checkpoint),
+        scenes=str(scenes),
+        store=str(store),
+        num_samples=num_samples,
+        seed=seed,
+        start_scene=start_scene,
+        end_scene=end_scene,
+        target=target,
+        converter=converter,
+        device=device,
+        score_threshold=score_thr,
+    )
+    opened = FolderStore(store)
+    opened.remove_abandoned_scratch()
+    with progress_bar() as on_progress:
+        result = _finished_build(request, opened, on_progress) or _run_flow(request, opened, on_progress)
+    folder = lay_out(opened, result.build, opened.root / _BUILDS)
+    console = Console(markup=False, highlight=False)
+    console.print(steps_table(result))
+    ran = sum(step.ran for step in result.steps)
+    done = f"{ran} of {len(result.steps)} steps done" if ran else "nothing to do: nothing changed"
+    console.print(f"{done}, {time.monotonic() - started:.1f} s", soft_wrap=True)
+    console.print(f"files:  {folder}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def steps_table(result: BuildResult) -> Table:
+    """Return a row per step: whether it ran, why, and how long it took when it did."""
+    from rich.table import Table
+
+    table = Table("step", title=f"Build {result.build.identity} of {result.build.name}", title_justify="left")
+    table.add_column("ran")
+    table.add_column("why")
+    table.add_column("seconds", justify="right")
+    for step in result.steps:
+        table.add_row(step.record.step.title, "yes" if step.ran else "no", step.reason, f"{step.record.seconds:.1f}")
+    return table
+
+
+def _finished_build(request: BuildRequest, store: FolderStore, on_progress: ProgressCallback) -> BuildResult | None:
+    """Return the build if all its steps are in the store; that takes no Prefect."""
+    from bevformer_lib.pipeline.executors import FindingExecutor, NotDoneError
+    from flows.chain import read_inputs, run_chain
+
+    inputs = read_inputs(request, store.digests, on_progress)
+    try:
+        return run_chain(request, inputs, store, FindingExecutor(store))
+    except NotDoneError:
+        return None
+
+
+def _run_flow(request: BuildRequest, store: FolderStore, on_progress: ProgressCallback) -> BuildResult:
+    """Run the flow in this process, with the user's Prefect server or else one of its own."""
+    from flows.local_server import QUIET, LocalServer
+
+    log = store.root / _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(QUIET)
+    if os.environ.get(_API_URL):
+        return _call_flow(request, log, on_progress)
+    server = LocalServer(store.root / _SERVER, log)
+    try:
+        os.environ.update(server.environment)
+        server.wait_until_ready()
+        return _call_flow(request, log, on_progress)
+    finally:
+        server.stop()
+
+
+def _call_flow(request: BuildRequest, log: Path, on_progress: ProgressCallback) -> BuildResult:
+    # Prefect's own log handlers write to the console; a local build's log goes to a file, and its progress is shown.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    from flows.build import build
+    from tasks.progress import console_progress
+
+    handler = logging.FileHandler(log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in _LOGGED:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        with console_progress(on_progress):
+            return build(request)
+    finally:
+        for name in _LOGGED:
+            logging.getLogger(name).removeHandler(handler)
+        handler.close()

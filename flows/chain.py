@@ -1,0 +1,112 @@
+"""The build, step by step: which work follows from which, whoever does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevformer_lib.calibration.plan import plan_samples
+from bevformer_lib.config.load import load_model_config
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.pipeline.builds import Build, record_build
+from bevformer_lib.pipeline.calibrate import HistoriesWork, PackWork
+from bevformer_lib.pipeline.check import CheckScenesWork
+from bevformer_lib.pipeline.convert import QUANTIZED, ConvertWork
+from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork
+from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, RAW_GRAPH, ExportWork
+from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, scene_inputs
+from bevformer_lib.pipeline.report import REPORT, SUMMARY, DoneStep, ReportWork
+from bevformer_lib.pipeline.work import Executor, Work
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.open import ONNXRUNTIME
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.digests import DigestCache
+from bevformer_lib.store.run import StepResult
+from bevformer_lib.store.step import Artifact
+from flows.request import BuildRequest
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """What a request names, read and known by content."""
+
+    model: ModelConfig
+    checkpoint: Artifact
+    scenes: tuple[SceneSource, ...]
+    requirements: SceneRequirements
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build and what became of each of its steps."""
+
+    build: Build
+    steps: tuple[StepResult, ...]
+
+
+def read_inputs(
+    request: BuildRequest, digests: DigestCache, on_progress: ProgressCallback = no_progress
+) -> BuildInputs:
+    """Read what a request names.
+
+    Raises:
+        BevformerError: the config, the checkpoint or the scenes can't be read; everything that is wrong with the
+            scenes is said at once.
+    """
+    model = load_model_config(request.model)
+    requirements = SceneRequirements.of_model(model)
+    checkpoint = checkpoint_input(Path(request.checkpoint), digests)
+    scenes = scene_inputs(
+        Path(request.scenes),
+        digests,
+        requirements,
+        start_scene=request.start_scene,
+        end_scene=request.end_scene,
+        on_progress=on_progress,
+    )
+    plan_samples({scene.name: scene.num_frames for scene in scenes}, request.num_samples, request.seed)
+    return BuildInputs(model, checkpoint, scenes, requirements)
+
+
+def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
+    """Check the scenes, export, calibrate, convert, evaluate, report.
+
+    Raises:
+        BevformerError: a step failed; those before it are kept.
+    """
+    steps: list[StepResult] = []
+
+    def do(*work: Work) -> list[StepResult]:
+        results = executor.do_all(work) if len(work) > 1 else [executor.do(work[0])]
+        steps.extend(results)
+        return results
+
+    model, scenes, needs = inputs.model, {scene.name: scene for scene in inputs.scenes}, inputs.requirements
+    do(CheckScenesWork(inputs.scenes, needs))
+
+    [export] = do(ExportWork(model, inputs.checkpoint, request.target))
+    graph, config = export.record.output(GRAPH), export.record.output(INFERENCE_CONFIG)
+
+    frames = {scene.name: scene.num_frames for scene in inputs.scenes}
+    plan = plan_samples(frames, request.num_samples, request.seed)
+    chosen = plan.positions()
+    run = [HistoriesWork(scenes[name], chosen[name], graph, needs, request.device) for name in chosen]
+    histories = {name: done.record.outputs for name, done in zip(chosen, do(*run), strict=True)}
+    [calibration] = do(PackWork(plan, {name: scenes[name] for name in chosen}, histories, graph, needs))
+
+    [conversion] = do(ConvertWork(graph, calibration.record.outputs, request.converter, request.device))
+    quantized = conversion.record.output(QUANTIZED)
+
+    compare = [
+        EvaluateWork(scene, graph, quantized, config, needs, ONNXRUNTIME, request.device, request.score_threshold)
+        for scene in inputs.scenes
+    ]
+    evaluations = {name: done.record.output(EVALUATION) for name, done in zip(scenes, do(*compare), strict=True)}
+    done = tuple(DoneStep.of(result) for result in steps)
+    [report] = do(ReportWork(model, done, evaluations, inputs.scenes, config, needs, f"{request.converter} INT8 model"))
+
+    outputs = {name: export.record.output(name) for name in (GRAPH, RAW_GRAPH, INFERENCE_CONFIG)}
+    outputs |= {QUANTIZED: quantized, **{name: report.record.output(name) for name in (REPORT, SUMMARY)}}
+    outputs |= {f"calibration/{name}": artifact for name, artifact in calibration.record.outputs.items()}
+    return BuildResult(record_build(store, model.name, steps, outputs), tuple(steps))
