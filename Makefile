@@ -40,6 +40,7 @@ $(BIN)/.installed-cpu: pyproject.toml | $(BIN)/python
 
 $(BIN)/.installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,test]'
+	$(BIN)/python -m pip install --quiet --no-deps 'nuscenes-devkit>=1.2,<2'
 	touch $@ $(BIN)/.installed-cpu
 
 clean-demo:

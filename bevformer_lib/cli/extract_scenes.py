@@ -1,0 +1,48 @@
+"""`bevformer extract-scenes`: folders of scenes from a nuScenes dataset."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def command(
+    *,
+    nuscenes_root: Path,
+    model: str,
+    output: Path,
+    version: str = "v1.0-mini",
+    split: str = "mini_val",
+    can_bus: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Write the keyframes of a nuScenes split as scenes: pictures, projections, ego motion and annotated boxes.
+
+    Scenes that an interrupted run finished are left alone; a scene's folder appears when it is whole. Needs
+    nuscenes-devkit (the extra "nuscenes").
+
+    Args:
+        nuscenes_root: the dataset's root, with samples, maps and the tables.
+        model: preset name (tiny, small, base) or original config file: scale and size of the pictures.
+        output: folder to fill with scenes.
+        version: name of the folder of tables.
+        split: official split, such as mini_val or val, or one of the dataset's own splits.json.
+        can_bus: take acceleration, rotation rate and velocity from the CAN bus expansion; zeros otherwise.
+        workers: frames worked on at once; one per core if left out.
+    """
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.load import load_model_config
+    from bevformer_lib.errors import ConfigError
+    from bevformer_lib.nuscenes.extract import Extraction, extract_scenes
+
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers is {workers}; give 1 or more")
+    extraction = Extraction.for_model(load_model_config(model), version=version, split=split, can_bus=can_bus)
+    with progress_bar() as on_progress:
+        extracted = extract_scenes(nuscenes_root, extraction, output, workers=workers, on_progress=on_progress)
+    height, width = extraction.image_hw
+    now = f"{extracted.scenes_now} of them extracted now" if extracted.scenes_now else "all there already"
+    sys.stdout.write(
+        f"{output}: {len(extracted.scenes)} scenes, {extracted.frames} frames of nuScenes {version} {split}, "
+        f"pictures of {height} x {width} pixels ({now})\n"
+    )
