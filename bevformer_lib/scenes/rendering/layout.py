@@ -38,7 +38,7 @@ class Script:
 
 SCRIPTS: Final = (
     Script(
-        phases=(Phase(1.0, 7.0, 0.0), Phase(2.2, 6.5, 1 / 15), Phase(3.2, 0.0, 0.0), Phase(2.5, 7.0, 0.0)),
+        phases=(Phase(1.0, 7.0, 0.0), Phase(2.2, 6.5, 1 / 15), Phase(4.4, 0.0, 0.0), Phase(2.5, 7.0, 0.0)),
         wide=False,
         built_up=0.85,
         passes_north=True,
