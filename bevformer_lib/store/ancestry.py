@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from bevformer_lib.errors import StoreError
-from bevformer_lib.store.base import Store
+from bevformer_lib.store.base import Store, holds_steps
 from bevformer_lib.store.records import find_record
 from bevformer_lib.store.step import Artifact, StepRecord
 
 _MIN_DIGITS = 6
+NOT_STEPS: Final = ("builds", "aliases")
+"""First parts of the kinds whose records are not of steps."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def _find_output(store: Store, sha256: str) -> Artifact:
 
 
 def _all_records(store: Store) -> Iterator[StepRecord]:
-    for kind in store.list_kinds():
+    for kind in filter(holds_steps, store.list_kinds()):
         for key in store.list_records(kind):
             record = find_record(store, f"{kind}/{key}")
             if record is not None:
