@@ -21,6 +21,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "extract-scenes": ("bevformer_lib.cli.extract_scenes", "Write scenes from a nuScenes dataset."),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
     "export": ("bevformer_lib.cli.export", "Export a static, proven ONNX graph."),
+    "lint": ("bevformer_lib.cli.lint", "Check an ONNX graph against what a chip's converter accepts."),
     "extract-quantization-data": (
         "bevformer_lib.cli.extract_quantization_data",
         "Run scenes and write every frame's network inputs.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +21,13 @@ _MIB = 1024 * 1024
 
 
 def command(
-    *, config: str, checkpoint: Path, output: Path, image_size: str | None = None, target: str = "AX650"
+    *,
+    config: str,
+    checkpoint: Path,
+    output: Path,
+    image_size: str | None = None,
+    target: str = "AX650",
+    waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
     """Export a checkpoint as a static ONNX graph, and prove it against PyTorch.
 
@@ -31,15 +38,24 @@ def command(
         checkpoint: the .pth file with the weights.
         output: the .onnx file to write.
         image_size: padded picture size HxW in pixels, instead of the config's own.
-        target: chip whose operator list the graph must keep to.
+        target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
+        waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
+            times.
     """
     image_hw = None if image_size is None else parse_image_size(image_size)
     model_config = load_model_config(config, image_hw=image_hw)
+    from bevformer_lib.cli.lint import findings_text
+    from bevformer_lib.export.lint.findings import parse_waivers
+    from bevformer_lib.export.lint.rules import RULES
     from bevformer_lib.export.onnx_export import export_onnx
 
+    waivers = parse_waivers(waive, list(RULES))
     with progress_bar() as on_progress:
-        result = export_onnx(model_config, checkpoint, output, target=target, on_progress=on_progress)
-    Console().print(result_table(result))
+        result = export_onnx(model_config, checkpoint, output, target=target, waivers=waivers, on_progress=on_progress)
+    console = Console()
+    if result.lint.findings or result.lint.waived:
+        console.print(findings_text(result.lint), soft_wrap=True, markup=False)
+    console.print(result_table(result))
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -61,7 +77,10 @@ def result_table(result: ExportResult) -> Table:
     table.add_row("nodes", f"{sum(result.operators.values())} (raw graph: {raw_nodes})")
     table.add_row("size", f"{result.size_bytes / _MIB:.1f} MiB")
     table.add_row("sha256", result.sha256)
-    table.add_row("operators", f"{len(result.operators)} kinds, all on the list of {result.chip}")
+    table.add_row("operators", f"{len(result.operators)} kinds")
+    table.add_row(
+        f"check for {result.lint.chip}", f"{len(result.lint.warnings)} warnings, {len(result.lint.waived)} waived"
+    )
     for report in result.passes:
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:

@@ -14,6 +14,8 @@ DEFAULT_CHIP: Final = "AX650"
 
 _TABLE: Final = "npu_operators.json"
 _ABOUT: Final = "_about"
+_SAME_LIST: Final[Mapping[str, str]] = {"M76H": "AX650"}
+"""Chip -> the chip whose list covers it."""
 
 Limits = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -26,19 +28,23 @@ class Chip:
         name: as the converter's ``--target_hardware`` spells it.
         operators: names of the accepted operators.
         limits: operator -> attribute or input -> kind of limit -> value; kinds are those of
-            :data:`bevformer_lib.export.limits.LIMIT_KINDS`.
+            :data:`bevformer_lib.export.lint.limits.LIMIT_KINDS`.
         min_opset: oldest operator set accepted.
+        broken: operators that are on the list, but reported to give wrong results on the board.
+        tensor_types: names of the number types it computes with: those that the list lets ``Cast`` make.
     """
 
     name: str
     operators: frozenset[str]
     limits: Limits
     min_opset: int
+    broken: frozenset[str]
+    tensor_types: tuple[str, ...]
 
 
 def chip_names() -> tuple[str, ...]:
     """Return the chips whose operators are known."""
-    return tuple(name for name in _read_table() if name != _ABOUT)
+    return (*(name for name in _read_table() if name != _ABOUT), *_SAME_LIST)
 
 
 def load_chip(name: str) -> Chip:
@@ -50,11 +56,14 @@ def load_chip(name: str) -> Chip:
     table = _read_table()
     if name not in chip_names():
         raise ExportError(f"unknown target {name!r}; known are {', '.join(chip_names())}")
+    listed = table[_SAME_LIST.get(name, name)]
     return Chip(
         name=name,
-        operators=frozenset(table[name]["operators"]),
-        limits=table[name]["limits"],
+        operators=frozenset(listed["operators"]),
+        limits=listed["limits"],
         min_opset=table[_ABOUT]["min_opset"],
+        broken=frozenset(table[_ABOUT]["reported_broken_on_board"]),
+        tensor_types=tuple(listed["limits"]["Cast"]["to"]["one_of"]),
     )
 
 

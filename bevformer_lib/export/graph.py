@@ -61,7 +61,7 @@ def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
 def without_large_weights(model: onnx.ModelProto, *, max_elements: int) -> onnx.ModelProto:
     """Return a light copy for shape inference: initializers above ``max_elements`` become typed inputs.
 
-    A whole model is then inferred without copying or serialising its weights.
+    So do those kept in other files. A whole model is then inferred without copying or serialising its weights.
     """
     light = onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
@@ -73,7 +73,7 @@ def without_large_weights(model: onnx.ModelProto, *, max_elements: int) -> onnx.
     light.graph.value_info.extend(model.graph.value_info)
     declared = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        if int(np.prod(tensor.dims)) <= max_elements:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL and int(np.prod(tensor.dims)) <= max_elements:
             light.graph.initializer.append(tensor)
         elif tensor.name not in declared:
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))

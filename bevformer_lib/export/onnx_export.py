@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,8 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.chip import DEFAULT_CHIP, Chip, load_chip
 from bevformer_lib.export.graph import OPSET
-from bevformer_lib.export.operators import check_operators
+from bevformer_lib.export.lint.findings import LintReport, Waiver
+from bevformer_lib.export.lint.run import lint, require_no_errors
 from bevformer_lib.export.passes import simplify
 from bevformer_lib.export.passes.pipeline import PASSES, GraphPass, PassReport, run_passes
 from bevformer_lib.export.proof import ProofReport, prove
@@ -33,7 +34,6 @@ _PROVEN_PASSES: Final[Mapping[str, GraphPass]] = {**PASSES, "simplify": partial(
 """The proof compares the result with PyTorch itself."""
 
 _STAGES: Final = ("load", "trace", "passes", "check", "proof")
-_MAX_LISTED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class ExportResult:
         operators: operator -> number of nodes in ``output``, most frequent first.
         passes: what each rewrite did.
         proof: figures of the comparison with PyTorch.
-        chip: the chip whose operator list the graph keeps to.
+        lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
         provenance: as carried in the file.
+        checkpoint: what is known of the checkpoint.
         seconds: stage -> time taken.
     """
 
@@ -60,8 +61,9 @@ class ExportResult:
     operators: Mapping[str, int]
     passes: tuple[PassReport, ...]
     proof: ProofReport
-    chip: str
+    lint: LintReport
     provenance: Provenance
+    checkpoint: CheckpointFacts
     seconds: Mapping[str, float]
 
 
@@ -76,6 +78,7 @@ def export_onnx(
     output: Path,
     *,
     target: str = DEFAULT_CHIP,
+    waivers: Sequence[Waiver] = (),
     on_progress: ProgressCallback = no_progress,
 ) -> ExportResult:
     """Export a checkpoint; the same checkpoint and configuration give the same bytes.
@@ -85,7 +88,8 @@ def export_onnx(
         checkpoint: its weights.
         output: the ``.onnx`` file to write; the raw graph goes beside it. Files of these names are replaced, once the
             new ones have passed everything.
-        target: the chip whose operator list the graph must keep to.
+        target: the chip whose converter must accept the graph.
+        waivers: findings of the check to let pass.
         on_progress: told of stages, passes and proof frames.
 
     Raises:
@@ -112,7 +116,7 @@ def export_onnx(
             del raw
             _save(graph, provenance, file)
         with stages.run("check"):
-            _check(graph, file, output, chip)
+            findings = _check(graph, file, output, chip, waivers)
             operators = _count_operators(graph)
             del graph
         with stages.run("proof"):
@@ -125,8 +129,9 @@ def export_onnx(
         operators=operators,
         passes=reports,
         proof=proof,
-        chip=chip.name,
+        lint=findings,
         provenance=provenance,
+        checkpoint=facts,
         seconds=stages.seconds,
     )
 
@@ -164,17 +169,15 @@ def _save(graph: onnx.ModelProto, provenance: Provenance, file: Path) -> None:
     onnx.save(graph, str(file))
 
 
-def _check(graph: onnx.ModelProto, file: Path, output: Path, chip: Chip) -> None:
+def _check(graph: onnx.ModelProto, file: Path, output: Path, chip: Chip, waivers: Sequence[Waiver]) -> LintReport:
     try:
         onnx.checker.check_model(str(file), full_check=True)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{output}: the graph is not valid ONNX: {error}") from error
-    findings = check_operators(graph, chip)
-    if findings:
-        listed = "".join(f"\n  - {finding}" for finding in findings[:_MAX_LISTED])
-        more = f"\n  and {len(findings) - _MAX_LISTED} more" if len(findings) > _MAX_LISTED else ""
-        raise ExportError(f"{output}: the converter for {chip.name} won't accept the graph:{listed}{more}")
+    report = lint(graph, chip, waivers=waivers)
+    require_no_errors(report, output)
     require_all_paths(graph.graph)
+    return report
 
 
 def _count_operators(graph: onnx.ModelProto) -> dict[str, int]:

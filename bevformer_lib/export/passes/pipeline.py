@@ -9,7 +9,14 @@ from typing import Final
 
 import onnx
 
-from bevformer_lib.export.passes import constant_reshape_shapes, simplify, standard_grid_sample
+from bevformer_lib.export.passes import (
+    constant_reshape_shapes,
+    explicit_padding,
+    round_prefer_ceil_resize,
+    simplify,
+    standard_grid_sample,
+    unpadded_average_pool,
+)
 from bevformer_lib.export.passes.base import PassResult, Refusal
 from bevformer_lib.progress import ProgressCallback, no_progress
 
@@ -18,9 +25,13 @@ GraphPass = Callable[[onnx.ModelProto], PassResult]
 PASSES: Final[Mapping[str, GraphPass]] = {
     "standard_grid_sample": standard_grid_sample.apply,
     "constant_reshape_shapes": constant_reshape_shapes.apply,
+    "explicit_padding": explicit_padding.apply,
+    "unpadded_average_pool": unpadded_average_pool.apply,
+    "round_prefer_ceil_resize": round_prefer_ceil_resize.apply,
     "simplify": simplify.apply,
 }
-"""Name -> rewrite, in order: shapes are inferred through standard operators only; onnxsim folds what is constant."""
+"""Name -> rewrite, in order: shapes are inferred through standard operators only, and the rewrites that need them come
+after they are constant; onnxsim folds what is constant."""
 
 
 @dataclass(frozen=True)

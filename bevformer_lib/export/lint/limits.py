@@ -8,22 +8,8 @@ from typing import Any, Final
 
 import onnx
 
-from bevformer_lib.export.graph import StaticShape, attributes
-
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """What the limits need to know of the graph around a node.
-
-    Attributes:
-        shapes: tensor name -> shape, where it is fixed.
-        constants: names of initializers and outputs of ``Constant`` nodes.
-        opset: version of the standard operator set, which gives left-out attributes their defaults.
-    """
-
-    shapes: Mapping[str, StaticShape]
-    constants: frozenset[str]
-    opset: int
+from bevformer_lib.export.graph import attributes
+from bevformer_lib.export.lint.facts import GraphFacts
 
 
 @dataclass(frozen=True)

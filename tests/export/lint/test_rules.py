@@ -9,15 +9,19 @@ import pytest
 from onnx import TensorProto, helper
 
 from bevformer_lib.export.chip import load_chip
-from bevformer_lib.export.operators import check_operators
+from bevformer_lib.export.lint.findings import Finding, Severity
+from bevformer_lib.export.lint.rules import RULES
+from bevformer_lib.export.lint.run import lint
 from bevformer_lib.export.passes.pipeline import run_passes
 from tests.export.graphs import int64, model_of, vendor_like_model
 
-AX650 = load_chip("AX650")
+
+def _lint(model: onnx.ModelProto, *, chip: str = "AX650") -> list[Finding]:
+    return list(lint(model, load_chip(chip)).findings)
 
 
 def _findings(model: onnx.ModelProto, *, chip: str = "AX650") -> list[str]:
-    return [str(finding) for finding in check_operators(model, load_chip(chip))]
+    return [str(finding) for finding in _lint(model, chip=chip)]
 
 
 def _single(
@@ -37,7 +41,7 @@ def _single(
 
 
 def _limit_findings(model: onnx.ModelProto) -> list[str]:
-    return [finding for finding in _findings(model) if "limit of AX650" in finding]
+    return [str(finding) for finding in _lint(model) if finding.rule == "limit"]
 
 
 def test_the_repaired_vendor_graph_has_no_findings() -> None:
@@ -47,45 +51,129 @@ def test_the_repaired_vendor_graph_has_no_findings() -> None:
 def test_the_vendors_graph_is_told_what_to_do() -> None:
     findings = _findings(vendor_like_model())
     assert findings[0] == (
-        "com.microsoft::GridSample 'sample': it is no standard operator; "
+        "[custom-domain] com.microsoft::GridSample 'sample': it is no standard operator; "
         "replace it with standard operators (the passes do so for grid sampling)"
     )
     assert (
-        "Shape 'shape': it is not on the list of AX650; run the passes: with fixed shapes it is a constant" in findings
+        "[operator] Shape 'shape': it is not on the list of AX650; run the passes: with fixed shapes it is a constant"
+        in findings
     )
-    assert any("the shape of 'sampled' is not fixed" in finding for finding in findings)
+    assert any("[missing-shape]" in finding and "the shape of 'sampled'" in finding for finding in findings)
+    assert any("[int64] Shape 'shape': 'features_shape' is int64" in finding for finding in findings)
 
 
-def test_an_imported_but_unused_domain_is_found() -> None:
-    model = _single("Relu")
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    assert _findings(model) == ["'hand_made': domain 'com.microsoft' is imported but not used; drop the import"]
+def _planted(rule: str) -> onnx.ModelProto:
+    """A graph with one fault."""
+    if rule == "opset":
+        return _single("Relu", opset=9)
+    if rule == "custom-domain":
+        model = _single("Relu")
+        model.opset_import.append(helper.make_opsetid("mmdeploy", 1))
+        model.graph.node[0].domain = "mmdeploy"
+        model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 6, 6]))
+        return model
+    if rule == "unused-domain":
+        model = _single("Relu")
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        return model
+    if rule == "operator":
+        return _single("Neg")
+    if rule == "limit":
+        return _single("Conv", ["x", "w"], constants=WEIGHT, auto_pad="SAME_UPPER")
+    if rule == "known-broken":
+        return _single("ConvTranspose", ["x", "w"], constants=WEIGHT)
+    if rule == "dynamic-shape":
+        return model_of([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ("batch", 2)}, {"y": (1, 2)})
+    if rule == "missing-shape":
+        model = _single("Relu")
+        model.graph.input[0].type.tensor_type.ClearField("shape")
+        return model
+    if rule == "int64":
+        return _typed("Abs", TensorProto.INT64)
+    if rule == "int64-index":
+        nodes = [
+            helper.make_node("ArgMax", ["x"], ["best"], "it", axis=1, keepdims=0),
+            helper.make_node("Gather", ["table", "best"], ["y"], "read"),
+        ]
+        return model_of(nodes, {"x": (3, 4)}, {"y": (3, 2)}, constants={"table": np.zeros((4, 2), np.float32)})
+    if rule == "tensor-type":
+        return _typed("Abs", TensorProto.DOUBLE)
+    if rule == "rank":
+        return _single("Relu", shape=(1, 1, 1, 1, 1, 2))
+    raise KeyError(rule)
+
+
+def _typed(operator: str, data_type: int) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"], ["y"], "it")],
+        "hand_made",
+        [helper.make_tensor_value_info("x", data_type, [2])],
+        [helper.make_tensor_value_info("y", data_type, [2])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_every_rule_finds_its_planted_fault_and_no_other_rule_does(rule: str) -> None:
+    findings = _lint(_planted(rule))
+    assert {finding.rule for finding in findings} == {rule}
+    assert all(finding.node and finding.why and finding.advice for finding in findings)
+
+
+def test_only_what_the_converter_takes_is_a_warning() -> None:
+    severities = {rule: {finding.severity for finding in _lint(_planted(rule))} for rule in RULES}
+    warnings = {rule for rule, found in severities.items() if found == {Severity.WARNING}}
+    assert warnings == {"unused-domain", "int64-index"}
+    assert all(severities[rule] == {Severity.ERROR} for rule in RULES if rule not in warnings)
 
 
 def test_unlisted_operators_depend_on_the_chip() -> None:
     assert _findings(_single("Cos")) == []
+    assert _findings(_single("Cos"), chip="M76H") == []
     assert _findings(_single("Cos"), chip="AX620E") == [
-        "Cos 'it': it is not on the list of AX620E; express it with operators of the chip's list"
+        "[operator] Cos 'it': it is not on the list of AX620E; express it with operators of the chip's list"
     ]
-    assert _findings(_single("Neg")) == ["Neg 'it': it is not on the list of AX650; multiply by -1"]
+    assert _findings(_single("Neg")) == ["[operator] Neg 'it': it is not on the list of AX650; multiply by -1"]
+    assert _findings(_single("Neg"), chip="AX637") == []
 
 
-def test_an_old_operator_set_is_found() -> None:
-    assert "operator set 9 is older than 11" in _findings(_single("Relu", opset=9))[0]
-
-
-def test_dynamic_shapes_are_found_where_they_start() -> None:
+def test_shapes_that_are_not_fixed_are_found_where_they_start() -> None:
     nodes = [
         helper.make_node("NonZero", ["x"], ["where"], "find"),
         helper.make_node("Transpose", ["where"], ["turned"], "turn"),
         helper.make_node("Cast", ["turned"], ["y"], "cast", to=TensorProto.FLOAT),
     ]
-    findings = _findings(model_of(nodes, {"x": (3, 4), "n": ("batch", 2)}, {"y": None}))
-    assert "'n': its declared shape is not fixed; export with static shapes and run the passes" in findings
-    assert "'y': its declared shape is not fixed; export with static shapes and run the passes" in findings
-    assert [finding for finding in findings if "the shape of" in finding] == [
-        "NonZero 'find': the shape of 'where' is not fixed; export with static shapes and run the passes"
+    findings = _lint(model_of(nodes, {"x": (3, 4), "n": ("batch", 2)}, {"y": ("found", 2)}))
+    assert [finding.node for finding in findings if finding.rule == "dynamic-shape"] == ["n", "y", "find"]
+    assert not [finding for finding in findings if finding.rule == "missing-shape"]
+
+
+def test_an_operator_without_inferred_shape_is_found_once() -> None:
+    nodes = [
+        helper.make_node("Silu", ["x"], ["activated"], "activate"),
+        helper.make_node("Relu", ["activated"], ["y"], "it"),
     ]
+    findings = _lint(model_of(nodes, {"x": (3, 4)}, {"y": (3, 4)}))
+    assert [(finding.rule, finding.node) for finding in findings] == [("missing-shape", "activate")]
+
+
+def test_constants_may_be_int64_but_not_of_high_rank() -> None:
+    model = _single("Gather", ["x", "i"], constants={"i": int64(0, 1)})
+    assert _findings(model) == []
+    model = _single("Reshape", ["w", "s"], constants={"w": np.zeros((1,) * 6, np.float32), "s": int64(1)})
+    assert _findings(model) == [
+        "[rank] 'w': it has 6 axes; fold axes together, so that at most 5 remain",
+    ]
+
+
+def test_int64_results_of_integer_arithmetic_are_errors_even_behind_indices() -> None:
+    nodes = [
+        helper.make_node("TopK", ["x", "k"], ["values", "best"], "choose"),
+        helper.make_node("Add", ["best", "one"], ["next"], "count"),
+        helper.make_node("Gather", ["x", "next"], ["y"], "read"),
+    ]
+    model = model_of(nodes, {"x": (8,)}, {"y": (3,)}, constants={"k": int64(3), "one": int64(1)})
+    assert [(finding.rule, finding.node) for finding in _lint(model)] == [("int64", "count"), ("int64-index", "choose")]
 
 
 WEIGHT = {"w": np.zeros((4, 4, 1, 1), np.float32)}
@@ -199,4 +287,4 @@ def test_broken_limits_say_how(model: onnx.ModelProto, reason: str) -> None:
     ids=lambda model: str(model.graph.node[0].op_type),
 )
 def test_what_keeps_the_limits_has_no_findings(model: onnx.ModelProto) -> None:
-    assert _findings(model) == []
+    assert _limit_findings(model) == []

@@ -1,0 +1,58 @@
+"""What the rules need to know of a graph as a whole, found once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import onnx
+
+from bevformer_lib.export.graph import StaticShape, default_opset, static_shape, without_large_weights
+
+_MAX_SHAPE_ELEMENTS: Final = 1024
+"""Initializers up to this size are kept for shape inference; shapes, axes and slice bounds are far smaller."""
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """Shapes, types and constants by tensor name.
+
+    Attributes:
+        shapes: shapes that are fixed.
+        ranks: number of axes, where it is known, fixed or not.
+        types: element types, as ``onnx.TensorProto.DataType``.
+        constants: names of initializers and of the outputs of ``Constant`` nodes.
+        opset: version of the standard operator set, which gives left-out attributes their defaults.
+    """
+
+    shapes: Mapping[str, StaticShape]
+    ranks: Mapping[str, int]
+    types: Mapping[str, int]
+    constants: frozenset[str]
+    opset: int
+
+
+def graph_facts(model: onnx.ModelProto) -> GraphFacts:
+    """Return what is declared in a graph or follows from it; the weights are not touched."""
+    light = without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS)
+    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    shapes: dict[str, StaticShape] = {}
+    ranks: dict[str, int] = {}
+    types: dict[str, int] = {}
+    for tensor in inferred.initializer:
+        shapes[tensor.name] = tuple(tensor.dims)
+        ranks[tensor.name] = len(tensor.dims)
+        types[tensor.name] = tensor.data_type
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        if not value.type.HasField("tensor_type"):
+            continue
+        types[value.name] = value.type.tensor_type.elem_type
+        if value.type.tensor_type.HasField("shape"):
+            ranks[value.name] = len(value.type.tensor_type.shape.dim)
+        shape = static_shape(value)
+        if shape is not None:
+            shapes[value.name] = shape
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants.update(name for node in model.graph.node if node.op_type == "Constant" for name in node.output)
+    return GraphFacts(shapes, ranks, types, frozenset(constants), default_opset(model))

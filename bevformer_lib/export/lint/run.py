@@ -1,0 +1,72 @@
+"""Apply the rules to a graph, and the waivers to what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from bevformer_lib.errors import ExportError
+from bevformer_lib.export.chip import Chip
+from bevformer_lib.export.lint.facts import graph_facts
+from bevformer_lib.export.lint.findings import LintReport, Severity, Waiver
+from bevformer_lib.export.lint.rules import RULES
+
+_MAX_LISTED: Final = 20
+
+
+def lint(model: onnx.ModelProto, chip: Chip, *, waivers: Sequence[Waiver] = ()) -> LintReport:
+    """Check a graph against everything that is known of a chip's converter.
+
+    Args:
+        model: any graph.
+        chip: what the converter accepts.
+        waivers: what to let pass.
+    """
+    facts = graph_facts(model)
+    found = [finding for rule in RULES.values() for finding in rule(model, facts, chip)]
+    waived = tuple(finding for finding in found if any(waiver.covers(finding) for waiver in waivers))
+    kept = sorted(
+        (finding for finding in found if finding not in waived),
+        key=lambda finding: finding.severity is not Severity.ERROR,
+    )
+    unused = tuple(waiver for waiver in waivers if not any(waiver.covers(finding) for finding in waived))
+    return LintReport(chip.name, tuple(kept), waived, unused)
+
+
+def require_no_errors(report: LintReport, path: Path) -> None:
+    """Raise where a graph has errors that nobody waived.
+
+    Args:
+        report: what was found.
+        path: the graph's file, for the message.
+
+    Raises:
+        ExportError: listing the first errors.
+    """
+    if report.errors:
+        listed = "".join(f"\n  - {finding}" for finding in report.errors[:_MAX_LISTED])
+        more = f"\n  and {len(report.errors) - _MAX_LISTED} more" if len(report.errors) > _MAX_LISTED else ""
+        raise ExportError(
+            f"{path}: the converter for {report.chip} won't accept the graph:{listed}{more}\n"
+            "change the model, or let a finding pass with --waive RULE or --waive RULE:NODE"
+        )
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """Read a graph without the weights that it keeps in other files.
+
+    Raises:
+        ExportError: the file can't be read as ONNX.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's DecodeError has no typed home
+        raise ExportError(f"{path} can't be read as an ONNX graph: {error}") from error
+    if not model.graph.node:  # an empty file is a valid message
+        raise ExportError(f"{path} holds no ONNX graph")
+    return model

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from tests.export.graphs import model_of
+from tests.support.commands import bevformer
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A graph with two errors and a warning for AX650."""
+    nodes = [
+        helper.make_node("Neg", ["x"], ["minus"], "/layers.0/Neg"),
+        helper.make_node("Neg", ["minus"], ["y"], "/layers.1/Neg"),
+    ]
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of(nodes, {"x": (2, 3)}, {"y": (2, 3)}, domains=["com.microsoft"]), str(path))
+    return path
+
+
+def test_errors_are_printed_with_node_reason_and_remedy_and_fail(
+    graph: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bevformer("lint", graph, "--target", "AX650") == 1
+    out, err = capsys.readouterr()
+    assert (
+        "error: [operator] Neg '/layers.0/Neg'\n  why: it is not on the list of AX650\n  what to do: multiply by -1"
+        in out
+    )
+    assert "warning: [unused-domain] 'hand_made'\n" in out
+    assert f"{graph} for AX650: nodes: 2, errors: 2, warnings: 1, waived: 0" in out
+    assert err == f"error: {graph}: the converter for AX650 won't accept the graph (errors: 2)\n"
+
+
+def test_another_chip_takes_the_graph(graph: Path) -> None:
+    assert bevformer("lint", graph, "--target", "AX615") == 0
+
+
+def test_waivers_let_findings_pass_by_name(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ("lint", graph, "--target", "AX650", "--waive", "operator:/layers.0/Neg")
+    assert bevformer(*one) == 1
+    assert bevformer(*one, "--waive", "operator:/layers.1/Neg", "--waive", "rank") == 0
+    out = capsys.readouterr().out
+    assert "waived: [operator] Neg '/layers.1/Neg'" in out
+    assert "waived without need: rank" in out
+    assert bevformer("lint", graph, "--target", "AX650", "--waive", "operator") == 0
+
+
+def test_json_holds_every_finding(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bevformer("lint", graph, "--target", "AX650", "--json", "--waive", "operator:/layers.0/Neg") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["target"], report["errors"], report["warnings"]) == ("AX650", 1, 1)
+    assert [(entry["node"], entry["severity"], entry["waived"]) for entry in report["findings"]] == [
+        ("/layers.1/Neg", "error", False),
+        ("hand_made", "warning", False),
+        ("/layers.0/Neg", "error", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "AX999"), "unknown target 'AX999'; known are AX650"),
+        (("--target", "AX650", "--waive", "nonsense"), "can't waive 'nonsense'"),
+    ],
+)
+def test_unknown_names_are_errors(
+    graph: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bevformer("lint", graph, *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bevformer("lint", tmp_path / "none.onnx", "--target", "AX650") == 1
+    assert "none.onnx" in capsys.readouterr().err
