@@ -30,7 +30,10 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "quantize": ("bevformer_lib.cli.quantize", "Quantise an ONNX graph with a calibration set."),
     "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
     "record": ("bevformer_lib.cli.record", "Keep a model's outputs, to evaluate a board against."),
-    "verify": ("bevformer_lib.cli.verify", "Compare our model and a graph with the original code, tensor by tensor."),
+    "verify": (
+        "bevformer_lib.cli.verify",
+        "Compare our model and a graph with the original's code, which it executes.",
+    ),
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
     "ancestry": ("bevformer_lib.cli.ancestry", "Print everything that an artifact was made from."),
 }

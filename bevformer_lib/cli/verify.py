@@ -36,8 +36,8 @@ def command(
     anything. Exit status 1 if a tensor is farther off than the tolerance; the first one is named.
 
     Args:
-        plugin_dir: folder `projects` of a checkout of the original BEVFormer; its code is imported, that is: executed.
-        config: config file of the original (.py or .json); executed by the original's loader.
+        plugin_dir: folder `projects` of a checkout of the original BEVFormer. ITS CODE IS EXECUTED: name one you trust.
+        config: config file of the original (.py or .json). The original's loader EXECUTES it.
         checkpoint: the .pth file with the weights, for both models.
         scenes: folder of scenes to run.
         onnx: exported graph to compare as well.

@@ -1,0 +1,1 @@
+"""STAND-IN for the compiled operators of mmcv-full; nothing here is called."""

@@ -1,0 +1,3 @@
+"""STAND-IN for mmsegmentation 0.x; nothing here is called."""
+
+__version__ = "0.30.0"

@@ -1,0 +1,72 @@
+"""The command line of verify, against the stand-in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import bevformer
+from tests.verify.conftest import CONFIG, IMAGE_SIZE, MakePlugin
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def arguments(plugin_dir: Path, checkpoint: Path, scenes: Path) -> tuple[str | Path, ...]:
+    named = {"plugin-dir": plugin_dir, "config": CONFIG, "checkpoint": checkpoint, "scenes": scenes}
+    options = [part for name, value in named.items() for part in (f"--{name}", value)]
+    return ("verify", *options, "--image-size", IMAGE_SIZE)
+
+
+@pytest.mark.usefixtures("openmmlab_standin")
+def test_models_that_agree(
+    make_plugin: MakePlugin,
+    checkpoint: Path,
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "verify.json"
+    options = ("--frames", "2", "--end-scene", "1", "--output", output)
+    assert bevformer(*arguments(make_plugin(), checkpoint, scenes), *options) == 0
+    table = capsys.readouterr().out
+    assert "2 frames" in table and "decoder.layer2.cross" in table and "first divergence" not in table
+    written = json.loads(output.read_text())
+    assert written["frames"] == 2
+    assert written["first_divergence"] == {"PyTorch": None}
+    assert len(written["comparisons"]) == 2 * 23
+
+    assert bevformer(*arguments(make_plugin, checkpoint, scenes), *options) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("openmmlab_standin")
+def test_a_divergence_ends_with_status_1_and_its_name(
+    make_plugin: MakePlugin,
+    checkpoint: Path,
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plugin_dir = make_plugin(("pts_bbox_head.transformer.encoder.layers.0.attentions.1", 1.02))
+    output = tmp_path / "verify.json"
+    options = ("--frames", "1", "--end-scene", "1", "--output", output)
+    assert bevformer(*arguments(plugin_dir, checkpoint, scenes), *options) == 1
+    printed = capsys.readouterr()
+    assert (
+        "PyTorch first diverges from the original at 'encoder.layer0.spatial' in frame 0 of scene-0000" in printed.err
+    )
+    (marked,) = [line for line in printed.out.splitlines() if "<- first divergence" in line]
+    assert "encoder.layer0.spatial" in marked
+    assert json.loads(output.read_text())["first_divergence"]["PyTorch"]["tensor"] == "encoder.layer0.spatial"
+
+
+def test_the_help_says_that_code_is_executed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bevformer("verify", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "which it executes" in text
+    assert "ITS CODE IS EXECUTED" in text.replace("│ ", "")
