@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import yaml
-from typing_extensions import TypeIs
 
 from bevformer_lib.convert.pulsar2.errors import BuildConfigError
 
@@ -54,7 +53,7 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _is_named(value: Any) -> TypeIs[list[Mapping[str, Any]]]:
+def _is_named(value: Any) -> TypeGuard[list[Mapping[str, Any]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) and _NAMED in v for v in value)
 
 

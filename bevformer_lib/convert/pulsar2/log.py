@@ -1,0 +1,72 @@
+"""What the converter's log says: cycles, arithmetic, progress, and why it failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MEANINGFUL_LINES: Final = 8
+_MAX_CYCLE: Final = re.compile(r"\bmax_cycle = ([\d,]+)")
+_MACS: Final = re.compile(r"\bQuantAxModel macs: ([\d,]+)")
+_CALIBRATION: Final = re.compile(r"^Calibration Progress\(Phase (\d+)\):.*?\b(\d+)/(\d+) \[")
+_TABLE_OR_BAR: Final = re.compile(r"[─-╿█▀-▟━]|\d+%\|")
+_FRAME: Final = re.compile(r'^\s+File "[^"]*", line \d+')
+_CONFIG_REFUSED: Final = re.compile(
+    r"ParseError|has no field named|Invalid enum value|Failed to parse|unrecognized arguments|invalid choice"
+)
+_OUT_OF_MEMORY: Final = re.compile(r"\bMemoryError\b|std::bad_alloc|Cannot allocate memory|\bOut of memory\b|oom-kill")
+
+
+@dataclass(frozen=True)
+class BuildFigures:
+    """What a build's log says about the compiled graph.
+
+    Attributes:
+        max_cycle: cycles of every compiled NPU subgraph, the vendor's estimate of latency.
+        macs: multiply-accumulates of every compiled group.
+    """
+
+    max_cycle: tuple[int, ...]
+    macs: tuple[int, ...]
+
+
+def read_figures(lines: Iterable[str]) -> BuildFigures:
+    """Find the figures in a build's log."""
+    cycles, macs = [], []
+    for line in lines:
+        if match := _MAX_CYCLE.search(line):
+            cycles.append(int(match.group(1).replace(",", "")))
+        if match := _MACS.search(line):
+            macs.append(int(match.group(1).replace(",", "")))
+    return BuildFigures(tuple(cycles), tuple(macs))
+
+
+def calibration_progress(line: str) -> tuple[int, int, int] | None:
+    """Return (phase, done, total) of a calibration progress line."""
+    match = _CALIBRATION.match(line.strip())
+    return (int(match.group(1)), int(match.group(2)), int(match.group(3))) if match else None
+
+
+def last_meaningful_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the last lines that say something: no progress bars, no tables, no code of a traceback."""
+    said: list[str] = []
+    after_frame = False
+    for line in lines:
+        if after_frame and line.startswith("    "):
+            continue
+        after_frame = _FRAME.match(line) is not None
+        if not after_frame and not _TABLE_OR_BAR.search(line):
+            said.append(line.strip())
+    return tuple(said[-MEANINGFUL_LINES:])
+
+
+def refuses_config(lines: Sequence[str]) -> bool:
+    """Tell whether a failed build's log says that the config or the command line was wrong."""
+    return any(_CONFIG_REFUSED.search(line) for line in last_meaningful_lines(lines))
+
+
+def ran_out_of_memory(lines: Sequence[str]) -> bool:
+    """Tell whether a failed build's log says that memory was short."""
+    return any(_OUT_OF_MEMORY.search(line) for line in last_meaningful_lines(lines))
