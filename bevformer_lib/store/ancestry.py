@@ -74,4 +74,3 @@ def _all_records(store: Store) -> Iterator[StepRecord]:
             record = find_record(store, f"{kind}/{key}")
             if record is not None:
                 yield record
-

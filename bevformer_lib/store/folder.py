@@ -17,16 +17,17 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from bevformer_lib.errors import StoreError
-from bevformer_lib.store.base import StoredObject
+from bevformer_lib.store.base import REFRESH_AGE_S, ObjectEntry, StoredObject
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.full_disk import named_full_disk
+from bevformer_lib.store.names import SUFFIX, decoded_key, decoded_kind, encoded, encoded_kind
 from bevformer_lib.store.scratch import remove_abandoned, scratch_folder
 
 _READ_ONLY = 0o444
@@ -67,6 +68,7 @@ class FolderStore:
             size = path.stat().st_size
             final = self._object_path(sha256)
             if self._is_intact(sha256):
+                _refresh(final)
                 return StoredObject(sha256, size)
             with self.scratch() as folder:
                 staged = folder / sha256
@@ -94,9 +96,27 @@ class FolderStore:
             )
         return path
 
+    def check_object(self, sha256: str, size: int | None = None, *, read: bool = False) -> None:
+        """Compare the object's content with its digest. See :meth:`Store.check_object`."""
+        if read:
+            with contextlib.suppress(OSError):
+                self.digests.digest(self._object_path(sha256), trust=False)
+        self.get_object(sha256)
+
     def has_object(self, sha256: str) -> bool:
         """Return whether the object's file exists."""
         return self._object_path(sha256).is_file()
+
+    def list_objects(self) -> Iterator[ObjectEntry]:
+        """Yield every object."""
+        for path in self._objects.glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                yield ObjectEntry(path.name, status.st_size, status.st_mtime)
+
+    def remove_object(self, sha256: str) -> None:
+        """Delete an object's file."""
+        self._object_path(sha256).unlink(missing_ok=True)
 
     def put_record(self, kind: str, key: str, content: Mapping[str, Any]) -> bool:
         """Publish a record once: a hard link to a whole file, which fails if the name is taken."""
@@ -131,15 +151,26 @@ class FolderStore:
         """Delete a record's file."""
         self._record_path(kind, key).unlink(missing_ok=True)
 
+    def refresh_record(self, kind: str, key: str) -> None:
+        """Set a record's time. See :meth:`Store.refresh_record`."""
+        _refresh(self._record_path(kind, key))
+
     def list_records(self, kind: str) -> tuple[str, ...]:
         """Return the sorted keys under ``kind``."""
-        folder = self._kind_folder(kind)
-        return tuple(sorted(unquote(path.stem) for path in folder.glob("*.json"))) if folder.is_dir() else ()
+        return tuple(sorted(self.record_times(kind)))
+
+    def record_times(self, kind: str) -> dict[str, float]:
+        """Return the keys under ``kind`` with the times of their files."""
+        times = {}
+        for path in self._kind_folder(kind).glob(f"*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                times[decoded_key(path.name)] = path.stat().st_mtime
+        return times
 
     def list_kinds(self) -> tuple[str, ...]:
         """Return the sorted kinds that hold a record."""
-        folders = {path.parent.relative_to(self._records) for path in self._records.rglob("*.json")}
-        return tuple(sorted("/".join(unquote(part) for part in folder.parts) for folder in folders))
+        folders = {path.parent.relative_to(self._records) for path in self._records.rglob(f"*{SUFFIX}")}
+        return tuple(sorted(decoded_kind(folder.as_posix()) for folder in folders))
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give a folder on the store's own file system, so that taking a file over is a rename."""
@@ -148,6 +179,10 @@ class FolderStore:
     def remove_abandoned_scratch(self) -> int:
         """Remove what killed processes left unfinished; return how many folders."""
         return remove_abandoned(self.root / "scratch")
+
+    def remove_abandoned_uploads(self, older_than_s: float) -> int:
+        """Return 0: what a folder takes over is unfinished in the scratch folder only."""
+        return 0
 
     @property
     def _objects(self) -> Path:
@@ -161,10 +196,10 @@ class FolderStore:
         return self._objects / sha256[:2] / sha256
 
     def _kind_folder(self, kind: str) -> Path:
-        return self._records.joinpath(*(_file_name(part) for part in kind.split("/")))
+        return self._records / encoded_kind(kind)
 
     def _record_path(self, kind: str, key: str) -> Path:
-        return self._kind_folder(kind) / f"{_file_name(key)}.json"
+        return self._kind_folder(kind) / f"{encoded(key)}{SUFFIX}"
 
     def _is_intact(self, sha256: str) -> bool:
         with contextlib.suppress(StoreError):
@@ -173,10 +208,11 @@ class FolderStore:
         return False
 
 
-def _file_name(part: str) -> str:
-    """Encode any text as one file name: no separators, no leading dot."""
-    encoded = part.replace("%", "%25").replace("/", "%2F")
-    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+def _refresh(path: Path) -> None:
+    """Set a file's time to now if it is old; seldom, since a touched object is read again before it is trusted."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > REFRESH_AGE_S:
+            os.utime(path)
 
 
 def _flush(path: Path) -> None:

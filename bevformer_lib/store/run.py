@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +19,9 @@ from bevformer_lib.store.full_disk import named_full_disk
 from bevformer_lib.store.step import Artifact, Step, StepRecord
 
 _log = logging.getLogger(__name__)
+
+_UPLOADS_AT_ONCE = 8
+"""A step may write hundreds of small files, each of which costs a bucket a round trip or two."""
 
 Produce: TypeAlias = Callable[[Path], Mapping[str, Any]]
 """Does the work of a step: writes its outputs into the given empty folder and returns its facts (plain JSON data)."""
@@ -87,7 +91,8 @@ def _find(store: Store, step: Step) -> tuple[StepResult | None, str | None]:
             return None, None
         record = StepRecord.from_dict(content)
         for artifact in record.outputs.values():
-            store.get_object(artifact.sha256)
+            store.check_object(artifact.sha256, artifact.size)
+        store.refresh_record(step.kind, step.key)
     except StoreError as error:
         return None, str(error)
     return StepResult(record, ran=False, reason=f"unchanged since {record.created_at}"), None
@@ -105,11 +110,12 @@ def _publish(store: Store, step: Step, folder: Path, facts: Mapping[str, Any], s
         created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         product_version=__version__,
     )
-    outputs = {}
-    for path in files:
-        name = path.relative_to(folder).as_posix()
-        stored = store.put_object(path)
-        outputs[name] = Artifact(path.name, stored.sha256, stored.size, made_by=record.identity)
+    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+        stored = list(pool.map(store.put_object, files))
+    outputs = {
+        path.relative_to(folder).as_posix(): Artifact(path.name, kept.sha256, kept.size, made_by=record.identity)
+        for path, kept in zip(files, stored, strict=True)
+    }
     return _put_record(store, replace(record, outputs=outputs))
 
 
