@@ -33,7 +33,7 @@ def test_base_and_edge_have_wheels_for_aarch64(python: str, tmp_path: Path) -> N
         pytest.skip("no package index in reach")
     assert done.returncode == 0, done.stderr
     installed = {
-        entry["metadata"]["name"].lower(): entry["download_info"]["url"]
+        entry["metadata"]["name"].lower().replace("_", "-"): entry["download_info"]["url"]
         for entry in json.loads((tmp_path / "report.json").read_text())["install"]
     }
     assert not NOT_ON_A_BOARD & installed.keys()
