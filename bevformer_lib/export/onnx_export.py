@@ -33,8 +33,6 @@ RAW_SUFFIX: Final = "_raw"
 _PROVEN_PASSES: Final[Mapping[str, GraphPass]] = {**PASSES, "simplify": partial(simplify.apply, compare_values=False)}
 """The proof compares the result with PyTorch itself."""
 
-_STAGES: Final = ("load", "trace", "passes", "check", "proof")
-
 
 @dataclass(frozen=True)
 class ExportResult:
@@ -137,7 +135,7 @@ def export_onnx(
 
 
 class _Stages:
-    """Times the stages and reports each when it is done."""
+    """Times the stages and reports each when it begins and when it is done."""
 
     def __init__(self, on_progress: ProgressCallback) -> None:
         self.seconds: dict[str, float] = {}
@@ -145,10 +143,12 @@ class _Stages:
 
     @contextmanager
     def run(self, name: str) -> Iterator[None]:
+        label = f"export: {name}"
+        self._on_progress(label, 0, 1)
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
-        self._on_progress("export", len(self.seconds), len(_STAGES))
+        self._on_progress(label, 1, 1)
 
 
 def _provenance(config: ModelConfig, facts: CheckpointFacts) -> Provenance:
