@@ -27,6 +27,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
         "Run scenes and write every frame's network inputs.",
     ),
     "prepare-calibration": ("bevformer_lib.cli.prepare_calibration", "Choose samples and pack the archives."),
+    "convert": ("bevformer_lib.cli.convert", "Convert an ONNX graph for the NPU, and check what was built."),
     "quantize": ("bevformer_lib.cli.quantize", "Quantise an ONNX graph with a calibration set."),
     "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
     "record": ("bevformer_lib.cli.record", "Keep a model's outputs, to evaluate a board against."),

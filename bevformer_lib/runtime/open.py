@@ -10,7 +10,8 @@ from bevformer_lib.runtime.base import Runtime
 
 ONNXRUNTIME: Final = "onnxruntime"
 AXENGINE: Final = "axengine"
-RUNTIME_KINDS: Final = (ONNXRUNTIME, AXENGINE)
+PULSAR2: Final = "pulsar2"
+RUNTIME_KINDS: Final = (ONNXRUNTIME, AXENGINE, PULSAR2)
 DEFAULT_DEVICE: Final = "cpu"
 """Of ONNX Runtime; the other runtimes have no choice of device."""
 
@@ -49,13 +50,20 @@ def open_runtime(kind: str, model: Path, *, device: str | None = None, threads: 
         from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
         return OnnxRuntime(model, device=device or DEFAULT_DEVICE, threads=threads)
+    if kind == PULSAR2:
+        _refuse_options("the simulator runs a model as it was compiled", device, threads)
+        from bevformer_lib.runtime.pulsar2_run import Pulsar2Run
+
+        return Pulsar2Run(model)
     if kind == AXENGINE:
-        for option, value in (("device", device), ("threads", threads)):
-            if value is not None:
-                raise RuntimeUnavailableError(
-                    f"{option} {value}: AXEngine runs a model on the NPU that it was compiled for; leave --{option} out"
-                )
+        _refuse_options("AXEngine runs a model on the NPU that it was compiled for", device, threads)
         from bevformer_lib.runtime.axengine import AxEngineRuntime
 
         return AxEngineRuntime(model)
     raise RuntimeUnavailableError(f"runtime '{kind}' is not known; use one of: {', '.join(RUNTIME_KINDS)}")
+
+
+def _refuse_options(why: str, device: str | None, threads: int | None) -> None:
+    for option, value in (("device", device), ("threads", threads)):
+        if value is not None:
+            raise RuntimeUnavailableError(f"{option} {value}: {why}; leave --{option} out")

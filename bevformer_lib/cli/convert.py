@@ -1,0 +1,149 @@
+"""`bevformer convert`: a model for the NPU from a float ONNX graph and a calibration set."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.convert.pulsar2.converter import Pulsar2Conversion
+
+
+def command(
+    onnx: Path,
+    calibration_dir: Path,
+    /,
+    *,
+    output: Path,
+    converter: str = "pulsar2",
+    recipe: str | None = None,
+    target: str | None = None,
+    npu_mode: str | None = None,
+    overrides: Path | None = None,
+    image: str | None = None,
+    pulsar2: Path | None = None,
+    time_limit_minutes: float | None = None,
+    memory_limit_gb: float | None = None,
+    log: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Convert a float ONNX graph, calibrated with four archives and nothing else.
+
+    With pulsar2, the converter's log is shown as it comes, and what it built is checked against what was asked: the
+    facts go into OUTPUT.json, requests without effect are listed as findings.
+
+    Args:
+        onnx: the float model.
+        calibration_dir: folder with the four archives of prepare-calibration.
+        output: the model to write (.axmodel for pulsar2, .onnx for onnxruntime).
+        converter: pulsar2 or onnxruntime.
+        recipe: pulsar2: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny].
+        target: pulsar2: chip to compile for [default: AX650].
+        npu_mode: pulsar2: cores to compile for, NPU1 to NPU4 [default: all that the chip has].
+        overrides: pulsar2: YAML file with build config settings of your own.
+        image: pulsar2: docker image [default: a native pulsar2 on the path, else pulsar2:4.2].
+        pulsar2: pulsar2: native command instead of docker.
+        time_limit_minutes: pulsar2: stop the build after this time [default: 360].
+        memory_limit_gb: pulsar2: most memory of the build [default: no limit].
+        log: pulsar2: file to write the converter's log to, kept even if the build fails.
+        device: onnxruntime: where to run the float model: cpu, cuda or cuda:N.
+    """
+    from bevformer_lib.convert.open import PULSAR2
+    from bevformer_lib.errors import ConversionError
+
+    asked = {
+        "recipe": recipe,
+        "target": target,
+        "npu_mode": npu_mode,
+        "overrides": overrides,
+        "image": image,
+        "executable": pulsar2,
+        "time_limit_seconds": _positive("time-limit-minutes", time_limit_minutes, 60.0),
+        "memory_limit_gb": _positive("memory-limit-gb", memory_limit_gb, 1.0),
+    }
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    if converter == PULSAR2:
+        _convert_with_pulsar2(onnx, calibration_dir, output, chosen, log, device)
+        return
+    if chosen or log is not None:
+        raise ConversionError(f"converter {converter}: has no {', '.join([*chosen] or ['log'])}; these are pulsar2's")
+    from bevformer_lib.cli.quantize import command as quantize
+
+    quantize(onnx, calibration_dir, output=output, converter=converter, device=device)
+
+
+def _positive(option: str, value: float | None, factor: float) -> float | None:
+    from bevformer_lib.errors import ConversionError
+
+    if value is not None and not value > 0:
+        raise ConversionError(f"--{option} is {value:g}; give more than 0")
+    return None if value is None else value * factor
+
+
+def _convert_with_pulsar2(
+    onnx: Path, calibration_dir: Path, output: Path, chosen: Mapping[str, Any], log: Path | None, device: str
+) -> None:
+    from rich.console import Console
+
+    from bevformer_lib.convert.open import PULSAR2, open_converter
+    from bevformer_lib.convert.pulsar2.converter import Pulsar2Conversion, Pulsar2Options
+    from bevformer_lib.files import write_json
+    from bevformer_lib.progress import no_progress
+
+    with ExitStack() as stack:
+        file = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(log.open("w", encoding="utf-8"))
+        options = Pulsar2Options(**chosen, on_line=_log_writer(file))
+        conversion = open_converter(PULSAR2, device=device, pulsar2=options).convert(
+            onnx, calibration_dir, output, on_progress=no_progress
+        )
+    assert isinstance(conversion, Pulsar2Conversion)  # noqa: S101 - what this converter returns
+    facts = output.with_name(f"{output.name}.json")
+    write_json(facts, conversion.facts)
+    console = Console()
+    console.print(_table(conversion))
+    for finding in conversion.findings:
+        console.print(f"finding: {finding}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"compiled model: {output}", soft_wrap=True, markup=False)
+    console.print(f"facts: {facts}", soft_wrap=True, markup=False)
+
+
+def _log_writer(file: TextIO | None) -> Callable[[str], None]:
+    """Return a callback that shows the converter's log on stderr and keeps it in a file."""
+
+    def write(line: str) -> None:
+        sys.stderr.write(f"pulsar2 | {line}\n")
+        sys.stderr.flush()
+        if file is not None:
+            file.write(f"{line}\n")
+            file.flush()
+
+    return write
+
+
+def _table(conversion: Pulsar2Conversion) -> Table:
+    from rich.table import Table
+
+    facts = conversion.facts
+    tool = facts["tool"]
+    table = Table(show_header=False)
+    table.add_row("Pulsar2", f"{tool['version']} ({tool['kind']}: {tool['location']})")
+    for name in ("recipe", "target", "npu_mode", "calibration_method"):
+        table.add_row(name.replace("_", " "), conversion.settings[name])
+    table.add_row("calibration samples", str(conversion.num_samples))
+    table.add_row("cycles", " + ".join(f"{cycles:,}" for cycles in facts["max_cycle"]) or "not in the log")
+    table.add_row("multiply-accumulates", " + ".join(f"{macs:,}" for macs in facts["macs"]) or "not in the log")
+    built = Counter(row["quantized_dtype"] for row in facts["precision_table"])
+    table.add_row("operators built", ", ".join(f"{count} {name}" for name, count in sorted(built.items())) or "unknown")
+    table.add_row("size", f"{conversion.bytes_before / 1e6:.1f} MB -> {conversion.bytes_after / 1e6:.1f} MB")
+    table.add_row("time", f"{conversion.seconds:.1f} s")
+    table.add_row("findings", str(len(conversion.findings)))
+    return table
