@@ -8,8 +8,9 @@ of the samples, without any operator whose indices depend on the data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,77 +21,135 @@ from bevformer_lib.model.sampling import sample_and_weigh
 SpatialForm: TypeAlias = Literal["dense", "slots"]
 
 
-class CameraSampling(Protocol):
-    """One way of sampling the cameras."""
+class CameraViews(Protocol):
+    """A frame's image features and where the BEV cells lie in them, prepared once for all layers."""
 
-    def locate(self, reference: Tensor, seen: Tensor) -> Any:
-        """Prepare a frame's geometry once for all layers.
+    @property
+    def maps(self) -> Sequence[Tensor]:
+        """Per level the features, (B, C, H, W), to which every layer applies its value projection."""
 
-        Args:
-            reference: (cameras, cells, anchors, 2) shares (u, v) of the padded picture.
-            seen: (cameras, cells), 1 where the camera sees the cell, else 0.
-        """
-
-    def sample(self, values: list[Tensor], offsets: Tensor, weights: list[Tensor], located: Any) -> Tensor:
+    def attend(self, values: Sequence[Tensor], offsets: Tensor, weights: Tensor) -> Tensor:
         """Sum the samples of all cells.
 
         Args:
-            values: per level (cameras, C, H_l, W_l).
-            offsets: (levels, heads, cells, rounds, anchors * 2), in feature pixels, x and y interleaved.
-            weights: per level (heads, cells, points) attention weights.
-            located: what ``locate`` returned.
+            values: the projected ``maps``.
+            offsets: (levels, heads, points, cells, 2), x and y in feature pixels.
+            weights: (levels, heads, points, cells).
 
         Returns:
             (1, C, cells): the mean over the cameras that see the cell, zero where none does.
         """
 
 
-@dataclass(frozen=True)
-class DenseLocation:
-    """All cameras' reference points on the grid of GridSample, (cameras, 1, cells, 1, anchors * 2), and seen shares."""
+class CameraSampling(Protocol):
+    """One way of sampling the cameras."""
 
+    def prepare(self, features: Sequence[Tensor], reference: Tensor, seen: Tensor, *, points: int) -> CameraViews:
+        """Prepare a frame.
+
+        Args:
+            features: per level (cameras, C, H_l, W_l).
+            reference: (cameras, anchors, cells, 2) shares (u, v) of the padded picture.
+            seen: (cameras, cells), 1 where the camera sees the cell, else 0.
+            points: sampling points per head and level; point p belongs to anchor p % anchors.
+        """
+
+
+@dataclass(frozen=True)
+class DenseViews:
+    """Every cell in every camera.
+
+    Attributes:
+        maps: per level (cameras, C, H_l, W_l).
+        grid: (cameras, 1, points, cells * 2) reference points in GridSample's units.
+        seen_share: (cameras, 1, cells), see :func:`_shares`.
+    """
+
+    maps: Sequence[Tensor]
     grid: Tensor
     seen_share: Tensor
+
+    def attend(self, values: Sequence[Tensor], offsets: Tensor, weights: Tensor) -> Tensor:
+        """See :class:`CameraViews`."""
+        _, heads, points, cells, _ = offsets.shape
+        attended = []
+        for value, offset, weight in zip(values, offsets, weights, strict=True):
+            height, width = value.shape[-2:]
+            shift = offset * torch.tensor([2 / width, 2 / height], device=offset.device)
+            grid = self.grid + shift.reshape(1, heads, points, cells * 2)
+            attended.append(sample_and_weigh(value, grid.reshape(-1, heads, points, cells, 2), weight.unsqueeze(0)))
+        return (_total(attended) * self.seen_share).sum(dim=0, keepdim=True)
 
 
 class DenseSampling:
     """Samples every cell in every camera."""
 
-    def locate(self, reference: Tensor, seen: Tensor) -> DenseLocation:
+    def prepare(self, features: Sequence[Tensor], reference: Tensor, seen: Tensor, *, points: int) -> DenseViews:
         """See :class:`CameraSampling`."""
-        cameras, cells, anchors, _ = reference.shape
-        return DenseLocation(
-            # x and y of all anchors stay interleaved in one axis, which keeps every tensor at rank five.
-            grid=(reference * 2 - 1).reshape(cameras, 1, cells, 1, anchors * 2),
-            seen_share=_shares(seen).unsqueeze(1),
-        )
-
-    def sample(self, values: list[Tensor], offsets: Tensor, weights: list[Tensor], located: DenseLocation) -> Tensor:
-        """See :class:`CameraSampling`."""
-        heads, cells, points = weights[0].shape
-        attended = []
-        for value, offset, weight in zip(values, offsets, weights, strict=True):
-            height, width = value.shape[-2:]
-            pixels_to_grid = _interleaved(2 / width, 2 / height, points=located.grid.shape[-1] // 2).to(value)
-            grid = located.grid + (offset * pixels_to_grid).unsqueeze(0)
-            grid = grid.reshape(-1, heads, cells, points, 2)
-            attended.append(sample_and_weigh(value, grid, weight.unsqueeze(0)))
-        return (_total(attended) * located.seen_share).sum(dim=0, keepdim=True)
+        cameras, anchors, cells, _ = reference.shape
+        # x and y of all cells share one axis, which keeps every tensor at rank five.
+        grid = (reference * 2 - 1).repeat(1, points // anchors, 1, 1).reshape(cameras, 1, points, cells * 2)
+        return DenseViews(features, grid, _shares(seen).unsqueeze(1))
 
 
 @dataclass(frozen=True)
-class SlotLocation:
-    """The cameras of every cell's slots.
+class AtlasLevel:
+    """One feature level of all cameras, stacked top to bottom with an empty row after each.
 
     Attributes:
-        reference: (1, cells, slots, 1, anchors * 2) shares (u, v) in the slot's camera.
-        camera: (1, cells, slots, 1, 1) index of that camera.
-        share: (1, cells, slots, 1): 1 / number of cameras that see the cell; 0 for an empty slot.
+        features: (1, C, cameras * (H + 1), W).
+        is_filled: (1, 1, cameras * (H + 1), W): 0 in the empty rows, else 1.
+        offset_scale: (2,) GridSample's units per feature pixel.
+        grid: (1, slots, points, cells * 2) reference points in the slots' cameras, in GridSample's units.
+        lower: (1, slots, 1, cells * 2) one pixel beyond the camera's left and upper edges, in the same units.
+        upper: one pixel beyond its right and lower edges.
     """
 
-    reference: Tensor
-    camera: Tensor
+    features: Tensor
+    is_filled: Tensor
+    offset_scale: Tensor
+    grid: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+@dataclass(frozen=True)
+class SlotViews:
+    """Every cell in the cameras of its slots.
+
+    Attributes:
+        levels: the atlas of every level.
+        share: (1, slots, 1, cells): 1 / number of cameras that see the cell; 0 for an empty slot.
+    """
+
+    levels: Sequence[AtlasLevel]
     share: Tensor
+
+    @property
+    def maps(self) -> Sequence[Tensor]:
+        """See :class:`CameraViews`."""
+        return [level.features for level in self.levels]
+
+    def attend(self, values: Sequence[Tensor], offsets: Tensor, weights: Tensor) -> Tensor:
+        """See :class:`CameraViews`."""
+        _, heads, points, cells, _ = offsets.shape
+        slots = self.share.shape[1]
+        attended = []
+        for level, value, offset, weight in zip(self.levels, values, offsets, weights, strict=True):
+            shift = (offset * level.offset_scale).reshape(heads, 1, points, cells * 2)
+            # Bounded to one pixel outside its camera, where the empty row (or the atlas's edge) gives the zero that
+            # padding gives the dense form.
+            grid = torch.minimum(torch.maximum(level.grid + shift, level.lower), level.upper)
+            shared_weight = weight.reshape(heads, 1, points, cells) * self.share
+            attended.append(
+                sample_and_weigh(
+                    # The projection's bias must not fill the empty rows.
+                    value * level.is_filled,
+                    grid.reshape(1, heads, slots * points, cells, 2),
+                    shared_weight.reshape(1, heads, slots * points, cells),
+                )
+            )
+        return _total(attended)
 
 
 class SlotSampling:
@@ -103,9 +162,9 @@ class SlotSampling:
     def __init__(self, slots: int) -> None:
         self.slots = slots
 
-    def locate(self, reference: Tensor, seen: Tensor) -> SlotLocation:
+    def prepare(self, features: Sequence[Tensor], reference: Tensor, seen: Tensor, *, points: int) -> SlotViews:
         """See :class:`CameraSampling`."""
-        cameras, cells, anchors, _ = reference.shape
+        cameras, anchors, cells, _ = reference.shape
         # How many cameras before this one see the cell; a running sum, since the NPU has no CumSum.
         ranks = [torch.zeros_like(seen[0])]
         for camera in range(1, cameras):
@@ -114,37 +173,16 @@ class SlotSampling:
         slot = torch.arange(self.slots, dtype=seen.dtype, device=seen.device).view(1, -1, 1)
         # 1 where the camera (axis 0) fills the slot (axis 1) of the cell (axis 2).
         chosen = F.relu(1 - (rank - slot).abs()) * seen.unsqueeze(1)
-        index = torch.arange(cameras, dtype=seen.dtype, device=seen.device).view(-1, 1, 1)
-        by_slot = (chosen.unsqueeze(-1) * reference.reshape(cameras, 1, cells, anchors * 2)).sum(dim=0)
-        return SlotLocation(
-            reference=by_slot.transpose(0, 1).reshape(1, cells, self.slots, 1, anchors * 2),
-            camera=(chosen * index).sum(dim=0).transpose(0, 1).reshape(1, cells, self.slots, 1, 1),
-            share=(chosen * _shares(seen).unsqueeze(1)).sum(dim=0).transpose(0, 1).reshape(1, cells, self.slots, 1),
+        by_slot = (chosen.reshape(cameras, self.slots, 1, cells, 1) * reference.unsqueeze(1)).sum(dim=0)
+        # Upper edge of the slot's camera in the atlas, which GridSample counts from -1 to 1.
+        top = torch.arange(cameras, dtype=seen.dtype, device=seen.device).view(-1, 1, 1) * (2 / cameras)
+        edge = (chosen * top).sum(dim=0).reshape(self.slots, 1, cells, 1)
+        corner = torch.cat([torch.zeros_like(edge), edge], dim=-1) - 1
+        share = (chosen * _shares(seen).unsqueeze(1)).sum(dim=0)
+        return SlotViews(
+            [_atlas_level(feature, by_slot, corner, rounds=points // anchors) for feature in features],
+            share.reshape(1, self.slots, 1, cells),
         )
-
-    def sample(self, values: list[Tensor], offsets: Tensor, weights: list[Tensor], located: SlotLocation) -> Tensor:
-        """See :class:`CameraSampling`."""
-        heads, cells, points = weights[0].shape
-        attended = []
-        for value, offset, weight in zip(values, offsets, weights, strict=True):
-            cameras, channels, height, width = value.shape
-            pairs = located.reference.shape[-1] // 2
-            # The atlas stacks the cameras top to bottom with an empty row after each. A position is bounded to one
-            # pixel outside its camera, where the empty row (or the atlas's edge) gives the zero that padding gives
-            # the dense form.
-            rows = height + 1
-            atlas = F.pad(value, (0, 0, 0, 1)).transpose(0, 1).reshape(1, channels, cameras * rows, width)
-            size = _interleaved(width, height, points=pairs).to(value)
-            pixel = located.reference * size - 0.5 + offset.unsqueeze(2)
-            pixel = torch.minimum(pixel.clamp(min=-1.0), size)
-            pixel = pixel + located.camera * _interleaved(0, rows, points=pairs).to(value)
-            grid = pixel * _interleaved(2 / width, 2 / (cameras * rows), points=pairs).to(value)
-            grid = grid + _interleaved(1 / width - 1, 1 / (cameras * rows) - 1, points=pairs).to(value)
-            shared_weight = (weight.unsqueeze(2) * located.share).reshape(1, heads, cells, self.slots * points)
-            attended.append(
-                sample_and_weigh(atlas, grid.reshape(1, heads, cells, self.slots * points, 2), shared_weight)
-            )
-        return _total(attended)
 
 
 def make_sampling(form: SpatialForm, *, slots: int) -> CameraSampling:
@@ -152,16 +190,39 @@ def make_sampling(form: SpatialForm, *, slots: int) -> CameraSampling:
     return DenseSampling() if form == "dense" else SlotSampling(slots)
 
 
+def _atlas_level(feature: Tensor, by_slot: Tensor, corner: Tensor, *, rounds: int) -> AtlasLevel:
+    """Stack a level (cameras, C, H, W) and place the slots' reference points in it.
+
+    Args:
+        feature: the level.
+        by_slot: (slots, anchors, cells, 2) shares (u, v) of the slot's camera.
+        corner: (slots, 1, cells, 2) left upper corner of that camera in the atlas, in GridSample's units.
+        rounds: how often the anchors are repeated to make the points.
+    """
+    cameras, channels, height, width = feature.shape
+    slots, anchors, cells, _ = by_slot.shape
+    rows = cameras * (height + 1)
+    pixel = torch.tensor([2 / width, 2 / rows], device=feature.device)
+    extent = torch.tensor([2.0, 2 * height / rows], device=feature.device)
+    is_filled = torch.ones(1, 1, cameras, height + 1, width, device=feature.device)
+    is_filled[:, :, :, height] = 0
+    return AtlasLevel(
+        features=F.pad(feature, (0, 0, 0, 1)).transpose(0, 1).reshape(1, channels, rows, width),
+        is_filled=is_filled.reshape(1, 1, rows, width),
+        offset_scale=pixel,
+        grid=(by_slot * extent + corner).repeat(1, rounds, 1, 1).reshape(1, slots, rounds * anchors, cells * 2),
+        # The centre of the pixel beyond an edge is half a pixel away from it.
+        lower=(corner - pixel / 2).reshape(1, slots, 1, cells * 2),
+        upper=(corner + extent + pixel / 2).reshape(1, slots, 1, cells * 2),
+    )
+
+
 def _shares(seen: Tensor) -> Tensor:
     """Return 1 / number of cameras that see the cell where a camera sees it, else 0; shaped like ``seen``."""
     return seen / torch.clamp(seen.sum(dim=0, keepdim=True), min=1.0)
 
 
-def _interleaved(x: float, y: float, *, points: int) -> Tensor:
-    return torch.tensor([x, y] * points, dtype=torch.float32)
-
-
-def _total(terms: list[Tensor]) -> Tensor:
+def _total(terms: Sequence[Tensor]) -> Tensor:
     total = terms[0]
     for term in terms[1:]:
         total = total + term

@@ -51,9 +51,9 @@ class BevDeformableAttention(nn.Module):
         queries = query.shape[1]
         offsets = self.sampling_offsets(positioned).reshape(1, queries, self.heads, self.points, 2)
         weights = self.attention_weights(positioned).reshape(1, queries, self.heads, self.points)
-        grid = (reference * 2 - 1).reshape(1, queries, 1, 1, 2) + offsets * self.cells_to_grid
+        grid = (reference * 2 - 1).reshape(1, 1, 1, queries, 2) + offsets.permute(0, 2, 3, 1, 4) * self.cells_to_grid
         value_map = project_map(bev_map, self.value_proj.weight, self.value_proj.bias)
-        attended = sample_and_weigh(value_map, grid.transpose(1, 2), weights.softmax(dim=-1).transpose(1, 2))
+        attended = sample_and_weigh(value_map, grid, weights.softmax(dim=-1).permute(0, 2, 3, 1))
         out: Tensor = self.output_proj(attended.transpose(1, 2)) + query
         return out
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.model.camera_sampling import CameraSampling
+from bevformer_lib.model.camera_sampling import CameraSampling, CameraViews
 from bevformer_lib.model.layers import FeedForward
 from bevformer_lib.model.projection import PillarProjection
 from bevformer_lib.model.spatial_attention import SpatialCrossAttention
@@ -16,18 +16,16 @@ from bevformer_lib.model.temporal_attention import History, TemporalSelfAttentio
 class EncoderLayer(nn.Module):
     """Temporal self-attention, spatial cross-attention and feed-forward, each followed by a normalisation."""
 
-    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attentions = nn.ModuleList([TemporalSelfAttention(config), SpatialCrossAttention(config, sampling)])
+        self.attentions = nn.ModuleList([TemporalSelfAttention(config), SpatialCrossAttention(config)])
         self.ffns = nn.ModuleList([FeedForward(config.embed_dims, config.encoder.feedforward_channels)])
         self.norms = nn.ModuleList(nn.LayerNorm(config.embed_dims) for _ in range(3))
 
-    def forward(
-        self, query: Tensor, bev_pos: Tensor, history: History, features: list[Tensor], located: object
-    ) -> Tensor:
+    def forward(self, query: Tensor, bev_pos: Tensor, history: History, views: CameraViews) -> Tensor:
         """Map the BEV queries (1, cells, C) to (1, cells, C)."""
         query = self.norms[0](self.attentions[0](query, bev_pos, history))
-        query = self.norms[1](self.attentions[1](query, features, located))
+        query = self.norms[1](self.attentions[1](query, views))
         out: Tensor = self.norms[2](self.ffns[0](query))
         return out
 
@@ -38,7 +36,8 @@ class BevEncoder(nn.Module):
     def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
         super().__init__()
         self.sampling = sampling
-        self.layers = nn.ModuleList(EncoderLayer(config, sampling) for _ in range(config.encoder.num_layers))
+        self.spatial_points = config.encoder.spatial_points
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder.num_layers))
         self.projection = PillarProjection(config)
 
     def forward(
@@ -56,9 +55,9 @@ class BevEncoder(nn.Module):
         Returns:
             (1, cells, C).
         """
-        located = self.sampling.locate(*self.projection(lidar2img))
+        views = self.sampling.prepare(features, *self.projection(lidar2img), points=self.spatial_points)
         for layer in self.layers:
-            query = layer(query, bev_pos, history, features, located)
+            query = layer(query, bev_pos, history, views)
         return query
 
 

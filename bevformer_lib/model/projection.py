@@ -36,7 +36,7 @@ class PillarProjection(nn.Module):
         """Project with ``lidar2img`` (1, cameras, 4, 4).
 
         Returns:
-            reference points (cameras, cells, anchors, 2) as shares (u, v) of the padded picture, and which camera sees
+            reference points (cameras, anchors, cells, 2) as shares (u, v) of the padded picture, and which camera sees
             which cell, (cameras, cells), 1 or 0. A cell is seen when one of its anchors has a depth above
             ``MIN_DEPTH_M`` and 0 < u < 1, 0 < v < 1.
         """
@@ -47,5 +47,4 @@ class PillarProjection(nn.Module):
         inside = torch.cat([depth - MIN_DEPTH_M, u, 1 - u, v, 1 - v], dim=1).amin(dim=1)
         seen = torch.where(inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0, 1.0, 0.0)
         reference = torch.cat([u, v], dim=1).clamp(-MAX_OUTSIDE_IMAGES, 1 + MAX_OUTSIDE_IMAGES)
-        reference = reference.transpose(1, 2).reshape(self.num_cams, self.cells, self.anchors, 2)
-        return reference, seen
+        return reference.reshape(self.num_cams, 2, self.cells, self.anchors).permute(0, 3, 2, 1), seen

@@ -20,21 +20,22 @@ def sample_and_weigh(value: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         value: (B, heads * dims, H, W).
-        grid: (B, heads, queries, points, 2) sampling positions (x, y); -1 and 1 are the map's outer edges. Positions
+        grid: (B, heads, points, queries, 2) sampling positions (x, y); -1 and 1 are the map's outer edges. Positions
             outside give zero.
-        weights: (B or 1, heads, queries, points).
+        weights: (B or 1, heads, points, queries).
 
     Returns:
         (B, heads * dims, queries).
     """
-    batch, heads, queries, points, _ = grid.shape
+    batch, heads, points, queries, _ = grid.shape
     channels, height, width = value.shape[1:]
     sampled = F.grid_sample(
         value.reshape(batch * heads, channels // heads, height, width),
-        grid.reshape(batch * heads, queries, points, 2),
+        grid.reshape(batch * heads, points, queries, 2),
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
-    sampled = sampled.reshape(batch, heads, channels // heads, queries, points)
-    return (sampled * weights.unsqueeze(2)).sum(-1).reshape(batch, channels, queries)
+    sampled = sampled.reshape(batch, heads, channels // heads, points, queries)
+    # The queries stay innermost: a sum over an innermost axis of a few points leaves vector units idle.
+    return (sampled * weights.unsqueeze(2)).sum(-2).reshape(batch, channels, queries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.model.camera_sampling import CameraSampling
+from bevformer_lib.model.camera_sampling import CameraViews
 from bevformer_lib.model.sampling import project_map
 
 
@@ -28,33 +28,31 @@ class SpatialCrossAttention(nn.Module):
     computed once and not per camera.
     """
 
-    def __init__(self, config: ModelConfig, sampling: CameraSampling) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         encoder = config.encoder
-        self.heads, self.levels = encoder.num_heads, encoder.spatial_levels
-        self.points, self.anchors = encoder.spatial_points, encoder.pillar_points
-        self.sampling = sampling
+        self.heads, self.levels, self.points = encoder.num_heads, encoder.spatial_levels, encoder.spatial_points
         self.deformable_attention = DeformableAttention3D(config)
         self.output_proj = nn.Linear(config.embed_dims, config.embed_dims)
 
-    def forward(self, query: Tensor, features: list[Tensor], located: object) -> Tensor:
+    def forward(self, query: Tensor, views: CameraViews) -> Tensor:
         """Attend into the cameras.
 
         Args:
             query: (1, cells, C).
-            features: per level (cameras, C, H_l, W_l).
-            located: where the cells lie in the cameras, as the sampling's ``locate`` says it.
+            views: the image features and where the cells lie in them.
 
         Returns:
             (1, cells, C).
         """
         attention = self.deformable_attention
-        cells, rounds = query.shape[1], self.points // self.anchors
-        offsets = attention.sampling_offsets(query).reshape(cells, self.heads, self.levels, self.points * 2)
-        offsets = offsets.permute(2, 1, 0, 3).reshape(self.levels, self.heads, cells, rounds, self.anchors * 2)
+        cells = query.shape[1]
+        offsets = attention.sampling_offsets(query).reshape(cells, self.heads, self.levels, self.points, 2)
         weights = attention.attention_weights(query).reshape(cells, self.heads, self.levels * self.points)
-        weights = weights.softmax(dim=-1).transpose(0, 1)
-        values = [project_map(feature, attention.value_proj.weight, attention.value_proj.bias) for feature in features]
-        attended = self.sampling.sample(values, offsets, list(weights.split(self.points, dim=-1)), located)
+        weights = weights.softmax(dim=-1).reshape(cells, self.heads, self.levels, self.points)
+        values = [
+            project_map(feature, attention.value_proj.weight, attention.value_proj.bias) for feature in views.maps
+        ]
+        attended = views.attend(values, offsets.permute(2, 1, 3, 0, 4), weights.permute(2, 1, 3, 0))
         out: Tensor = self.output_proj(attended.transpose(1, 2)) + query
         return out

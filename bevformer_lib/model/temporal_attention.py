@@ -33,9 +33,8 @@ class History:
 class TemporalSelfAttention(nn.Module):
     """Deformable attention into two maps (history, current), averaged, with a shortcut.
 
-    With a history both maps are fixed for all layers: the rotated ``prev_bev`` and the INITIAL queries. Without
-        one, both are the
-    queries of the current layer. The graph chooses by ``History.exists``.
+    With a history both maps are fixed for all layers: the rotated ``prev_bev`` and the INITIAL queries. Without one,
+    both are the queries of the current layer. The graph chooses by ``History.exists``.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -68,9 +67,9 @@ class TemporalSelfAttention(nn.Module):
         context = torch.cat([past, query + bev_pos], dim=-1)
         offsets = self.sampling_offsets(context).reshape(cells, self.heads, self.queues, self.points, 2)
         weights = self.attention_weights(context).reshape(cells, self.heads, self.queues, self.points)
-        weights = weights.softmax(dim=-1).permute(2, 1, 0, 3)
+        weights = weights.softmax(dim=-1).permute(2, 1, 3, 0)
         reference = torch.cat([history.reference, history.current_reference], dim=0) * 2 - 1
-        grid = reference.reshape(self.queues, 1, cells, 1, 2) + offsets.permute(2, 1, 0, 3, 4) * self.cells_to_grid
+        grid = reference.reshape(self.queues, 1, 1, cells, 2) + offsets.permute(2, 1, 3, 0, 4) * self.cells_to_grid
 
         attended = sample_and_weigh(value_map, grid, weights).mean(dim=0, keepdim=True).transpose(1, 2)
         out: Tensor = self.output_proj(attended) + query
