@@ -35,6 +35,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
         "bevformer_lib.cli.verify",
         "Compare our model and a graph with the original's code, which it executes.",
     ),
+    "score": ("bevformer_lib.cli.score", "Score detections by nuScenes' metric: NDS and mAP."),
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
     "ancestry": ("bevformer_lib.cli.ancestry", "Print everything that an artifact was made from."),
 }

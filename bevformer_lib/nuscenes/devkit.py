@@ -20,6 +20,7 @@ def require_devkit() -> None:
         MissingPackageError: it, or something that it needs, is not installed.
     """
     os.environ.setdefault("MPLBACKEND", "Agg")  # the devkit imports matplotlib's pyplot; servers have no display
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the devkit shows bars of its own between ours
     try:
         import nuscenes.eval.detection.evaluate
         import nuscenes.nuscenes  # noqa: F401

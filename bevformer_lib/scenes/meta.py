@@ -43,10 +43,18 @@ class FrameMeta:
     ego_to_global: NDArray[np.float64] | None
 
 
-def parse_meta(content: Mapping[str, Any], requirements: SceneRequirements) -> tuple[FrameMeta | None, list[str]]:
-    """Return a meta file's content, or ``None`` and every defect it has."""
+def parse_meta(
+    content: Mapping[str, Any], requirements: SceneRequirements | None
+) -> tuple[FrameMeta | None, list[str]]:
+    """Return a meta file's content, or ``None`` and every defect it has.
+
+    Args:
+        content: of the file.
+        requirements: of the model that it has to suit; ``None`` where no model is to be fed.
+    """
     found = _Defects()
-    num_cams = requirements.num_cams
+    stored = content.get("lidar2img")
+    num_cams = requirements.num_cams if requirements else max(1, len(stored) if isinstance(stored, list) else 1)
     lidar_to_image = found.attempt(_required_array, content, "lidar2img", (num_cams, 4, 4))
     if lidar_to_image is not None:
         for camera, matrix in enumerate(lidar_to_image):
@@ -60,9 +68,9 @@ def parse_meta(content: Mapping[str, Any], requirements: SceneRequirements) -> t
     timestamp_us = found.attempt(_timestamp_us, content.get("timestamp"))
     if "num_cams" in content and content["num_cams"] != num_cams:
         found.defects.append(f"num_cams is {content['num_cams']!r}; the configuration has {num_cams}")
-    if "img_shape" in content:
+    if requirements and "img_shape" in content:
         found.attempt(_check_img_shape, content["img_shape"], requirements)
-    if "img_norm_cfg" in content:
+    if requirements and "img_norm_cfg" in content:
         img_norm = content["img_norm_cfg"]
         found.attempt(_check_norm_values, img_norm, "mean", requirements.img_norm.mean)
         found.attempt(_check_norm_values, img_norm, "std", requirements.img_norm.std)

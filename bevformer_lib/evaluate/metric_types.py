@@ -1,0 +1,185 @@
+"""What nuScenes' detection metric says of a model, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+ERROR_NAMES: Final = ("translation", "scale", "orientation", "velocity", "attribute")
+"""The five true-positive errors: m, 1 - IoU, rad, m/s, 1 - accuracy."""
+ANNOTATIONS: Final = "annotations"
+REFERENCE_MODEL: Final = "boxes of the float model (a proxy: it shows agreement, not quality)"
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """A curve of nuScenes' accumulation, interpolated at ``DetectionMetrics.recall_grid``.
+
+    Attributes:
+        match_distance_m: boxes nearer than this match.
+        precision: at each recall; 0 beyond what was reached.
+        confidence: score at which that recall is reached; 0 beyond.
+    """
+
+    match_distance_m: float
+    precision: tuple[float, ...]
+    confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TruePositiveErrors:
+    """Mean errors of boxes that match within 2 m; ``None`` where nuScenes defines none for a class.
+
+    Attributes:
+        translation: m, in the ground plane.
+        scale: 1 - IoU of aligned boxes.
+        orientation: rad.
+        velocity: m/s.
+        attribute: 1 - accuracy.
+    """
+
+    translation: float | None
+    scale: float | None
+    orientation: float | None
+    velocity: float | None
+    attribute: float | None
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class, over all frames.
+
+    Attributes:
+        ground_truth: annotated boxes that count (in range, with points, in no bicycle rack).
+        predictions: predicted boxes that count.
+        ap: mean over the match distances.
+        ap_at_m: AP by match distance in metres.
+        errors: 1 each where the class has no match (nuScenes' convention).
+        curves: one per match distance.
+    """
+
+    ground_truth: int
+    predictions: int
+    ap: float
+    ap_at_m: Mapping[float, float]
+    errors: TruePositiveErrors
+    curves: tuple[PrecisionRecall, ...]
+
+
+@dataclass(frozen=True)
+class SubsetMetrics:
+    """A scene, or a band of distances; averaged over the classes that are annotated there.
+
+    Attributes:
+        frames: frames it covers.
+        ground_truth: annotated boxes that count there.
+        predictions: predicted boxes that count there.
+        mean_ap: ``None`` where nothing is annotated.
+        nds: ``None`` where nothing is annotated, or an error is defined for none of the classes.
+        ap: by class that is annotated there.
+    """
+
+    frames: int
+    ground_truth: int
+    predictions: int
+    mean_ap: float | None
+    nds: float | None
+    ap: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DistanceBand:
+    """Boxes at one distance from the car: both annotated and predicted ones lie in the band.
+
+    Attributes:
+        nearest_m: included.
+        farthest_m: excluded.
+        metrics: of these boxes.
+    """
+
+    nearest_m: float
+    farthest_m: float
+    metrics: SubsetMetrics
+
+
+@dataclass(frozen=True)
+class DetectionMetrics:
+    """nuScenes' detection metric (`detection_cvpr_2019`), as nuscenes-devkit computes it.
+
+    Attributes:
+        nds: nuScenes detection score.
+        mean_ap: mean over the ten classes; one that is not annotated counts 0, as in the devkit.
+        errors: means over classes; one that is not annotated counts 1, as in the devkit.
+        truth: what was compared with: ``ANNOTATIONS``, or ``REFERENCE_MODEL``.
+        frames: how many.
+        ground_truth: annotated boxes that count.
+        predictions: predicted boxes that count.
+        classes_without_truth: classes of which no annotated box counts.
+        recall_grid: recalls at which the curves are given.
+        classes: by name.
+        bands: by distance from the car.
+        scenes: by name.
+    """
+
+    nds: float
+    mean_ap: float
+    errors: TruePositiveErrors
+    truth: str
+    frames: int
+    ground_truth: int
+    predictions: int
+    classes_without_truth: tuple[str, ...]
+    recall_grid: tuple[float, ...]
+    classes: Mapping[str, ClassMetrics]
+    bands: tuple[DistanceBand, ...]
+    scenes: Mapping[str, SubsetMetrics]
+
+    @property
+    def worst_scene(self) -> str | None:
+        """The scene with the lowest mean AP; ``None`` where nothing is annotated."""
+        scored = {name: scene.mean_ap for name, scene in self.scenes.items() if scene.mean_ap is not None}
+        return min(scored, key=lambda name: scored[name]) if scored else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested data for JSON, with the field's names ``NDS`` and ``mAP`` on top."""
+        content = dataclasses.asdict(self)
+        for metrics in content["classes"].values():
+            metrics["ap_at_m"] = {str(distance): ap for distance, ap in metrics["ap_at_m"].items()}
+        return {"NDS": content.pop("nds"), "mAP": content.pop("mean_ap"), **content}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> DetectionMetrics:
+        """Return what ``to_dict`` was called on."""
+        return cls(
+            nds=content["NDS"],
+            mean_ap=content["mAP"],
+            errors=TruePositiveErrors(**content["errors"]),
+            truth=content["truth"],
+            frames=content["frames"],
+            ground_truth=content["ground_truth"],
+            predictions=content["predictions"],
+            classes_without_truth=tuple(content["classes_without_truth"]),
+            recall_grid=tuple(content["recall_grid"]),
+            classes={name: _class_from_dict(metrics) for name, metrics in content["classes"].items()},
+            bands=tuple(
+                DistanceBand(band["nearest_m"], band["farthest_m"], SubsetMetrics(**band["metrics"]))
+                for band in content["bands"]
+            ),
+            scenes={name: SubsetMetrics(**metrics) for name, metrics in content["scenes"].items()},
+        )
+
+
+def _class_from_dict(content: Mapping[str, Any]) -> ClassMetrics:
+    return ClassMetrics(
+        ground_truth=content["ground_truth"],
+        predictions=content["predictions"],
+        ap=content["ap"],
+        ap_at_m={float(distance): ap for distance, ap in content["ap_at_m"].items()},
+        errors=TruePositiveErrors(**content["errors"]),
+        curves=tuple(
+            PrecisionRecall(curve["match_distance_m"], tuple(curve["precision"]), tuple(curve["confidence"]))
+            for curve in content["curves"]
+        ),
+    )
