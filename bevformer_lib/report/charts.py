@@ -1,39 +1,35 @@
-"""Line and bar charts as inline SVG in a ``<figure>``: no script, no font, no request.
+"""Line, bar and column charts as inline SVG in a ``<figure>``: no script, no font, no request.
 
-Colours come from the page's style sheet (``.series-0`` ... ``.series-5``), so that charts follow its light
-and dark themes; lines differ by dash as well as by colour. Sizes are in units of the view box, which is
-narrow enough to stay readable on a phone.
+Lines differ by dash as well as by colour.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-SERIES_STYLES: Final = 6
-"""How many series the style sheet tells apart."""
+from bevformer_lib.report.svg import (
+    HEIGHT,
+    NOTHING,
+    SERIES_STYLES,
+    Plane,
+    axes,
+    figure,
+    n,
+    nice_ticks,
+    plane_of,
+    svg,
+    text,
+)
 
-_WIDTH, _HEIGHT = 480, 280
-_RIGHT, _TOP, _BOTTOM = 12, 34, 46
-_DIGIT_WIDTH = 7.6
 _BAR, _BAR_ROOM, _BAR_LABEL, _BAR_GAP = 14, 400, 22, 14
 _MOST_MARKERS = 40
-_TICKS = 5
+_COLUMN_GAP_SHARE = 0.12
 _TINY = 1e-12
-
-_NOTHING: Final = Markup('<p class="empty">No values to draw.</p>')
-_LINE_SIGN: Final = Markup(
-    '<svg viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
-    '<path class="line series-{}" d="M1 6H27"/></svg>'
-)
-_BAR_SIGN: Final = Markup(
-    '<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">'
-    '<rect class="bar series-{}" x="1" y="1" width="10" height="10" rx="1.5"/></svg>'
-)
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,13 @@ def line_chart(
     x_label: str,
     y_label: str,
     y_format: Callable[[float], str],
+    x_whole: bool = True,
+    x_range: tuple[float, float] | None = None,
     y_from_zero: bool = False,
     y_limit: float | None = None,
+    y_to_limit: bool = False,
 ) -> Markup:
-    """Draw lines over a whole-numbered x axis.
+    """Draw lines.
 
     Args:
         title: heading.
@@ -70,27 +69,81 @@ def line_chart(
         x_label: name of the x axis.
         y_label: name of the y axis, with its unit.
         y_format: a value in words, for the tooltips and the text that stands for the picture.
+        x_whole: whether x is counted, such as frames; its ticks are whole numbers then.
+        x_range: both ends of the x axis; those of the points if left out.
         y_from_zero: whether the y axis begins at 0.
         y_limit: the largest value that y can have, such as 1 for a cosine.
+        y_to_limit: whether the y axis always reaches up to it.
     """
     points = [(x, y) for one in series for x, y in one.points if y is not None]
     if not points:
-        return _figure(title, _NOTHING, [])
-    first, last = min(x for x, _ in points), max(x for x, _ in points)
-    x_ticks = [tick for tick in nice_ticks(first, last, whole=True) if first <= tick <= last]
+        return figure(title, NOTHING, [])
+    first, last = x_range or (min(x for x, _ in points), max(x for x, _ in points))
+    x_ticks = [tick for tick in nice_ticks(first, last, whole=x_whole) if first <= tick <= last]
     lowest = 0.0 if y_from_zero else min(y for _, y in points)
-    y_ticks = nice_ticks(lowest, max(y for _, y in points), limit=y_limit)
-    digits = max(0, -math.floor(math.log10(y_ticks[1] - y_ticks[0]) + 1e-9))
-    y_texts = [f"{tick:.{digits}f}" for tick in y_ticks]
-    left = 12 + _DIGIT_WIDTH * max(map(len, y_texts))
-    place = _Plane(left, first, max(last, first + 1), y_ticks[0], y_ticks[-1])
-    parts = _axes(place, x_ticks, dict(zip(y_ticks, y_texts, strict=True)), x_label, y_label)
+    highest = y_limit if y_to_limit and y_limit is not None else max(y for _, y in points)
+    y_ticks = nice_ticks(lowest, highest, limit=y_limit)
+    plane = plane_of((first, last if last > first else first + 1), y_ticks)
+    parts = axes(plane, x_ticks, y_ticks, x_label, y_label)
     for number, one in enumerate(series):
-        parts += _line(place, number, one, y_format)
+        parts += _line(plane, number, one, y_format)
     ys = [y for _, y in points]
     description = f"{y_label} by {x_label}: from {y_format(min(ys))} to {y_format(max(ys))}."
-    svg = _svg(_HEIGHT, f"{title}. {description}", parts)
-    return _figure(title, svg, [one.name for one in series])
+    return figure(title, svg(HEIGHT, f"{title}. {description}", parts), [one.name for one in series])
+
+
+def histogram(
+    title: str,
+    samples: Sequence[tuple[str, Sequence[float]]],
+    *,
+    x_label: str,
+    bins: int = 24,
+    marks: Sequence[tuple[str, float]] = (),
+) -> Markup:
+    """Draw how values are spread, as the share of each sample (%) per bin; several samples share their bins.
+
+    Args:
+        title: heading.
+        samples: (name, values), at most ``SERIES_STYLES``; one without values is named but not drawn.
+        x_label: what is counted, with its unit.
+        bins: how many columns at most.
+        marks: (name, value) of vertical lines, such as a median.
+    """
+    arrays = [np.asarray(values, dtype=np.float64) for _, values in samples]
+    everything = np.concatenate(arrays) if arrays else np.zeros(0)
+    if not len(everything):
+        return figure(title, NOTHING, [])
+    edges = bin_edges(everything, bins)
+    shares = [np.histogram(values, edges)[0] * (100.0 / max(len(values), 1)) for values in arrays]
+    y_ticks = nice_ticks(0.0, max(float(share.max()) for share in shares))
+    plane = plane_of((float(edges[0]), float(edges[-1])), y_ticks)
+    x_ticks = [tick for tick in nice_ticks(plane.x_low, plane.x_high) if plane.x_low <= tick <= plane.x_high]
+    parts = axes(plane, x_ticks, y_ticks, x_label, "share, %")
+    for number, share in enumerate(shares):
+        parts += _columns(plane, edges, share, number, len(shares))
+    parts += [_mark(plane.x(value), plane.y(y_ticks[-1]), plane.y(0.0), name) for name, value in marks]
+    return figure(title, svg(HEIGHT, f"{title}. {_spread_said(samples, x_label)}", parts), names_of(samples), bars=True)
+
+
+def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """Return the edges of at most ``bins`` equal bins of a round width that hold all values."""
+    low, high = float(values.min()), float(values.max())
+    ticks = nice_ticks(low, high)
+    step = ticks[1] - ticks[0]
+    for parts in (10, 5, 4, 2, 1):
+        width = step / parts
+        first, last = int(np.floor(low / width + 1e-9)), int(np.ceil(high / width - 1e-9))
+        if last - first <= bins:
+            break
+    edges = np.arange(first, max(last, first + 1) + 1, dtype=np.float64) * width
+    # Rounding may leave the outermost values a hair outside.
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+    return edges
+
+
+def names_of(samples: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
+    """Return the names of samples, each with how many values it has."""
+    return [f"{name} ({len(values)})" for name, values in samples]
 
 
 def bar_chart(
@@ -106,97 +159,34 @@ def bar_chart(
     """
     largest = max((value for row in rows for value in row.values if value is not None), default=None)
     if largest is None:
-        return _figure(title, _NOTHING, [])
+        return figure(title, NOTHING, [])
     scale = _BAR_ROOM / max(largest, _TINY)
     row_height = _BAR_LABEL + _BAR * len(series) + _BAR_GAP
     height = row_height * len(rows)
     parts = []
     for place, row in enumerate(rows):
-        parts.append(_text("label", 0, place * row_height + _BAR_LABEL / 2, row.label))
+        parts.append(text("label", 0, place * row_height + _BAR_LABEL / 2, row.label))
         top = place * row_height + _BAR_LABEL
         parts += [
             _bar(top + number * _BAR, number, max(value * scale, 1.0), value_format(value))
             for number, value in enumerate(row.values)
             if value is not None
         ]
-    return _figure(title, _svg(height, f"{title}. {_rows_said(series, rows, value_format)}", parts), series, bars=True)
+    return figure(title, svg(height, f"{title}. {_rows_said(series, rows, value_format)}", parts), series, bars=True)
 
 
-def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | None = None) -> list[float]:
-    """Return about five round, evenly spaced values that enclose the range.
-
-    Args:
-        low: smallest value.
-        high: largest value.
-        whole: whether the steps are whole numbers.
-        limit: no tick goes beyond it.
-    """
-    if high <= low:
-        spread = 1.0 if whole else max(abs(high), 1e-6) * 0.01
-        low, high = (low - spread, high) if limit is not None and high >= limit else (low, high + spread)
-    step = _nice_step((high - low) / _TICKS)
-    if whole:
-        step = max(1.0, step)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [round(number * step, 12) for number in range(first, last + 1)]
-    return [tick for tick in ticks if limit is None or tick <= limit + step * 1e-6]
-
-
-def _nice_step(raw: float) -> float:
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(power * factor for factor in (1, 2, 5, 10) if raw <= power * factor * (1 + 1e-9))
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """From values to the view box."""
-
-    left: float
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-    def x(self, value: float) -> float:
-        room = _WIDTH - self.left - _RIGHT
-        return self.left + (value - self.x_low) / (self.x_high - self.x_low) * room
-
-    def y(self, value: float) -> float:
-        room = _HEIGHT - _TOP - _BOTTOM
-        return _TOP + room - (value - self.y_low) / (self.y_high - self.y_low) * room
-
-
-def _axes(
-    place: _Plane, x_ticks: Sequence[float], y_ticks: Mapping[float, str], x_label: str, y_label: str
-) -> list[Markup]:
-    left, right, floor = place.left, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = [_text("label", 0, 9, y_label)]
-    for tick, text in y_ticks.items():
-        y = place.y(tick)
-        parts += [_rule("grid", left, right, y, y), _text("tick", left - 7, y, text, anchor="end")]
-    parts.append(_rule("axis", left, right, floor, floor))
-    for tick in x_ticks:
-        x = place.x(tick)
-        parts += [
-            _rule("axis", x, x, floor, floor + 4),
-            _text("tick", x, floor + 14, f"{tick:.0f}", anchor="middle"),
-        ]
-    parts.append(_text("label", (left + right) / 2, _HEIGHT - 10, x_label, anchor="middle"))
-    return parts
-
-
-def _line(place: _Plane, number: int, series: Series, y_format: Callable[[float], str]) -> list[Markup]:
+def _line(plane: Plane, number: int, series: Series, y_format: Callable[[float], str]) -> list[Markup]:
     style = number % SERIES_STYLES
     strokes, pen_down = [], False
     for x, y in series.points:
         if y is not None:
-            strokes.append(f"{'L' if pen_down else 'M'}{_n(place.x(x))} {_n(place.y(y))}")
+            strokes.append(f"{'L' if pen_down else 'M'}{n(plane.x(x))} {n(plane.y(y))}")
         pen_down = y is not None
     parts = [Markup('<path class="line series-{}" d="{}"/>').format(style, " ".join(strokes))]
     if len(strokes) <= _MOST_MARKERS:
         dot = Markup('<circle class="dot series-{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>')
         parts += [
-            dot.format(style, _n(place.x(x)), _n(place.y(y)), f"{series.name}, {x:.0f}: {y_format(y)}")
+            dot.format(style, n(plane.x(x)), n(plane.y(y)), f"{series.name}, {x:g}: {y_format(y)}")
             for x, y in series.points
             if y is not None
         ]
@@ -205,9 +195,39 @@ def _line(place: _Plane, number: int, series: Series, y_format: Callable[[float]
 
 def _bar(top: float, number: int, length: float, value: str) -> Markup:
     bar = Markup('<rect class="bar series-{}" x="0" y="{}" width="{}" height="{}" rx="1.5"/>').format(
-        number % SERIES_STYLES, _n(top + 1), _n(length), _BAR - 2
+        number % SERIES_STYLES, n(top + 1), n(length), _BAR - 2
     )
-    return bar + _text("tick", length + 6, top + _BAR / 2, value)
+    return bar + text("tick", length + 6, top + _BAR / 2, value)
+
+
+def _columns(
+    plane: Plane, edges: NDArray[np.float64], shares: NDArray[np.float64], number: int, of: int
+) -> list[Markup]:
+    """Draw the columns of one sample; in every bin, samples stand beside each other."""
+    column = Markup('<rect class="bar series-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>')
+    parts = []
+    for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
+        left, right = plane.x(float(low)), plane.x(float(high))
+        gap = (right - left) * _COLUMN_GAP_SHARE / 2
+        width = (right - left - 2 * gap) / of
+        if share > 0:
+            top = plane.y(float(share))
+            words = f"{low:g} to {high:g}: {share:.1f} %"
+            left += gap + width * number
+            parts.append(column.format(number % SERIES_STYLES, n(left), n(top), n(width), n(plane.y(0.0) - top), words))
+    return parts
+
+
+def _mark(x: float, top: float, floor: float, name: str) -> Markup:
+    """Draw a vertical line; its name is a tooltip, since two marks may lie close together."""
+    return Markup('<path class="mark" d="M{0} {1}V{2}"><title>{3}</title></path>').format(
+        n(x), n(top - 6), n(floor), name
+    )
+
+
+def _spread_said(samples: Sequence[tuple[str, Sequence[float]]], x_label: str) -> str:
+    said = [f"{name}: {min(values):g} to {max(values):g}" for name, values in samples if len(values)]
+    return f"{x_label}, {'; '.join(said)}."
 
 
 def _rows_said(series: Sequence[str], rows: Sequence[Bars], value_format: Callable[[float], str]) -> str:
@@ -221,34 +241,3 @@ def _rows_said(series: Sequence[str], rows: Sequence[Bars], value_format: Callab
         + "."
         for row in rows
     )
-
-
-def _rule(style: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
-    return Markup('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(style, _n(x1), _n(x2), _n(y1), _n(y2))
-
-
-def _text(style: str, x: float, y: float, text: str, *, anchor: str = "start") -> Markup:
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}" dominant-baseline="central">{}</text>').format(
-        style, _n(x), _n(y), anchor, text
-    )
-
-
-def _svg(height: float, said: str, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _n(height), said, Markup("").join(parts)
-    )
-
-
-def _figure(title: str, drawing: Markup, names: Sequence[str], *, bars: bool = False) -> Markup:
-    """Frame a drawing with its title, and with a legend where there is more than one series."""
-    sign = _BAR_SIGN if bars else _LINE_SIGN
-    entries = Markup("").join(
-        Markup("<li>{}{}</li>").format(sign.format(number % SERIES_STYLES), name) for number, name in enumerate(names)
-    )
-    legend = Markup('<ul class="legend">{}</ul>').format(entries) if len(names) > 1 else ""
-    return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}</figure>').format(title, drawing, legend)
-
-
-def _n(value: float) -> str:
-    """Return a coordinate; two decimals are a hundredth of a pixel."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
 
 from bevformer_lib.evaluate.summary import EvaluationSummary
 from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.report.sections import ReportSections
+
+_LINK_SCHEMES: Final = frozenset({"", "http", "https", "s3", "file"})
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,25 @@ class ReportArtifact:
         made_by: title of the step.
         sha256: hex digest.
         size_bytes: size.
+        link: where to fetch it: ``https:``, ``http:``, ``s3:``, ``file:``, or relative to the report; empty
+            for nowhere.
     """
 
     name: str
     made_by: str
     sha256: str
     size_bytes: int
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the link, so that a report never runs anything.
+
+        Raises:
+            ValueError: the link has another scheme.
+        """
+        scheme = urlsplit(self.link.strip()).scheme.lower()
+        if scheme not in _LINK_SCHEMES:
+            raise ValueError(f"{self.name}: a report doesn't link to {scheme}: addresses ({self.link!r})")
 
 
 @dataclass(frozen=True)
@@ -98,11 +116,13 @@ class ReportPicture:
 
     Attributes:
         caption: which frame this is.
-        panels: one, or the two models'.
+        panels: one, or the two models', or with the annotations three.
+        reason: why it is shown, such as "worst cosine of bev_embed"; empty for none.
     """
 
     caption: str
     panels: Sequence[ReportPanel]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,7 @@ class ReportContent:
         artifacts: what the build put out.
         provenance: versions of packages, machine and the like.
         pictures: frames to look at.
+        sections: further sections, each absent unless it is filled.
     """
 
     title: str
@@ -142,3 +163,4 @@ class ReportContent:
     artifacts: Sequence[ReportArtifact] = ()
     provenance: Sequence[Fact] = ()
     pictures: Sequence[ReportPicture] = ()
+    sections: ReportSections = field(default_factory=ReportSections)

@@ -10,7 +10,8 @@ from bevformer_lib.evaluate.summary import STAGES, EvaluationSummary
 from bevformer_lib.evaluate.types import Fidelity, SceneEvaluation
 from bevformer_lib.names import OUTPUT_BEV_EMBED
 from bevformer_lib.report import numbers
-from bevformer_lib.report.charts import SERIES_STYLES, Bars, Series, bar_chart, line_chart
+from bevformer_lib.report.charts import Bars, Series, bar_chart, line_chart
+from bevformer_lib.report.svg import SERIES_STYLES
 
 _LONGEST_NAME = 18
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from bevformer_lib.evaluate.summary import EvaluationSummary, total_counts
 from bevformer_lib.report import numbers
+from bevformer_lib.report.sections import GateSection
 
 CLOSENESS: Final = (
     (0.01, "stays very close to"),
@@ -21,15 +22,31 @@ DRIFT_FACTOR: Final = 1.5
 """By how much the error of ``bev_embed`` must have grown over a scene to be called growing."""
 
 
-def verdict(summary: EvaluationSummary, *, reference_name: str, candidate_name: str) -> tuple[str, ...]:
+def verdict(
+    summary: EvaluationSummary, *, reference_name: str, candidate_name: str, gates: GateSection | None = None
+) -> tuple[str, ...]:
     """Return the sentences, the most important first."""
     return (
+        *_gates(gates, candidate_name),
         *_not_finite(summary, candidate_name),
         *_closeness(summary, reference_name, candidate_name),
         *_drift(summary),
         *_agreement(summary, reference_name, candidate_name),
         *_truth(summary, reference_name, candidate_name),
     )
+
+
+def _gates(gates: GateSection | None, candidate_name: str) -> Iterator[str]:
+    if gates is None or not gates.outcomes:
+        return
+    if not gates.failed:
+        yield f"The {candidate_name} passes all {numbers.count(len(gates.outcomes), 'gate')}."
+        return
+    first = gates.failed[0]
+    where = f", worst in scene {first.worst_scene}" if first.worst_scene else ""
+    others = len(gates.failed) - 1
+    rest = f" {numbers.count(others, 'more gate')} failed too." if others else ""
+    yield f"Not good enough to publish: {first.name} is {first.value}, asked is {first.rule}{where}.{rest}"
 
 
 def _not_finite(summary: EvaluationSummary, candidate_name: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from bevformer_lib.files import atomic_path
 from bevformer_lib.report import numbers
 from bevformer_lib.report.content import ReportContent
 from bevformer_lib.report.drawings import drift_charts, latency_chart, short_name
+from bevformer_lib.report.section_drawings import section_views
 from bevformer_lib.report.verdict import CLOSENESS, verdict
 
 _TEMPLATE: Final = "report.html"
@@ -80,17 +81,25 @@ def picture_data_uri(picture: bytes) -> Markup:
 def _view(content: ReportContent) -> Mapping[str, Any]:
     """Gather everything that the template prints but doesn't compute."""
     summary = content.summary
-    stage_names = ("reading pictures", content.reference_name, content.candidate_name)
+    names = (content.reference_name, content.candidate_name)
+    stage_names = ("reading pictures", *names)
     return {
         "content": content,
         "summary": summary,
         "version": __version__,
-        "verdict": verdict(summary, reference_name=content.reference_name, candidate_name=content.candidate_name),
+        "sections": content.sections,
+        "verdict": verdict(
+            summary,
+            reference_name=content.reference_name,
+            candidate_name=content.candidate_name,
+            gates=content.sections.gates,
+        ),
         "closeness": CLOSENESS,
         "truth_rows": _truth_rows(summary),
         "drift_charts": drift_charts(content.evaluations, summary),
         "latency_rows": [(name, summary.latency[stage]) for name, stage in zip(stage_names, STAGES, strict=True)],
         "latency_chart": latency_chart(summary, stage_names),
+        **section_views(content.sections, content.evaluations, names),
     }
 
 

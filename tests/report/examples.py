@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -22,10 +22,7 @@ from bevformer_lib.report.content import (
 )
 from bevformer_lib.report.write import write_report
 from tests.evaluate.examples import make_scene
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+from tests.report.example_sections import digest, example_sections
 
 
 def picture(text: str, *, suffix: str = ".jpg", size_hw: tuple[int, int] = (360, 960)) -> bytes:
@@ -71,7 +68,7 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
             ),
         ],
         artifacts=[
-            ReportArtifact("tiny.onnx", "export", digest("onnx"), 136_400_000),
+            ReportArtifact("tiny.onnx", "export", digest("onnx"), 136_400_000, "artifacts/tiny.onnx"),
             ReportArtifact("tiny_int8.onnx", "quantize", digest("int8"), 36_210_000),
         ],
         provenance=[Fact("Python", "3.11.7"), Fact("torch", "2.13.0+cpu"), Fact("onnxruntime", "1.23.2")],
@@ -79,6 +76,7 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
             ReportPicture(
                 "scene-0000, frame 10",
                 [ReportPanel("float model", picture("float")), ReportPanel("INT8 model", picture("int8"))],
+                reason="worst cosine of bev_embed: 0.999762",
             ),
             ReportPicture(
                 "scene-0000, frame 21",
@@ -92,4 +90,4 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
 
 
 if __name__ == "__main__":
-    write_report(example_content(), Path(sys.argv[1]))
+    write_report(dataclasses.replace(example_content(), sections=example_sections()), Path(sys.argv[1]))

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 
-from bevformer_lib.report.charts import Bars, Series, bar_chart, line_chart, nice_ticks
+from bevformer_lib.report.charts import Bars, Series, bar_chart, bin_edges, histogram, line_chart
+from bevformer_lib.report.svg import nice_ticks
 
 
 def parse(markup: str) -> ET.Element:
@@ -77,3 +79,33 @@ def test_bars_are_in_proportion_and_labelled() -> None:
     assert {"float", "int8", "2.0 s", "4.0 s", "1.0 s"} == {t.text for t in figure.iter("text")}
     assert "int8: median 1.0 s, p95 –." in figure.find("svg").get("aria-label")  # noqa: RUF001
     assert "No values" in parse(bar_chart("Time", ("a",), [Bars("b", (None,))], value_format=str)).findtext("p")
+
+
+def test_histogram_columns_are_shares_of_each_sample() -> None:
+    samples = (("calibration", [0.5, 0.5, 1.5, 3.5]), ("all", [0.5] * 10))
+    drawn = parse(histogram("Speed", samples, x_label="m/s", bins=4, marks=[("p50", 1.0)]))
+    columns = {}
+    for rect in drawn.find("svg").iter("rect"):
+        columns.setdefault(rect.get("class"), {})[rect.findtext("title")] = float(rect.get("height"))
+    assert columns["bar series-0"].keys() == {"0 to 1: 50.0 %", "1 to 2: 25.0 %", "3 to 4: 25.0 %"}
+    assert columns["bar series-1"].keys() == {"0 to 1: 100.0 %"}
+    assert columns["bar series-1"]["0 to 1: 100.0 %"] == pytest.approx(2 * columns["bar series-0"]["0 to 1: 50.0 %"])
+    assert [item[0].tail for item in drawn.iter("li")] == ["calibration (4)", "all (10)"]
+    assert [mark.findtext("title") for mark in drawn.iter("path") if mark.get("class") == "mark"] == ["p50"]
+    assert "No values" in parse(histogram("Speed", (("a", []),), x_label="m/s")).findtext("p")
+
+
+@pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [0.1, 0.9], [-3.0, 12.0], [1e-4, 2e-4], list(range(1000))])
+def test_bins_hold_every_value(values: list[float]) -> None:
+    edges = bin_edges(np.array(values), 24)
+    assert 2 <= len(edges) <= 25
+    assert np.histogram(values, edges)[0].sum() == len(values)
+    assert np.allclose(np.diff(edges), edges[1] - edges[0])
+
+
+def test_a_share_axis_keeps_its_range() -> None:
+    figure = draw(Series("car", [(0.2, 1.0), (0.4, 0.5)]), x_whole=False, x_range=(0.0, 1.0), y_limit=1.0)
+    xs = [float(c.get("cx")) for c in figure.iter("circle")]
+    ticks = {t.text: float(t.get("x")) for t in figure.iter("text") if t.get("text-anchor") == "middle"}
+    assert xs == pytest.approx([ticks["0.2"], ticks["0.4"]])
+    assert "1.0" in ticks
