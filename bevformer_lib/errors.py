@@ -74,3 +74,7 @@ class OutputError(BevformerError):
 
 class VerifyError(BevformerError):
     """The original model can't be built or run here, or what is compared with it diverges from it."""
+
+
+class DoctorError(BevformerError):
+    """A machine lacks something that its role needs."""

@@ -38,6 +38,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("bevformer_lib.cli.score", "Score detections by nuScenes' metric: NDS and mAP."),
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
     "ancestry": ("bevformer_lib.cli.ancestry", "Print everything that an artifact was made from."),
+    "doctor": ("bevformer_lib.cli.doctor", "Check this machine for its role and say what to fix."),
 }
 """Command name -> (module that holds a function ``command``, one-line help)."""
 

@@ -54,7 +54,7 @@ class AxEngineRuntime:
         self._model = model
         # The library raises whatever its layers raise: ImportError, RuntimeError, ValueError, OSError, AssertionError.
         with stdout_kept_apart(_log):
-            axengine = _import_axengine()
+            axengine = import_axengine()
             try:
                 self._session = axengine.InferenceSession(str(model), providers=list(PROVIDERS))
                 self._inputs = _specs(self._session.get_inputs(), model)
@@ -94,7 +94,12 @@ class AxEngineRuntime:
         return dict(zip(names, results, strict=True))
 
 
-def _import_axengine() -> ModuleType:
+def import_axengine() -> ModuleType:
+    """Import AXEngine.
+
+    Raises:
+        RuntimeUnavailableError: it is not installed, or finds no driver or device; says what to do.
+    """
     try:
         return importlib.import_module("axengine")
     except ModuleNotFoundError as error:

@@ -1,0 +1,87 @@
+"""Checks of what runs models: ONNX Runtime, GPU, NPU."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from importlib import metadata, util
+from typing import Final
+
+from bevformer_lib.doctor.finding import Finding, fail, ok
+from bevformer_lib.errors import RuntimeUnavailableError
+
+_SECONDS: Final = 20.0
+_CUDA: Final = "CUDAExecutionProvider"
+
+
+def check_onnxruntime(*, cuda: bool) -> Finding:
+    """Check that ONNX Runtime can be imported and has the execution provider that the role needs."""
+    check = "ONNX Runtime"
+    extra = "gpu" if cuda else "cpu"
+    if util.find_spec("onnxruntime") is None:
+        return fail(check, "not installed", f"pip install 'bevformer-axera[{extra}]'")
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(installed) == 2:
+        other = installed[0] if cuda else installed[1]
+        return fail(
+            check,
+            "onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files",
+            f"pip uninstall --yes onnxruntime onnxruntime-gpu && pip install 'bevformer-axera[{extra}]' (not {other})",
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return fail(check, f"can't be imported: {error}", f"pip install --force-reinstall 'bevformer-axera[{extra}]'")
+    providers = onnxruntime.get_available_providers()
+    found = f"{onnxruntime.__version__} with {', '.join(providers)}"
+    if cuda and _CUDA not in providers:
+        fix = "pip uninstall --yes onnxruntime && pip install 'bevformer-axera[gpu]'"
+        return fail(check, f"{found}: no {_CUDA}", fix)
+    return ok(check, found)
+
+
+def check_gpu() -> Finding:
+    """Check that the driver shows an NVIDIA GPU."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        fix = "install the NVIDIA driver; in a container start it with --gpus all"
+        return fail("GPU", "no nvidia-smi on the path", fix)
+    query = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    try:
+        completed = subprocess.run(
+            (command, *query), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return fail("GPU", f"nvidia-smi does not answer ({type(error).__name__})", "restart the machine or its driver")
+    lines = [line.strip() for line in completed.stdout.splitlines() if line.strip()]
+    if completed.returncode != 0 or not lines:
+        said = (completed.stdout + completed.stderr).strip() or "it shows no GPU"
+        return fail("GPU", f"nvidia-smi: {said}", "load the NVIDIA driver (nvidia-smi must list the GPU)")
+    return ok("GPU", "; ".join(lines))
+
+
+def check_axengine() -> Finding:
+    """Check that AXEngine is installed and finds the NPU's driver."""
+    from bevformer_lib.runtime.axengine import import_axengine
+
+    try:
+        import_axengine()
+    except RuntimeUnavailableError as error:
+        found, _, fix = str(error).partition("; ")
+        return fail("AXEngine", found, fix)
+    return ok("AXEngine", f"{_version('axengine')} finds the NPU's driver")
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "(version unknown)"
