@@ -19,6 +19,7 @@ def command(
     output: Path,
     converter: str = "onnxruntime",
     device: str = "cpu",
+    keep_float: Path | None = None,
 ) -> None:
     """Quantise a float ONNX graph, calibrated with four archives and nothing else.
 
@@ -28,14 +29,18 @@ def command(
         output: the quantised model to write.
         converter: onnxruntime.
         device: where to run the float model: cpu, cuda or cuda:N.
+        keep_float: JSON list of layers to leave in float, such as tune-precision writes.
     """
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.convert.kept import read_kept
     from bevformer_lib.convert.open import open_converter
 
+    kept = read_kept(keep_float) if keep_float is not None else ()
+
     with progress_bar() as on_progress:
-        conversion = open_converter(converter, device=device).convert(
+        conversion = open_converter(converter, device=device, keep_float=kept).convert(
             onnx, calibration_dir, output, on_progress=on_progress
         )
     console = Console()

@@ -7,8 +7,9 @@ DequantizeLinear, so that the file says exactly where precision is lost, and any
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -19,6 +20,7 @@ from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_model import check_inputs, load_float_model
+from bevformer_lib.convert.kept import check_kept, restore_kept_inputs
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
 from bevformer_lib.errors import ConversionError
@@ -40,13 +42,15 @@ _OWN_METADATA_OF_TOOL: Final = "onnx.infer"
 class OnnxRuntimeConverter:
     """Quantises with ONNX Runtime's QDQ quantiser; same inputs, same bytes."""
 
-    def __init__(self, *, device: str = "cpu", threads: int | None = None) -> None:
-        """Choose where the float model runs.
+    def __init__(self, *, device: str = "cpu", threads: int | None = None, keep_float: Collection[str] = ()) -> None:
+        """Choose where the float model runs, and what stays in float.
 
         Args:
             device: ``cpu``, ``cuda`` or ``cuda:N``.
             threads: threads inside an operator; ``None``: one per physical core.
+            keep_float: names of learnt layers that are not quantised.
         """
+        self._keep_float = frozenset(keep_float)
         self._device = device
         self._threads = threads
 
@@ -67,7 +71,8 @@ class OnnxRuntimeConverter:
             raise ConversionError(f"{output}: is the float model itself; give another output")
         samples = read_calibration(calibration)
         check_inputs(float_model, model, samples)
-        selection = select_nodes(float_model.graph)
+        check_kept(select_nodes(float_model.graph), self._keep_float)
+        selection = select_nodes(float_model.graph, self._keep_float)
         if not selection.layers:
             raise ConversionError(f"{model}: has no Conv, Gemm or MatMul with constant weights to quantise")
         ranges = activation_ranges(
@@ -79,8 +84,8 @@ class OnnxRuntimeConverter:
             threads=self._threads,
             on_progress=on_progress,
         )
-        quantized = _quantize(float_model, selection, ranges)
-        _write_provenance(quantized, float_model, model, samples)
+        quantized = quantize_nodes(float_model, selection, ranges, self._keep_float)
+        _write_provenance(quantized, float_model, model, samples, self._keep_float)
         _save(quantized, output)
         return Conversion(
             output=output,
@@ -95,8 +100,17 @@ class OnnxRuntimeConverter:
         )
 
 
-def _quantize(model: onnx.ModelProto, selection: Selection, ranges: Mapping[str, Range]) -> onnx.ModelProto:
-    """Insert QuantizeLinear and DequantizeLinear around the selected nodes."""
+def quantize_nodes(
+    model: onnx.ModelProto, selection: Selection, ranges: Mapping[str, Range], keep_float: Collection[str] = ()
+) -> onnx.ModelProto:
+    """Insert QuantizeLinear and DequantizeLinear around the selected nodes, in place, and return the model.
+
+    Args:
+        model: the float model.
+        selection: its nodes to quantise.
+        ranges: smallest and largest value of every tensor of the selection.
+        keep_float: learnt layers left out of the selection, which read float tensors.
+    """
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
 
@@ -117,11 +131,16 @@ def _quantize(model: onnx.ModelProto, selection: Selection, ranges: Mapping[str,
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
+    restore_kept_inputs(quantized, keep_float)
     return quantized
 
 
 def _write_provenance(
-    quantized: onnx.ModelProto, float_model: onnx.ModelProto, path: Path, samples: CalibrationSet
+    quantized: onnx.ModelProto,
+    float_model: onnx.ModelProto,
+    path: Path,
+    samples: CalibrationSet,
+    keep_float: Collection[str],
 ) -> None:
     """Keep the float model's metadata and add what was done to it; no time stamps, no paths."""
     import onnxruntime
@@ -138,6 +157,8 @@ def _write_provenance(
             **SETTINGS,
         }.items()
     }
+    if keep_float:
+        properties[f"{METADATA_PREFIX}keep_float"] = json.dumps(sorted(keep_float))
     manifest = samples.folder / MANIFEST_NAME
     if manifest.is_file():
         properties[f"{METADATA_PREFIX}calibration_manifest_sha256"] = sha256_of_file(manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from bevformer_lib.convert.base import Converter
@@ -17,7 +18,12 @@ DEFAULT_DEVICE: Final = "cpu"
 
 
 def open_converter(
-    kind: str, *, device: str = DEFAULT_DEVICE, threads: int | None = None, pulsar2: Pulsar2Options | None = None
+    kind: str,
+    *,
+    device: str = DEFAULT_DEVICE,
+    threads: int | None = None,
+    keep_float: Collection[str] = (),
+    pulsar2: Pulsar2Options | None = None,
 ) -> Converter:
     """Return a converter.
 
@@ -25,6 +31,7 @@ def open_converter(
         kind: one of :data:`CONVERTER_KINDS`.
         device: where ONNX Runtime runs the float model to calibrate: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that ONNX Runtime may use; ``None``: its own choice.
+        keep_float: names of layers that ONNX Runtime's quantiser leaves in float.
         pulsar2: how Pulsar2 converts; ``None``: its defaults.
 
     Raises:
@@ -35,10 +42,12 @@ def open_converter(
 
         if pulsar2 is not None:
             raise ConversionError("settings of Pulsar2 are given, but the converter is onnxruntime; leave them out")
-        return OnnxRuntimeConverter(device=device, threads=threads)
+        return OnnxRuntimeConverter(device=device, threads=threads, keep_float=keep_float)
     if kind == PULSAR2:
         from bevformer_lib.convert.pulsar2.converter import Pulsar2Converter, Pulsar2Options
 
+        if keep_float:
+            raise ConversionError("Pulsar2 takes layers to keep as layer_configs of its config; leave keep_float out")
         if device != DEFAULT_DEVICE or threads is not None:
             raise ConversionError(
                 "Pulsar2 calibrates where quant.device of its config says; leave device and threads out"

@@ -14,7 +14,7 @@ at a comparison, whose output is a mask, and at GridSample's grid, which only sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,14 +48,18 @@ class Selection:
     float_nodes: Mapping[str, int]
 
 
-def select_nodes(graph: onnx.GraphProto) -> Selection:
+def select_nodes(graph: onnx.GraphProto, kept: Collection[str] = ()) -> Selection:
     """Choose the nodes to quantise; every node must have a name of its own.
 
     The input of every learnt layer becomes 8 bits. Of the outputs only those of convolutions do (after their Relu,
     where one follows): these are feature maps. The output of a Gemm or MatMul may be a sampling offset, an
     attention weight or a box, and stays in float until another learnt layer reads it.
+
+    Args:
+        graph: the float graph.
+        kept: names of learnt layers to leave in float all the same.
     """
-    layers = _learnt_layers(graph)
+    layers = [node for node in _learnt_layers(graph) if node.name not in kept]
     consumers = Counter(name for node in graph.node for name in node.input)
     consumers.update(output.name for output in graph.output)
     relus = {node.input[0]: node for node in graph.node if node.op_type == ACTIVATION_OP}
