@@ -24,6 +24,7 @@ _CODE: Final = (
     "bevformer_lib.model",
     "bevformer_lib.geometry",
     "bevformer_lib.export",
+    "bevformer_lib.export.lint",
     "bevformer_lib.export.passes",
     __name__,
 )
