@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pyquaternion import Quaternion
 
 from bevformer_lib.names import CAMERA_ORDER
+from bevformer_lib.nuscenes.extract import Extraction
+from tests.support.micro import micro_config
 
 VERSION, SPLIT = "v1.0-mini", "mini_val"
 SCENE_NAMES = ("scene-0103", "scene-0916")
@@ -86,6 +88,11 @@ THINGS = (
     Thing("glimpsed", "vehicle.car", (517.0, 1007.0, 0.8), (1.9, 4.4, 1.5), -0.4, only_at=1),
 )
 """The same in both scenes; "glimpsed" is annotated once, so its velocity is not known."""
+
+
+def micro_extraction(*, can_bus: bool = True) -> Extraction:
+    """The dataset's scenes for the micro model: pictures of a tenth of the size."""
+    return Extraction.for_model(micro_config(), version=VERSION, split=SPLIT, can_bus=can_bus)
 
 
 def token(*parts: object) -> str:
