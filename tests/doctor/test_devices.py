@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from bevformer_lib.doctor import devices
+from bevformer_lib.doctor.devices import check_axengine, check_gpu, check_onnxruntime
+from bevformer_lib.doctor.finding import Status
+from bevformer_lib.doctor.tools import check_docker, check_pulsar2
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Make the search path hold one program, which prints to stdout and stderr and ends with a status."""
+    for name in ("BEVFORMER_PULSAR2", "BEVFORMER_PULSAR2_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def put(name: str, out: str = "", error: str = "", status: int = 0) -> None:
+        program = folder / name
+        program.write_text(f"#!/bin/sh\nprintf '%s\\n' '{out}'\nprintf '%s\\n' '{error}' >&2\nexit {status}\n")
+        program.chmod(0o755)
+
+    return put
+
+
+def test_onnxruntime_on_this_machine() -> None:
+    assert check_onnxruntime(cuda=False).status is Status.OK
+
+
+def test_onnxruntime_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    finding = check_onnxruntime(cuda=True)
+    assert finding.status is Status.FAIL and "no CUDAExecutionProvider" in finding.found
+
+
+def test_both_onnxruntimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0")
+    finding = check_onnxruntime(cuda=True)
+    assert finding.status is Status.FAIL and "both installed" in finding.found
+
+
+def test_no_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.util, "find_spec", lambda name: None)
+    finding = check_onnxruntime(cuda=False)
+    assert finding.status is Status.FAIL and finding.fix == "pip install 'bevformer-axera[cpu]'"
+
+
+def test_a_gpu(on_path) -> None:
+    assert check_gpu().status is Status.FAIL
+    on_path("nvidia-smi", "NVIDIA Made Up, 24564 MiB, 550.54")
+    finding = check_gpu()
+    assert finding.status is Status.OK and finding.found == "NVIDIA Made Up, 24564 MiB, 550.54"
+
+
+@pytest.mark.parametrize("status", [0, 9])
+def test_a_driver_without_a_gpu(on_path, status: int) -> None:
+    on_path("nvidia-smi", "" if status == 0 else "couldnt communicate with the NVIDIA driver", status=status)
+    finding = check_gpu()
+    assert finding.status is Status.FAIL
+
+
+def test_docker(on_path) -> None:
+    assert check_docker().found == "not found"
+    on_path("docker", "28.2.2")
+    assert check_docker().status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        ("permission denied while trying to connect to the docker API", "--groups docker"),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", "systemctl enable --now docker"),
+        ("", "systemctl enable --now docker"),
+    ],
+)
+def test_docker_that_does_not_work(on_path, error: str, fix: str) -> None:
+    on_path("docker", error=error, status=1)
+    finding = check_docker()
+    assert finding.status is Status.FAIL and fix in finding.fix
+
+
+def test_pulsar2(on_path) -> None:
+    finding = check_pulsar2()
+    assert finding.status is Status.FAIL and "docker load" in finding.fix
+    on_path("pulsar2", "version: 4.2")
+    finding = check_pulsar2()
+    assert finding.status is Status.OK and finding.found.startswith("4.2 (native: ")
+
+
+def test_axengine_that_is_not_there() -> None:
+    finding = check_axengine()
+    assert finding.status is Status.FAIL and "pyaxengine/releases" in finding.fix
+
+
+@pytest.mark.parametrize(("libraries", "status"), [("ax_engine", Status.OK), ("", Status.FAIL)])
+def test_axengine(monkeypatch: pytest.MonkeyPatch, libraries: str, status: Status) -> None:
+    from tests import standins
+
+    monkeypatch.syspath_prepend(Path(standins.__file__).parent)
+    monkeypatch.setenv("AXENGINE_STANDIN_LIBRARIES", libraries)
+    monkeypatch.delitem(sys.modules, "axengine", raising=False)
+    try:
+        finding = check_axengine()
+    finally:
+        sys.modules.pop("axengine", None)
+    assert finding.status is status
