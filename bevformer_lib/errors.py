@@ -64,6 +64,10 @@ class MissingPackageError(BevformerError):
     """A command needs an optional package that is not installed; the message says how to install it."""
 
 
+class RigError(BevformerError):
+    """A frame's cameras are not such as the model was exported for."""
+
+
 class StoreError(BevformerError):
     """An artifact can't be written to the store, read from it, or is not what its digest says."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.geometry.pillars import MIN_DEPTH_M, pillar_points_lidar_m
+from bevformer_lib.geometry.pillars import MIN_DEPTH_M, PillarGrid, pillar_points_lidar_m
 
 MAX_OUTSIDE_IMAGES: Final = 4.0
 """Reference points further outside the picture than this many picture sizes are moved to that distance.
@@ -30,7 +30,7 @@ class PillarProjection(nn.Module):
         self.cells = config.num_bev_cells
         self.anchors = config.encoder.pillar_points
         self.image_h, self.image_w = config.image_hw
-        self.register_buffer("points", torch.from_numpy(pillar_points_lidar_m(config)), persistent=False)
+        self.register_buffer("points", torch.from_numpy(pillar_points_lidar_m(PillarGrid.of(config))), persistent=False)
 
     def forward(self, lidar2img: Tensor) -> tuple[Tensor, Tensor]:
         """Project with ``lidar2img`` (1, cameras, 4, 4).
