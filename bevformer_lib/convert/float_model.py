@@ -33,6 +33,13 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def external_files(path: Path) -> list[str]:
+    """Return the files beside a model that hold weights of it, relative to its folder."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+    named = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    return sorted(named)
+
+
 def check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
     """Compare the model's inputs with the samples: names, shapes and types.
 

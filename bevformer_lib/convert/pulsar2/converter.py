@@ -17,7 +17,7 @@ from typing import Any, Final
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
-from bevformer_lib.convert.float_model import check_inputs, load_float_model
+from bevformer_lib.convert.float_model import check_inputs, external_files, load_float_model
 from bevformer_lib.convert.pulsar2.build_config import BuildConfig
 from bevformer_lib.convert.pulsar2.container import graph_specs
 from bevformer_lib.convert.pulsar2.errors import BuildConfigError, BuildFailedError, BuildMemoryError
@@ -176,11 +176,14 @@ class Pulsar2Converter:
         config_file = work / CONFIG_FILE
         config_file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         written = tool.mount(output_folder, "output", writable=True)
+        given = inputs.place(str(model), name="model.onnx")
+        for name in external_files(model):
+            inputs.place(str(model.parent / name), name=name)
         arguments = [
             "build",
             *("--target_hardware", str(config.target_hardware)),
             *("--npu_mode", str(config.npu_mode)),
-            *("--input", inputs.place(str(model), name="model.onnx")),
+            *("--input", given),
             *("--config", inputs.place(str(config_file), name=CONFIG_FILE)),
             *("--output_dir", written.inside),
             *("--output_name", OUTPUT_NAME),

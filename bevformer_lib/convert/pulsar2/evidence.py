@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ OPTIMIZED_GRAPH: Final = "frontend/optimized.onnx"
 QUANTIZED_GRAPH: Final = "quant/quant_axmodel.onnx"
 QUANTIZATION_RECORD: Final = "quant/quant_axmodel.json"
 PRECISION_TABLE: Final = "quant/debug/precision_analysis_table.txt"
+_TABLE_TITLE: Final = "Quant Precision Table"
 NORMAL_COSINE: Final = 0.98
 """Final outputs above this are normal by the documentation's rule of thumb; detections must still be measured."""
 
@@ -94,24 +95,39 @@ def collect_evidence(
     findings = []
     if axmodel.version is not None and axmodel.version != tool.version:
         findings.append(f"the compiled model says version {axmodel.version}, pulsar2 says {tool.version}")
+    if tool.kind == "docker" and not _same_version(tool.location.rpartition(":")[2], tool.version):
+        findings.append(f"the image is {tool.location}, pulsar2 in it says version {tool.version}")
     if axmodel.other_nodes:
         listed = ", ".join(f"{count} x {kind}" for kind, count in axmodel.other_nodes.items())
         findings.append(f"parts of the model don't run on the NPU: {listed}")
-    operators = _operators(folder, findings)
+    operators = _operators(folder, lines, findings)
     findings += _precision_findings(folder, model, config, operators)
     return Evidence(axmodel, read_figures(lines), operators, tuple(findings))
 
 
-def _operators(folder: Path, findings: list[str]) -> tuple[BuiltOperator, ...]:
-    """Read the operators as built, from the table or else from the quantiser's record."""
+def _same_version(tag: str, version: str) -> bool:
+    """Tell whether a tag and a version mean the same; either may have something appended (4.2-patch1)."""
+    return tag.startswith(version) or version.startswith(tag)
+
+
+def _operators(folder: Path, lines: Sequence[str], findings: list[str]) -> tuple[BuiltOperator, ...]:
+    """Read the operators as built: from the table's file, the table in the log, or else the quantiser's record."""
     table, record = folder / PRECISION_TABLE, folder / QUANTIZATION_RECORD
-    try:
-        if table.is_file():
-            return parse_precision_table(table.read_text(encoding="utf-8", errors="replace"), PRECISION_TABLE)
-        if record.is_file():
-            return read_quantization(record, _graph(folder / QUANTIZED_GRAPH))
-    except ConversionError as error:
-        findings.append(f"the built precisions can't be read: {error}")
+    title = next((place for place, line in enumerate(lines) if _TABLE_TITLE in line), None)
+    readers: list[Callable[[], tuple[BuiltOperator, ...]]] = []
+    if table.is_file():
+        readers.append(
+            lambda: parse_precision_table(table.read_text(encoding="utf-8", errors="replace"), PRECISION_TABLE)
+        )
+    if title is not None:
+        readers.append(lambda: parse_precision_table("\n".join(lines[title:]), "the build's log"))
+    if record.is_file():
+        readers.append(lambda: read_quantization(record, _graph(folder / QUANTIZED_GRAPH)))
+    for reader in readers:
+        try:
+            return reader()
+        except ConversionError as error:
+            findings.append(f"the built precisions can't be read: {error}")
     return ()
 
 

@@ -25,6 +25,10 @@ MAX_NAMED: Final = 5
 FLOAT: Final = "FP32"
 _RULE: Final = re.compile(r"^[\s┏┓┗┛┡┩┣┫╇╈╋┳┻━├┤┼┬┴└┘┌┐─╞╡═+|-]*$")
 _BORDERS: Final = re.compile(r"[┃│|]")
+_PLAIN_HEADER: Final = re.compile(r"^\s*" + r"[\s,]+".join(TABLE_COLUMNS) + r"\s*$")
+_PLAIN_ROW: Final = re.compile(
+    r"^\s*" + r"[\s,]+".join([r"(\S+?)"] * 3 + [r"\"?([(\[].*?[)\]])\"?"] + [r"(\S+?)"] * 4) + r"\s*$"
+)
 _KIND_PREFIXES: Final = re.compile(r"^Ax(Quantized)?")
 _KIND_ALIASES: Final[Mapping[str, str]] = {"globavgpool": "globalaveragepool", "fullyconnected": "gemm"}
 _QUANTIZED_RANGES: Final[Mapping[tuple[int, int], str]] = {
@@ -67,32 +71,40 @@ class BuiltOperator:
 
 
 def parse_precision_table(text: str, source: str) -> tuple[BuiltOperator, ...]:
-    """Read a precision analysis table; long cells may go on in the lines below.
+    """Read a precision analysis table, with borders or without; long cells may go on in the lines below.
 
     Raises:
-        ConversionError: the table has other columns.
+        ConversionError: there is no table, or it has other columns.
     """
     rows: list[list[str]] = []
-    header: list[str] | None = None
+    found = False
     for line in text.splitlines():
-        if _RULE.match(line) or not _BORDERS.search(line):
+        if _RULE.match(line):
             continue
-        cells = [cell.strip() for cell in _BORDERS.split(line)][1:-1]
-        if header is None:
-            header = cells
-            if tuple(header) != TABLE_COLUMNS:
-                raise ConversionError(f"{source}: the precision table's columns are {header}, not {TABLE_COLUMNS}")
-        elif len(cells) == len(header) and cells[0] and cells[-1]:
+        cells = _cells(line)
+        if not found:
+            found = tuple(cells) == TABLE_COLUMNS
+        elif len(cells) == len(TABLE_COLUMNS) and cells[0] and cells[-1]:
             rows.append(cells)
-        elif len(cells) == len(header) and rows:
+        elif len(cells) == len(TABLE_COLUMNS) and rows:
             # A cell that was too long for its column goes on here.
             rows[-1] = [above + below for above, below in zip(rows[-1], cells, strict=True)]
-    if header is None:
-        raise ConversionError(f"{source}: holds no precision table")
+    if not found:
+        raise ConversionError(f"{source}: holds no table with the columns {', '.join(TABLE_COLUMNS)}")
     return tuple(
         BuiltOperator(operator, kind, tensor, shape, dtype, quantized, _number(cosine), _number(mse))
         for operator, kind, tensor, shape, dtype, quantized, cosine, mse in rows
     )
+
+
+def _cells(line: str) -> list[str]:
+    """Split a line of the table; without borders, only the name of a column and a shape hold blanks."""
+    if _BORDERS.search(line):
+        return [cell.strip() for cell in _BORDERS.split(line.strip().strip("┃│|"))]
+    if _PLAIN_HEADER.match(line):
+        return list(TABLE_COLUMNS)
+    row = _PLAIN_ROW.match(line)
+    return list(row.groups()) if row else []
 
 
 def read_quantization(record: Path, graph: onnx.GraphProto | None) -> tuple[BuiltOperator, ...]:
