@@ -101,7 +101,8 @@ def needed_cameras_per_cell(
 
     Args:
         grid: the pillars.
-        rigs: (cameras, 4, 4) each: the calibrations of the frames that a model is meant for. Repeated ones cost nothing.
+        rigs: (cameras, 4, 4) each: the calibrations of the frames that a model is meant for; repeated ones cost
+            nothing.
         margin: see :data:`CALIBRATION_MARGIN`.
     """
     points = pillar_points_lidar_m(grid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +32,12 @@ class Runtime(Protocol):
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return all its outputs by name."""
+
+
+@runtime_checkable
+class CarriesMetadata(Protocol):
+    """A runtime whose model format holds what the exporter wrote about the graph; compiled formats lose it."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The graph's ``metadata_props``, key -> value."""

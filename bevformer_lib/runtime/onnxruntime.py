@@ -91,6 +91,12 @@ class OnnxRuntime:
         """The model's outputs by name."""
         return self._outputs
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The graph's ``metadata_props``, key -> value."""
+        properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return properties
+
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return all its outputs by name."""
         names = list(self._outputs)

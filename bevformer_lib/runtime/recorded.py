@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.files import atomic_path, write_json
-from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.runtime.base import CarriesMetadata, Runtime, TensorSpec
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
@@ -66,6 +66,11 @@ class RecordingRuntime:
     def outputs(self) -> Mapping[str, TensorSpec]:
         """The model's outputs by name."""
         return self._runtime.outputs
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The recorded model's metadata."""
+        return self._runtime.metadata if isinstance(self._runtime, CarriesMetadata) else {}
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once, unless this feed was recorded before, and return all its outputs by name."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.geometry.capacity import CameraCapacity, RigProof
 from bevformer_lib.names import (
     INPUT_CAN_BUS,
     INPUT_IMG,
@@ -20,7 +21,7 @@ from bevformer_lib.names import (
     OUTPUT_BEV_EMBED,
     OUTPUT_NAMES,
 )
-from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.base import CarriesMetadata, Runtime
 from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.scenes.types import FrameInputs
 
@@ -47,7 +48,8 @@ class TemporalSession:
     """Runs a model frame by frame and feeds its ``bev_embed`` back as ``prev_bev``.
 
     Frames are checked against the model once, on the first step: those of one session come from one
-    preprocessor.
+    preprocessor. Where the model has room for a few cameras per BEV cell only, every frame's cameras are proven to
+    fit.
     """
 
     def __init__(self, runtime: Runtime, preparation: HostPreparation | None = None) -> None:
@@ -60,6 +62,7 @@ class TemporalSession:
         Raises:
             RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
                 its ``bev_embed`` can't be fed back as ``prev_bev``.
+            RigError: what the model says about its cameras is damaged.
         """
         _check_names("input", INPUT_NAMES, runtime.inputs)
         _check_names("output", OUTPUT_NAMES, runtime.outputs)
@@ -73,6 +76,9 @@ class TemporalSession:
         self._preparation = preparation or HostPreparation()
         self._history: NDArray[np.float32] | None = None
         self._checked = False
+        metadata = runtime.metadata if isinstance(runtime, CarriesMetadata) else {}
+        capacity = CameraCapacity.from_metadata(metadata, source="the model")
+        self._rig_proof = None if capacity is None else RigProof(capacity)
 
     def step(self, inputs: FrameInputs, *, first: bool) -> StepResult:
         """Run one frame.
@@ -84,12 +90,15 @@ class TemporalSession:
         Raises:
             RuntimeUnavailableError: the shapes are not the model's, it takes integers of unknown meaning, or the
                 session's first frame has no history and is not marked as a scene's first.
+            RigError: the frame's cameras show a BEV cell to more cameras than the model has room for.
         """
         history = self._zero_history() if first else self._history
         if history is None:
             raise RuntimeUnavailableError("the first frame of a session has no history; pass first=True")
         begun = time.perf_counter()
         feed = self._feed(inputs, history)
+        if self._rig_proof is not None:
+            self._rig_proof.require(inputs.lidar2img[0], frame=inputs.source)
         started = time.perf_counter()
         raw = self._runtime.run(feed)
         ended = time.perf_counter()

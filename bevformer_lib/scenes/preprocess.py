@@ -107,6 +107,7 @@ class Preprocessor:
             img=img,
             can_bus=delta[None].astype(np.float32),
             lidar2img=frame.lidar_to_image[None].astype(np.float32),
+            source=str(frame.meta_path),
         )
 
     def _normalize_into(self, channels: NDArray[np.float32], picture: NDArray[np.uint8]) -> None:

@@ -98,8 +98,10 @@ class FrameInputs:
         img: (1, cameras, 3, H, W) float32, normalised and padded.
         can_bus: (1, 18) float32, delta form.
         lidar2img: (1, cameras, 4, 4) float32.
+        source: the scene's and the frame's file, to name in errors.
     """
 
     img: NDArray[np.float32]
     can_bus: NDArray[np.float32]
     lidar2img: NDArray[np.float32]
+    source: str = "the frame"

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.errors import RigError, RuntimeUnavailableError
+from bevformer_lib.geometry.capacity import CameraCapacity
+from bevformer_lib.geometry.pillars import PillarGrid
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.types import FrameInputs
 from tests.support.fake_runtime import BEV_SHAPE, MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime, counting_runtime
+from tests.support.micro import micro_config
+from tests.support.scenes import rig_lidar_to_image
 
 
 def _inputs(**shapes: tuple[int, ...]) -> FrameInputs:
@@ -59,3 +66,27 @@ def test_a_model_whose_bev_does_not_fit_its_history_is_refused() -> None:
     outputs = {**MICRO_OUTPUTS, "bev_embed": (1, 6, 4)}
     with pytest.raises(RuntimeUnavailableError, match=r"bev_embed is \(1, 6, 4\) and its prev_bev \(6, 1, 4\)"):
         TemporalSession(FakeRuntime(MICRO_INPUTS, outputs, lambda _: {}))
+
+
+class RuntimeWithMetadata(FakeRuntime):
+    metadata: Mapping[str, str] = {}
+
+
+def rig_session(cameras_per_cell: int) -> tuple[TemporalSession, FrameInputs]:
+    grid = PillarGrid.of(micro_config())
+    runtime = RuntimeWithMetadata(MICRO_INPUTS, MICRO_OUTPUTS, counting_runtime().run)
+    runtime.metadata = CameraCapacity(cameras_per_cell, grid).to_metadata()
+    rig = rig_lidar_to_image(grid.image_hw)[None].astype(np.float32)
+    return TemporalSession(runtime), replace(_inputs(), lidar2img=rig, source="scene-7/meta_000004.json")
+
+
+def test_a_frame_whose_cameras_fit_is_run() -> None:
+    session, inputs = rig_session(cameras_per_cell=2)
+    assert float(session.step(inputs, first=True).outputs["bev_embed"].max()) == 1.0
+
+
+def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -> None:
+    session, inputs = rig_session(cameras_per_cell=1)
+    with pytest.raises(RigError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+        session.step(inputs, first=True)
+    assert not session.history.any()
