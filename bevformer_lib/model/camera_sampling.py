@@ -204,11 +204,12 @@ def _atlas_level(feature: Tensor, by_slot: Tensor, corner: Tensor, *, rounds: in
     rows = cameras * (height + 1)
     pixel = torch.tensor([2 / width, 2 / rows], device=feature.device)
     extent = torch.tensor([2.0, 2 * height / rows], device=feature.device)
-    is_filled = torch.ones(1, 1, cameras, height + 1, width, device=feature.device)
-    is_filled[:, :, :, height] = 0
+    # Put together rather than written into: an assignment would become a ScatterND of computed indices.
+    filled = torch.ones(1, cameras, height, width, device=feature.device)
+    empty = torch.zeros(1, cameras, 1, width, device=feature.device)
     return AtlasLevel(
         features=F.pad(feature, (0, 0, 0, 1)).transpose(0, 1).reshape(1, channels, rows, width),
-        is_filled=is_filled.reshape(1, 1, rows, width),
+        is_filled=torch.cat([filled, empty], dim=2).reshape(1, 1, rows, width),
         offset_scale=pixel,
         grid=(by_slot * extent + corner).repeat(1, rounds, 1, 1).reshape(1, slots, rounds * anchors, cells * 2),
         # The centre of the pixel beyond an edge is half a pixel away from it.
