@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -111,7 +112,7 @@ def score_agreement(
         for scene, frame, found in _paired(scenes, reference)
     }
     frames = [
-        ScoredFrame(scene.name, frame, found, truths[scene.name, frame.index])
+        ScoredFrame(scene.name, replace(frame, ego_to_global=None), found, truths[scene.name, frame.index])
         for scene, frame, found in _paired(scenes, detections)
     ]
     if not frames:

@@ -213,12 +213,13 @@ def moved(
 
 def _placed(boxes: Sequence[GroundTruthBox], frame: ScoredFrame) -> list[dict[str, Any]]:
     """Return position, size, rotation and velocity of boxes in the frame that boxes are compared in."""
-    centers, rotations, velocities = moved(
-        np.array([box.center_m for box in boxes], dtype=np.float64).reshape(-1, 3),
-        np.array([box.yaw_rad for box in boxes], dtype=np.float64),
-        np.array([box.velocity_mps for box in boxes], dtype=np.float64).reshape(-1, 2),
-        frame.lidar_to_common,
-    )
+    transform = frame.lidar_to_common
+    yaws = np.array([box.yaw_rad for box in boxes], dtype=np.float64)
+    ahead = _leveled(np.stack([np.cos(yaws), np.sin(yaws)], axis=1), transform)
+    velocities = _leveled(np.array([box.velocity_mps for box in boxes], dtype=np.float64).reshape(-1, 2), transform)
+    centers = np.array([box.center_m for box in boxes], dtype=np.float64).reshape(-1, 3)
+    half_headings = np.arctan2(ahead[:, 1], ahead[:, 0]) / 2.0
+    zeros = np.zeros_like(half_headings)
     return [
         {
             "sample_token": frame.token,
@@ -228,6 +229,21 @@ def _placed(boxes: Sequence[GroundTruthBox], frame: ScoredFrame) -> list[dict[st
             "velocity": velocity,
         }
         for box, center, rotation, velocity in zip(
-            boxes, centers.tolist(), rotations.tolist(), velocities.tolist(), strict=True
+            boxes,
+            (centers @ transform[:3, :3].T + transform[:3, 3]).tolist(),
+            np.stack([np.cos(half_headings), zeros, zeros, np.sin(half_headings)], axis=1).tolist(),
+            velocities.tolist(),
+            strict=True,
         )
     ]
+
+
+def _leveled(vectors: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 2) in the target frame of horizontal vectors there, of which x and y in the LiDAR frame are known.
+
+    Annotations stand upright in the global frame, and so do their headings and velocities lie level there; what the
+    metas leave out, the z of a tilted LiDAR, follows from that.
+    """
+    rotation = transform[:3, :3]
+    z = -(vectors @ rotation[2, :2]) / rotation[2, 2]
+    return np.asarray(np.column_stack([vectors, z]) @ rotation[:2].T)
