@@ -29,6 +29,10 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "prepare-calibration": ("bevformer_lib.cli.prepare_calibration", "Choose samples and pack the archives."),
     "convert": ("bevformer_lib.cli.convert", "Convert an ONNX graph for the NPU, and check what was built."),
     "quantize": ("bevformer_lib.cli.quantize", "Quantise an ONNX graph with a calibration set."),
+    "tune-precision": (
+        "bevformer_lib.cli.tune_precision",
+        "Search the layers that must stay in higher precision.",
+    ),
     "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
     "record": ("bevformer_lib.cli.record", "Keep a model's outputs, to evaluate a board against."),
     "verify": (
@@ -39,6 +43,8 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
     "ancestry": ("bevformer_lib.cli.ancestry", "Print everything that an artifact was made from."),
     "doctor": ("bevformer_lib.cli.doctor", "Check this machine for its role and say what to fix."),
+    "store": ("bevformer_lib.cli.store", "Look into a store, copy from it, check it, clean it."),
+    "fetch": ("bevformer_lib.cli.fetch", "Copy a file or a folder from the HuggingFace hub."),
 }
 """Command name -> (module that holds a function ``command``, one-line help)."""
 
@@ -56,6 +62,7 @@ def make_app(commands: Mapping[str, tuple[str, str]]) -> App:
         help="BEVFormer from a checkpoint to a quantised, verified model for AXERA NPUs.",
         version=__version__,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
         error_console=Console(stderr=True),
     )
     for name, (module, summary) in commands.items():

@@ -1,0 +1,219 @@
+"""`bevformer tune-precision`: the smallest set of layers that must not be in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.convert.base import Converter
+    from bevformer_lib.precision.builders import CandidateBuilder
+    from bevformer_lib.precision.groups import LayerGroup
+    from bevformer_lib.precision.tune import TuneResult
+    from bevformer_lib.progress import ProgressCallback
+
+_EXPLANATION = {
+    "precision.json": "everything that was found",
+    "layer_configs.yaml": "for bevformer convert --overrides",
+    "keep_float.json": "for bevformer quantize --keep-float",
+    "trade_off.svg": "the trials as a picture",
+}
+
+
+def command(
+    onnx: Path,
+    config_json: Path,
+    calibration_dir: Path,
+    scenes: Path,
+    /,
+    *,
+    output_dir: Path,
+    converter: str = "onnxruntime",
+    min_cosine: float = 0.99,
+    min_matched: float | None = None,
+    time_limit_minutes: float = 60.0,
+    probe_frames: int = 4,
+    score_thr: float | None = None,
+    start_scene: int = 0,
+    end_scene: int | None = None,
+    device: str = "cpu",
+    recipe: str = "int8",
+    target: str | None = None,
+    npu_mode: str | None = None,
+    image: str | None = None,
+    pulsar2: Path | None = None,
+) -> None:
+    """Search the layers that must stay in higher precision so that a bar holds over whole scenes.
+
+    Every candidate runs the scenes with its own bev_embed fed back, until the bar is missed. When the time is up the
+    same command carries on from what was learnt: no trial is run twice.
+
+    Args:
+        onnx: the float model.
+        config_json: its inference_config.json.
+        calibration_dir: folder with the four archives of prepare-calibration.
+        scenes: folder of scenes; all frames of each count.
+        output_dir: gets the results, and holds what was learnt.
+        converter: onnxruntime (kept layers are in float) or pulsar2 (kept layers are in 16 bits, run by its simulator).
+        min_cosine: the bar: smallest cosine of every output in every frame.
+        min_matched: the bar: smallest share of the float model's boxes that are found.
+        time_limit_minutes: time budget of this run.
+        probe_frames: frames over which every group alone is measured.
+        score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
+        start_scene: first scene, counted from 0.
+        end_scene: scene to stop before.
+        device: where ONNX Runtime runs models: cpu, cuda or cuda:N.
+        recipe: pulsar2: settings of everything that is not kept.
+        target: pulsar2: chip.
+        npu_mode: pulsar2: cores.
+        image: pulsar2: docker image.
+        pulsar2: pulsar2: native command instead of docker.
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.convert.float_model import load_float_model
+    from bevformer_lib.convert.selection import select_nodes
+    from bevformer_lib.errors import ConversionError
+    from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.precision.groups import layer_groups
+    from bevformer_lib.precision.outputs import write_outputs
+    from bevformer_lib.precision.trial import Bar
+    from bevformer_lib.precision.tune import TuneTask, tune_precision
+    from bevformer_lib.runtime.contract import check_model
+    from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+    from bevformer_lib.scenes.preprocess import Preprocessor
+    from bevformer_lib.scenes.reader import read_scenes
+    from bevformer_lib.scenes.requirements import SceneRequirements
+
+    for option, value in (("time-limit-minutes", time_limit_minutes), ("probe-frames", probe_frames)):
+        if not value > 0:
+            raise ConversionError(f"--{option} is {value:g}; give more than 0")
+    bar = Bar(min_cosine, min_matched)
+    config = read_inference_config(config_json)
+    reference = OnnxRuntime(onnx, device=device)
+    geometry = check_model(reference, config, onnx)
+    requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
+    float_model = load_float_model(onnx)
+    groups = layer_groups(float_model, select_nodes(float_model.graph).layers)
+    identity = {
+        "model_sha256": sha256_of_file(onnx),
+        "config_sha256": sha256_of_file(config_json),
+        "calibration": " ".join(sha256_of_file(path) for path in sorted(calibration_dir.glob("*.tar.gz"))),
+        "converter": converter,
+    }
+    options = {"recipe": recipe, "target": target, "npu_mode": npu_mode, "image": image, "executable": pulsar2}
+    with progress_bar() as on_progress:
+        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        if converter == "pulsar2":
+            identity |= {name: str(value) for name, value in options.items()}
+            builder = _pulsar2_builder(onnx, calibration_dir, output_dir, options)
+        else:
+            builder = _embedded_builder(converter, onnx, calibration_dir, output_dir, device, identity, on_progress)
+        task = TuneTask(
+            model=onnx,
+            reference=reference,
+            config=config,
+            preprocessor=Preprocessor(geometry.image_hw, config.img_norm),
+            scenes=found,
+            groups=groups,
+            builder=builder,
+            bar=bar,
+            score_threshold=config.box_coder.score_threshold if score_thr is None else score_thr,
+            probe_frames=probe_frames,
+            seconds=time_limit_minutes * 60,
+            identity=identity,
+        )
+        result = tune_precision(task, output_dir, on_progress=on_progress)
+    write_outputs(result, groups, bar, identity, output_dir)
+    console = Console()
+    console.print(_table(groups, result))
+    for line in summary_lines(groups, result, output_dir):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _embedded_builder(
+    converter: str,
+    onnx: Path,
+    calibration: Path,
+    state: Path,
+    device: str,
+    identity: dict[str, str],
+    on_progress: ProgressCallback,
+) -> CandidateBuilder:
+    import hashlib
+
+    from bevformer_lib.convert.open import ONNXRUNTIME
+    from bevformer_lib.errors import ConversionError
+    from bevformer_lib.precision.builders import EmbeddedBuilder
+
+    if converter != ONNXRUNTIME:
+        raise ConversionError(f"converter '{converter}' is not known; use onnxruntime or pulsar2")
+    # Ranges belong to one model and one set; another search in the same folder must not find them.
+    made_of = hashlib.sha256(f"{identity['model_sha256']} {identity['calibration']}".encode()).hexdigest()
+    folder = state / "ranges" / made_of[:16]
+    return EmbeddedBuilder(onnx, calibration, folder, device=device, on_progress=on_progress)
+
+
+def _pulsar2_builder(onnx: Path, calibration: Path, state: Path, options: Mapping[str, object]) -> CandidateBuilder:
+    from bevformer_lib.convert.open import PULSAR2, open_converter
+    from bevformer_lib.convert.pulsar2.converter import Pulsar2Options
+    from bevformer_lib.convert.pulsar2.tool import find_tool
+    from bevformer_lib.precision.builders import ConverterBuilder
+    from bevformer_lib.precision.outputs import write_overrides
+    from bevformer_lib.runtime.pulsar2_run import Pulsar2Run
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    tool = find_tool(executable=chosen.get("executable"), image=chosen.get("image"))  # type: ignore[arg-type]
+
+    def converter_for(layers: Sequence[str]) -> Converter:
+        overrides = state / "overrides.yaml"
+        write_overrides(layers, overrides)
+        return open_converter(PULSAR2, pulsar2=Pulsar2Options(**chosen, overrides=overrides))  # type: ignore[arg-type]
+
+    return ConverterBuilder(
+        onnx,
+        calibration,
+        converter_for=converter_for,
+        open_model=lambda path: Pulsar2Run(path, tool=tool),
+        suffix=".axmodel",
+    )
+
+
+def summary_lines(groups: Sequence[LayerGroup], result: TuneResult, output_dir: Path) -> list[str]:
+    """Return the result in words."""
+    from bevformer_lib.precision.outputs import macs_share
+
+    trials = f"{result.new_trials} trials in this run, {len(result.trials)} over whole scenes in all"
+    if result.kept is None:
+        return [f"no set is known yet that holds the bar ({trials}); the same command carries on"]
+    if result.kept:
+        share = macs_share(groups, result.kept)
+        found = f"keep {len(result.kept)} of {len(groups)} groups ({share:.1%} of the multiply-accumulates)"
+        found += f": {', '.join(result.kept)}"
+    else:
+        found = "nothing need be kept: the bar holds with everything in 8 bits"
+    state = "minimal" if result.minimal else "the time was up, the same command carries on to a smaller set"
+    return [f"{found} ({state}; {trials})", *(f"{output_dir / name}: {what}" for name, what in _EXPLANATION.items())]
+
+
+def _table(groups: Sequence[LayerGroup], result: TuneResult) -> Table:
+    from rich.table import Table
+
+    from bevformer_lib.report import numbers
+
+    total = sum(group.macs for group in groups)
+    table = Table("group", "layers", "multiply-accumulates", "error alone", "kept", title_justify="left")
+    for group in groups:
+        table.add_row(
+            group.name,
+            str(len(group.layers)),
+            numbers.share(group.macs / total if total else None),
+            numbers.error(result.sensitivity.get(group.name)),
+            "yes" if group.name in (result.kept or ()) else "",
+        )
+    return table

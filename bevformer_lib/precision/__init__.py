@@ -1,0 +1,1 @@
+"""Which layers a model must keep in higher precision so that it still sees."""

@@ -1,0 +1,143 @@
+"""How a candidate is made that keeps some groups: the embedded quantiser, or any converter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import onnx
+
+from bevformer_lib.calibration.archive import read_calibration
+from bevformer_lib.convert.base import Converter
+from bevformer_lib.convert.float_model import check_inputs, load_float_model
+from bevformer_lib.convert.onnxruntime import quantize_nodes
+from bevformer_lib.convert.ranges import Range, activation_ranges
+from bevformer_lib.convert.selection import select_nodes
+from bevformer_lib.errors import ConversionError, RuntimeUnavailableError
+from bevformer_lib.files import write_json
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.base import Runtime
+
+RANGES_FILE: Final = "ranges.json"
+
+
+class CandidateBuilder(Protocol):
+    """Makes and loads candidates."""
+
+    suffix: str
+    """Of the file that it writes."""
+
+    def build(self, kept: Collection[str], output: Path) -> None:
+        """Write a model in which these layers are kept and all others are quantised."""
+
+    def open(self, model: Path) -> Runtime:
+        """Load what it wrote."""
+
+
+class EmbeddedBuilder:
+    """The embedded quantiser; kept layers stay in float. The model is calibrated once, and the ranges are kept."""
+
+    suffix = ".onnx"
+
+    def __init__(
+        self,
+        model: Path,
+        calibration: Path,
+        state: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        on_progress: ProgressCallback = no_progress,
+    ) -> None:
+        """Calibrate, or read the ranges of an earlier run.
+
+        Args:
+            model: the float model.
+            calibration: folder with the four archives.
+            state: folder for the ranges; of this model and this set alone.
+            device: where models run.
+            threads: threads inside an operator.
+            on_progress: told of the samples.
+
+        Raises:
+            ConversionError: the model can't be read or does not fit the set.
+            CalibrationError: the set is broken.
+        """
+        self._float_path = model
+        self._device, self._threads = device, threads
+        self._model = load_float_model(model)
+        self.layers = select_nodes(self._model.graph).layers
+        path = state / RANGES_FILE
+        if not path.is_file():
+            samples = read_calibration(calibration)
+            check_inputs(self._model, model, samples)
+            ranges = activation_ranges(
+                self._model,
+                select_nodes(self._model.graph).tensors,
+                samples,
+                num_samples=samples.num_samples,
+                device=device,
+                threads=threads,
+                on_progress=on_progress,
+            )
+            write_json(path, {name: [float(low), float(high)] for name, (low, high) in ranges.items()})
+        self._ranges: dict[str, Range] = {
+            name: (np.float32(low), np.float32(high)) for name, (low, high) in json.loads(path.read_text()).items()
+        }
+
+    def build(self, kept: Collection[str], output: Path) -> None:
+        """Write a model in which these layers are in float and all others in 8 bits."""
+        if set(self.layers) <= set(kept):
+            shutil.copyfile(self._float_path, output)
+            return
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        quantized = quantize_nodes(model, select_nodes(model.graph, kept), self._ranges, kept)
+        output.write_bytes(quantized.SerializeToString())
+
+    def open(self, model: Path) -> Runtime:
+        """Load it with ONNX Runtime."""
+        from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(model, device=self._device, threads=self._threads)
+
+
+class ConverterBuilder:
+    """Any converter that can be told which layers to keep."""
+
+    def __init__(
+        self,
+        model: Path,
+        calibration: Path,
+        *,
+        converter_for: Callable[[Sequence[str]], Converter],
+        open_model: Callable[[Path], Runtime],
+        suffix: str,
+    ) -> None:
+        """Bind a converter.
+
+        Args:
+            model: the float model.
+            calibration: folder with the four archives.
+            converter_for: returns a converter that keeps these layers.
+            open_model: loads what it wrote.
+            suffix: of the file that it writes.
+        """
+        self._model, self._calibration = model, calibration
+        self._converter_for, self._open_model = converter_for, open_model
+        self.suffix = suffix
+
+    def build(self, kept: Collection[str], output: Path) -> None:
+        """Convert with these layers kept."""
+        self._converter_for(sorted(kept)).convert(self._model, self._calibration, output, on_progress=no_progress)
+
+    def open(self, model: Path) -> Runtime:
+        """Load what the converter wrote."""
+        try:
+            return self._open_model(model)
+        except RuntimeUnavailableError as error:
+            raise ConversionError(f"what the converter made can't be run to try it ({error})") from error

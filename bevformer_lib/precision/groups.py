@@ -1,0 +1,122 @@
+"""Groups of learnt layers whose precision is decided together: the modules of a BEVFormer, by node name.
+
+The exporter names a node after the module that it comes from. Groups: ``backbone.stem``, ``backbone.layerN``, ``fpn``,
+``can_bus``, ``encoder.K.temporal`` / ``.spatial`` / ``.ffn``, ``decoder.K``, ``head.boxes``, ``head.classes``. A layer
+of another graph is a group of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import onnx
+
+from bevformer_lib.errors import ConversionError
+
+_PATTERNS: Final = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"^/img_backbone/(layer\d+)/", r"backbone.\1"),
+        (r"^/img_backbone/", "backbone.stem"),
+        (r"^/img_neck/", "fpn"),
+        (r"^/pts_bbox_head/can_bus_mlp/", "can_bus"),
+        (r"^/pts_bbox_head/encoder/layers\.(\d+)/attentions\.0/", r"encoder.\1.temporal"),
+        (r"^/pts_bbox_head/encoder/layers\.(\d+)/attentions\.1/", r"encoder.\1.spatial"),
+        (r"^/pts_bbox_head/encoder/layers\.(\d+)/ffns", r"encoder.\1.ffn"),
+        (r"^/pts_bbox_head/decoder/layers\.(\d+)/", r"decoder.\1"),
+        (r"^/pts_bbox_head/(?:decoder/)?reg_branches", "head.boxes"),
+        (r"^/pts_bbox_head/(?:decoder/)?cls_branches", "head.classes"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Layers whose precision is decided together.
+
+    Attributes:
+        name: of the group.
+        layers: names of its Conv, Gemm and MatMul nodes, in graph order.
+        macs: multiply-accumulates of these for one frame.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    macs: int
+
+
+def group_name(layer: str) -> str:
+    """Return the group of a layer, by its node's name."""
+    for pattern, name in _PATTERNS:
+        found = pattern.match(layer)
+        if found:
+            return found.expand(name)
+    return layer
+
+
+def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[LayerGroup, ...]:
+    """Group layers, in graph order.
+
+    Args:
+        model: the float model, with static shapes.
+        layers: names of its nodes that would be quantised.
+
+    Raises:
+        ConversionError: the shapes of a layer's tensors can't be inferred.
+    """
+    macs = count_macs(model)
+    members: dict[str, list[str]] = {}
+    for layer in layers:
+        members.setdefault(group_name(layer), []).append(layer)
+    return tuple(LayerGroup(name, tuple(found), sum(macs[layer] for layer in found)) for name, found in members.items())
+
+
+def count_macs(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the multiply-accumulates of one frame for every Conv, Gemm and MatMul, by node name.
+
+    Raises:
+        ConversionError: a shape can't be inferred.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = {
+        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+        for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    }
+    shapes |= {constant.name: tuple(constant.dims) for constant in model.graph.initializer}
+    return {node.name: _macs(node, shapes) for node in model.graph.node if node.op_type in _TERMS}
+
+
+def _macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    try:
+        weight, output = shapes[node.input[1]], shapes[node.output[0]]
+    except KeyError as error:
+        raise ConversionError(
+            f"the shape of '{error.args[0]}' can't be inferred; export the model with static shapes"
+        ) from None
+    total = _TERMS[node.op_type](node, weight)
+    for size in output:
+        total *= size
+    return total
+
+
+def _conv_terms(_: onnx.NodeProto, weight: tuple[int, ...]) -> int:
+    """Multiply-accumulates per output value: input channels of a group times the kernel's size."""
+    terms = 1
+    for size in weight[1:]:
+        terms *= size
+    return terms
+
+
+def _gemm_terms(node: onnx.NodeProto, weight: tuple[int, ...]) -> int:
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return weight[1] if transposed else weight[0]
+
+
+def _matmul_terms(_: onnx.NodeProto, weight: tuple[int, ...]) -> int:
+    return weight[-2] if len(weight) > 1 else weight[0]
+
+
+_TERMS: Final = {"Conv": _conv_terms, "Gemm": _gemm_terms, "MatMul": _matmul_terms}

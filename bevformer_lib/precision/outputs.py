@@ -1,0 +1,98 @@
+"""What a search writes: Pulsar2 settings, the quantiser's list, the facts, and the trade-off as a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.files import atomic_path, write_json
+from bevformer_lib.precision.groups import LayerGroup
+from bevformer_lib.precision.plot import TrialPoint, trade_off_svg
+from bevformer_lib.precision.trial import Bar, TrialResult
+from bevformer_lib.precision.tune import TuneResult, layers_of
+
+FACTS_FILE: Final = "precision.json"
+LAYER_CONFIGS_FILE: Final = "layer_configs.yaml"
+KEEP_FILE: Final = "keep_float.json"
+PLOT_FILE: Final = "trade_off.svg"
+PULSAR2_KEPT_TYPE: Final = "U16"
+"""Pulsar2 computes Conv, MatMul and Gemm in 8 or 16 bits; FP32 is not honoured for them."""
+
+
+def layer_configs(layers: Sequence[str]) -> list[dict[str, Any]]:
+    """Return Pulsar2's ``layer_configs`` that keep these layers in 16 bits, input and output."""
+    if not layers:
+        return []
+    return [{"layer_names": list(layers), "data_type": PULSAR2_KEPT_TYPE, "output_data_type": PULSAR2_KEPT_TYPE}]
+
+
+def write_overrides(layers: Sequence[str], path: Path) -> None:
+    """Write them as overrides for ``bevformer convert --overrides``, as YAML, atomically."""
+    import yaml
+
+    with atomic_path(path) as temporary:
+        content = {"quant": {"layer_configs": layer_configs(layers)}}
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, width=1000), encoding="utf-8")
+
+
+def write_outputs(
+    result: TuneResult, groups: Sequence[LayerGroup], bar: Bar, identity: Mapping[str, str], folder: Path
+) -> None:
+    """Write everything into ``folder``; settings only where a set was found that holds the bar."""
+    total = sum(group.macs for group in groups)
+    kept = set(result.kept or ())
+    facts = {
+        "bar": dataclasses.asdict(bar),
+        "made_with": dict(identity),
+        "minimal": result.minimal,
+        "kept": None if result.kept is None else list(result.kept),
+        "kept_macs_share": None if result.kept is None else macs_share(groups, kept),
+        "groups": [
+            {
+                "name": group.name,
+                "kept": None if result.kept is None else group.name in kept,
+                "macs": group.macs,
+                "error_alone": _finite(result.sensitivity.get(group.name)),
+                "layers": list(group.layers),
+            }
+            for group in groups
+        ],
+        "macs": total,
+        "frames": result.frames,
+        "trials": [
+            {"kept": list(names), "macs_share": macs_share(groups, names), **dataclasses.asdict(trial)}
+            for names, trial in result.trials
+        ],
+    }
+    write_json(folder / FACTS_FILE, facts)
+    if result.kept is not None:
+        layers = layers_of(groups, result.kept)
+        write_overrides(layers, folder / LAYER_CONFIGS_FILE)
+        write_json(folder / KEEP_FILE, layers)
+    points = [_point(groups, names, trial, result) for names, trial in result.trials]
+    with atomic_path(folder / PLOT_FILE) as temporary:
+        temporary.write_text(trade_off_svg(points, bar.min_cosine), encoding="utf-8")
+
+
+def macs_share(groups: Sequence[LayerGroup], names: Sequence[str] | set[str]) -> float:
+    """Return the share of multiply-accumulates that these groups hold."""
+    total = sum(group.macs for group in groups)
+    return sum(group.macs for group in groups if group.name in names) / total if total else 0.0
+
+
+def _point(groups: Sequence[LayerGroup], names: Sequence[str], trial: TrialResult, result: TuneResult) -> TrialPoint:
+    return TrialPoint(
+        macs_share=macs_share(groups, names),
+        worst_cosine=trial.worst_cosine,
+        passed=trial.passed,
+        complete=trial.frames == result.frames,
+        chosen=result.kept is not None and set(names) == set(result.kept),
+        label=", ".join(names) or "nothing kept",
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,196 @@
+"""The search for the layers to keep, over whole scenes, within a time budget, resumable."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.errors import ConversionError
+from bevformer_lib.evaluate.decode import decode_detections
+from bevformer_lib.evaluate.infer_records import scene_fingerprint
+from bevformer_lib.files import sha256_of_file
+from bevformer_lib.precision.builders import CandidateBuilder
+from bevformer_lib.precision.groups import LayerGroup
+from bevformer_lib.precision.search import Kept, PrecisionSearch
+from bevformer_lib.precision.state import TrialState
+from bevformer_lib.precision.trial import Bar, BudgetExhaustedError, TrialResult, TrialWorld, run_trial
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.recorded import RecordingRuntime
+from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.stream import stream_inputs
+from bevformer_lib.scenes.types import Scene
+from bevformer_lib.store.scratch import remove_abandoned, scratch_folder
+
+REFERENCE_FOLDER: Final = "reference"
+_SCRATCH: Final = "scratch"
+_SCENES, _PROBES = "scenes", "probes"
+
+
+@dataclass(frozen=True)
+class TuneTask:
+    """What is searched.
+
+    Attributes:
+        model: the float model's file.
+        reference: the float model, loaded.
+        config: its inference config.
+        preprocessor: turns frames into its inputs.
+        scenes: whole scenes, over which the bar must hold.
+        groups: of its layers.
+        builder: makes candidates.
+        bar: what a candidate must hold.
+        score_threshold: boxes at or below are dropped; ``None``: no threshold.
+        probe_frames: frames over which every group alone is measured.
+        seconds: time budget of this run.
+        identity: what else decides the results: digests, converter and its settings.
+    """
+
+    model: Path
+    reference: Runtime
+    config: InferenceConfig
+    preprocessor: Preprocessor
+    scenes: Sequence[Scene]
+    groups: Sequence[LayerGroup]
+    builder: CandidateBuilder
+    bar: Bar
+    score_threshold: float | None
+    probe_frames: int
+    seconds: float
+    identity: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search found.
+
+    Attributes:
+        kept: groups to keep; ``None``: none known that holds the bar, the time was up before.
+        minimal: whether the search came to its end.
+        sensitivity: error of every group quantised alone, as far as measured; infinite where a value was not finite.
+        trials: finished trials over scenes, of this run and earlier ones: the groups kept, and what was found.
+        frames: frames of all scenes.
+        new_trials: trials that this run made.
+    """
+
+    kept: tuple[str, ...] | None
+    minimal: bool
+    sensitivity: Mapping[str, float]
+    trials: Sequence[tuple[tuple[str, ...], TrialResult]]
+    frames: int
+    new_trials: int
+
+
+def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallback = no_progress) -> TuneResult:
+    """Search until the smallest set is found or the time is up.
+
+    ``folder`` keeps the float model's outputs and every finished trial; the same call carries on from there.
+
+    Args:
+        task: what is searched.
+        folder: holds the state.
+        on_progress: told of the trials.
+
+    Raises:
+        ConversionError: the bar is missed even with all groups kept.
+        OutputError: the folder holds the state of another search.
+    """
+    deadline = time.monotonic() + task.seconds
+    state = TrialState(folder, _identity(task))
+    remove_abandoned(folder / _SCRATCH)
+    made = 0
+
+    def check_time() -> None:
+        if time.monotonic() >= deadline:
+            raise BudgetExhaustedError
+
+    def trial(kind: str, kept: Kept) -> TrialResult:
+        nonlocal made
+        found = state.find(kind, kept)
+        if found is None:
+            check_time()
+            found = _run(task, world, kind, kept, folder)
+            state.add(kind, kept, found)
+            made += 1
+        on_progress(f"trials over {kind}", made, made)
+        return found
+
+    def error_of(kept: Kept) -> float:
+        error = trial(_PROBES, kept).mean_error
+        return math.inf if error is None else error
+
+    search = PrecisionSearch(task.groups, lambda kept: trial(_SCENES, kept).passed, error_of)
+    try:
+        world = _world(task, folder, check_time, on_progress)
+        search.run()
+    except BudgetExhaustedError:
+        pass
+    if search.minimal and search.best is None:
+        worst = state.find(_SCENES, [group.name for group in task.groups])
+        raise ConversionError(
+            f"the bar is missed even with every layer kept (worst cosine {worst.worst_cosine if worst else None}): "
+            "lower it, or look at what the converter does to the rest of the graph"
+        )
+    return TuneResult(
+        kept=None if search.best is None else tuple(g.name for g in task.groups if g.name in search.best),
+        minimal=search.minimal,
+        sensitivity=search.sensitivity,
+        trials=state.scene_trials(),
+        frames=sum(len(scene.frames) for scene in task.scenes),
+        new_trials=made,
+    )
+
+
+def layers_of(groups: Sequence[LayerGroup], names: Collection[str]) -> list[str]:
+    """Return the layers of the groups with these names, in graph order."""
+    return [layer for group in groups if group.name in names for layer in group.layers]
+
+
+def _run(task: TuneTask, world: TrialWorld, kind: str, kept: Kept, folder: Path) -> TrialResult:
+    with scratch_folder(folder / _SCRATCH) as scratch:
+        path = scratch / f"candidate{task.builder.suffix}"
+        task.builder.build(layers_of(task.groups, kept), path)
+        candidate = task.builder.open(path)
+        if kind == _SCENES:
+            return run_trial(world, candidate, task.bar)
+        return run_trial(world, candidate, task.bar, max_frames=task.probe_frames, stop_early=False)
+
+
+def _world(task: TuneTask, folder: Path, check_time: Callable[[], None], on_progress: ProgressCallback) -> TrialWorld:
+    """Run the float model over all scenes once (frames recorded by an earlier run are read) and count its boxes."""
+    recording = RecordingRuntime(task.reference, folder / REFERENCE_FOLDER, model_sha256=sha256_of_file(task.model))
+    session = TemporalSession(recording)
+    boxes = done = 0
+    world = TrialWorld(
+        scenes=task.scenes,
+        reference=recording,
+        config=task.config,
+        preprocessor=task.preprocessor,
+        score_threshold=task.score_threshold,
+        reference_boxes=0,
+        check_time=check_time,
+    )
+    for scene in task.scenes:
+        for position, decoded in enumerate(stream_inputs(scene.frames, task.preprocessor)):
+            check_time()
+            outputs = session.step(decoded.inputs, first=position == 0).outputs
+            boxes += len(decode_detections(outputs, task.config.box_coder, score_threshold=task.score_threshold).scores)
+            done += 1
+            on_progress("float model", done, world.frames)
+    return replace(world, reference_boxes=boxes)
+
+
+def _identity(task: TuneTask) -> dict[str, str]:
+    return {
+        **task.identity,
+        "scenes": " ".join(scene_fingerprint(scene) for scene in task.scenes),
+        "groups": " ".join(f"{group.name}:{len(group.layers)}" for group in task.groups),
+        "bar": f"cosine {task.bar.min_cosine}, matched {task.bar.min_matched}, score {task.score_threshold}",
+        "probe_frames": str(task.probe_frames),
+    }
