@@ -33,9 +33,14 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def load_graph(path: Path) -> onnx.GraphProto:
+    """Read the graph of a model that :func:`load_float_model` accepts, without weights in other files."""
+    return onnx.load(str(path), load_external_data=False).graph
+
+
 def external_files(path: Path) -> list[str]:
     """Return the files beside a model that hold weights of it, relative to its folder."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = load_graph(path)
     named = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
     return sorted(named)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
-from bevformer_lib.convert.float_model import check_inputs, external_files, load_float_model
+from bevformer_lib.convert.float_model import check_inputs, external_files, load_float_model, load_graph
 from bevformer_lib.convert.pulsar2.build_config import BuildConfig
 from bevformer_lib.convert.pulsar2.container import graph_specs
 from bevformer_lib.convert.pulsar2.errors import BuildConfigError, BuildFailedError, BuildMemoryError
@@ -121,7 +121,7 @@ class Pulsar2Converter:
         check_inputs(float_model, model, samples)
         options = self._options
         config = generate_build_config(
-            float_model.graph,
+            load_graph(model),  # with the names that are in the file
             samples,
             recipe=options.recipe,
             target=options.target,

@@ -12,6 +12,7 @@ _MAX_CYCLE: Final = re.compile(r"\bmax_cycle = ([\d,]+)")
 _MACS: Final = re.compile(r"\bQuantAxModel macs: ([\d,]+)")
 _CALIBRATION: Final = re.compile(r"^Calibration Progress\(Phase (\d+)\):.*?\b(\d+)/(\d+) \[")
 _TABLE_OR_BAR: Final = re.compile(r"[─-╿█▀-▟━]|\d+%\|")
+_CHATTER: Final = re.compile(r"\| (INFO|DEBUG|WARNING) +\||File\(s\) Loaded|^\s*(Quant|Layer) \w+ Table|Pass Running")
 _FRAME: Final = re.compile(r'^\s+File "[^"]*", line \d+')
 _CONFIG_REFUSED: Final = re.compile(
     r"ParseError|has no field named|Invalid enum value|Failed to parse|unrecognized arguments|invalid choice"
@@ -50,14 +51,14 @@ def calibration_progress(line: str) -> tuple[int, int, int] | None:
 
 
 def last_meaningful_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the last lines that say something: no progress bars, no tables, no code of a traceback."""
+    """Return the last lines that say something: no progress, no tables, no chatter, no code of a traceback."""
     said: list[str] = []
     after_frame = False
     for line in lines:
         if after_frame and line.startswith("    "):
             continue
         after_frame = _FRAME.match(line) is not None
-        if not after_frame and not _TABLE_OR_BAR.search(line):
+        if not after_frame and not _TABLE_OR_BAR.search(line) and not _CHATTER.search(line):
             said.append(line.strip())
     return tuple(said[-MEANINGFUL_LINES:])
 

@@ -8,6 +8,7 @@ every operator that the converter computes in float (its documented list) and th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,6 +21,8 @@ from bevformer_lib.names import INPUT_PREV_BEV
 
 FLOAT_OPS: Final = frozenset({"LeakyRelu", "Sigmoid", "Relu", "Add", "Mul", "Div", "Sub", "Concat", "Softmax"})
 """Operator types for which FP32 is honoured, as the documentation lists them."""
+WEIGHTED_OPS: Final = frozenset({"Conv", "Gemm", "MatMul"})
+_MERGED_OPS: Final = frozenset({"Relu", "LeakyRelu", "Add"})
 WHOLE_MODEL_U16: Final[Mapping[str, Any]] = MappingProxyType(
     {"start_tensor_names": [DEFAULT_TENSORS], "end_tensor_names": [DEFAULT_TENSORS], "data_type": "U16"}
 )
@@ -92,11 +95,31 @@ def recipe_content(name: str, graph: onnx.GraphProto) -> dict[str, Any]:
 
 
 def float_layers_behind(graph: onnx.GraphProto, tensor: str) -> list[str]:
-    """Return the names of nodes that depend on ``tensor`` and that the converter can compute in float."""
+    """Return the names of nodes that depend on ``tensor`` and that the converter can compute in float.
+
+    Nodes that converters merge into the one before are left out, since a name that is gone makes the build fail: a
+    Relu or a bias after a Conv, Gemm or MatMul that nothing else reads, and the two halves of a Swish.
+    """
+    names_in_use = Counter(node.name for node in graph.node)
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(value.name for value in graph.output)
+    makers = {name: node for node in graph.node for name in node.output}
     reached, names = {tensor}, []
     for node in graph.node:
         if reached.intersection(node.input):
             reached.update(node.output)
-            if node.op_type in FLOAT_OPS and node.name:
+            usable = node.op_type in FLOAT_OPS and node.name and names_in_use[node.name] == 1
+            if usable and not _may_be_merged(node, makers, readers):
                 names.append(node.name)
     return names
+
+
+def _may_be_merged(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], readers: Mapping[str, int]) -> bool:
+    sources = {name: makers[name] for name in node.input if name in makers}
+    if node.op_type in _MERGED_OPS:
+        return any(maker.op_type in WEIGHTED_OPS and readers[name] == 1 for name, maker in sources.items())
+    if node.op_type == "Mul":
+        return any(maker.op_type == "Sigmoid" and maker.input[0] in node.input for maker in sources.values())
+    if node.op_type == "Sigmoid":
+        return readers[node.input[0]] > 1
+    return False

@@ -36,7 +36,7 @@ class Operator:
 
 
 def fuse(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, str]]:
-    """Return the nodes that remain, each with the tensor that it puts out; a Relu after a Conv is merged into it."""
+    """Return the nodes that remain, each with its output; a Relu after a Conv or Gemm is merged into it."""
     uses: dict[str, int] = {}
     for node in graph.node:
         for name in node.input:
@@ -50,7 +50,7 @@ def fuse(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, str]]:
         if node.output[0] in merged:
             continue
         relu = relus.get(node.output[0])
-        if node.op_type == "Conv" and relu is not None and uses[node.output[0]] == 1:
+        if node.op_type in ("Conv", "Gemm") and relu is not None and uses[node.output[0]] == 1:
             merged.add(relu.output[0])
             kept.append((node, relu.output[0]))
         else:
