@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Installs the worker of the pool `edge` on a board, as a systemd service. Run it again to update.
+#   sudo ./install.sh --package bevformer_axera-0.1.0-py3-none-any.whl --axengine axengine-0.1.3-py3-none-any.whl
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: install.sh --package FILE --axengine FILE [--root DIR] [--python COMMAND]
+  --package   wheel of this product, or its source folder
+  --axengine  wheel of AXEngine, from https://github.com/AXERA-TECH/pyaxengine/releases
+  --root      install below this folder and start nothing: for building a board's image
+  --python    Python 3.10 or later; python3 by default
+TEXT
+}
+
+fail() {
+  echo "install.sh: $1" >&2
+  exit 1
+}
+
+package="" axengine="" root="" python="python3"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --help) usage; exit 0 ;;
+    --package | --axengine | --root | --python)
+      [ $# -ge 2 ] || { usage >&2; exit 2; }
+      case "$1" in
+        --package) package=$2 ;;
+        --axengine) axengine=$2 ;;
+        --root) root=${2%/} ;;
+        --python) python=$2 ;;
+      esac
+      shift 2
+      ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
+if [ -z "$package" ] || [ -z "$axengine" ]; then
+  usage >&2
+  exit 2
+fi
+[ -e "$package" ] || fail "$package does not exist; give the wheel or the source folder of this product"
+[ -f "$axengine" ] || fail "$axengine does not exist; get it from https://github.com/AXERA-TECH/pyaxengine/releases"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+  || fail "$python is not Python 3.10 or later; name another one with --python"
+[ -n "$root" ] || [ "$(id --user)" -eq 0 ] || fail "needs root to write to /opt and /etc; run it with sudo"
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+home="$root/opt/bevformer"
+"$python" -m venv "$home"
+"$home/bin/python" -m pip install --upgrade "${package}[edge,s3]" "$axengine"
+
+install -D --mode=0644 "$here/bevformer-worker.service" "$root/etc/systemd/system/bevformer-worker.service"
+settings="$root/etc/bevformer/worker.env"
+if [ ! -e "$settings" ]; then
+  # Holds credentials: systemd reads it as root, nobody else has to.
+  install -d --mode=0755 "$root/etc/bevformer"
+  (umask 077 && cat >"$settings" <<'TEXT'
+# Where Prefect's server is, and how to log in to it.
+PREFECT_API_URL=http://SERVER:4200/api
+PREFECT_API_AUTH_STRING=
+# The store: endpoint and credentials; leave the endpoint out for AWS.
+AWS_ENDPOINT_URL_S3=http://SERVER:9000
+AWS_ACCESS_KEY_ID=
+AWS_SECRET_ACCESS_KEY=
+AWS_DEFAULT_REGION=us-east-1
+# What the board's disk may give to downloaded models and scenes, GB.
+BEVFORMER_CACHE_GB=4
+TEXT
+  )
+fi
+
+if [ -n "$root" ]; then
+  echo "installed below $root; on the board: groups bevformer and bevformer-npu, then systemctl enable bevformer-worker"
+  exit 0
+fi
+
+getent group bevformer-npu >/dev/null || groupadd --system bevformer-npu
+id bevformer >/dev/null 2>&1 || useradd --system --user-group --home-dir /var/lib/bevformer --shell /usr/sbin/nologin bevformer
+install -d --owner=bevformer --group=bevformer --mode=0750 /var/lib/bevformer /var/lib/bevformer/tmp
+# The vendor's driver leaves its devices to root; udev gives them to the group at every start.
+echo 'KERNEL=="ax_*|ax[0-9]*", GROUP="bevformer-npu", MODE="0660"' >/etc/udev/rules.d/70-bevformer-npu.rules
+udevadm control --reload && udevadm trigger
+systemctl daemon-reload
+systemctl enable bevformer-worker.service
+if grep --quiet 'SERVER' "$settings"; then
+  echo "now fill in $settings, check with '/opt/bevformer/bin/bevformer doctor --role edge', and start it:"
+  echo "  systemctl restart bevformer-worker"
+else
+  systemctl restart bevformer-worker.service
+fi
