@@ -22,6 +22,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
     "export": ("bevformer_lib.cli.export", "Export a static, proven ONNX graph."),
     "lint": ("bevformer_lib.cli.lint", "Check an ONNX graph against what a chip's converter accepts."),
+    "profile": ("bevformer_lib.cli.profile", "Print what an ONNX graph costs: MACs, memory, time per operator."),
     "extract-quantization-data": (
         "bevformer_lib.cli.extract_quantization_data",
         "Run scenes and write every frame's network inputs.",

@@ -51,7 +51,7 @@ def clip_frame(config: ModelConfig, index: int, *, seed: int) -> FrameInputs:
     return FrameInputs(
         img=_pictures(config, generator),
         can_bus=_can_bus(index, generator),
-        lidar2img=_lidar_to_image(config),
+        lidar2img=clip_rig(config).astype(np.float32)[None],
     )
 
 
@@ -81,16 +81,31 @@ def _can_bus(index: int, generator: np.random.Generator) -> NDArray[np.float32]:
     return can_bus.astype(np.float32)[None]
 
 
-def _lidar_to_image(config: ModelConfig) -> NDArray[np.float32]:
-    height, width = config.image_hw
+def clip_rig(config: ModelConfig) -> NDArray[np.float64]:
+    """Return the clip's cameras, (cameras, 4, 4): LiDAR frame (m) to homogeneous pixels of the padded picture."""
+    return surround_cameras(config.num_cams, config.image_hw)
+
+
+def surround_cameras(num_cams: int, image_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """Return cameras around a car, (cameras, 4, 4): LiDAR frame (m) to homogeneous pixels.
+
+    Up to six stand as on the nuScenes car; more are spread evenly.
+
+    Args:
+        num_cams: how many.
+        image_hw: size of their pictures in pixels.
+    """
+    height, width = image_hw
+    mountings = list(zip(_CAMERA_YAW_DEG, _FOCAL_IN_WIDTHS, strict=True))[:num_cams]
+    if num_cams > len(mountings):
+        mountings = [(camera * 360.0 / num_cams, _FOCAL_IN_WIDTHS[0]) for camera in range(num_cams)]
     matrices = []
-    for camera in range(config.num_cams):
-        mounting = camera % len(_CAMERA_YAW_DEG)
+    for yaw_deg, focal_in_widths in mountings:
         intrinsics = np.eye(4)
-        intrinsics[0, 0] = intrinsics[1, 1] = _FOCAL_IN_WIDTHS[mounting] * width
+        intrinsics[0, 0] = intrinsics[1, 1] = focal_in_widths * width
         intrinsics[0, 2], intrinsics[1, 2] = width / 2, height / 2
-        matrices.append(intrinsics @ _lidar_to_camera(math.radians(_CAMERA_YAW_DEG[mounting])))
-    return np.stack(matrices).astype(np.float32)[None]
+        matrices.append(intrinsics @ _lidar_to_camera(math.radians(yaw_deg)))
+    return np.stack(matrices)
 
 
 def _lidar_to_camera(yaw_rad: float) -> NDArray[np.float64]:

@@ -40,13 +40,16 @@ class OnnxRuntime:
     The same feed gives the same bytes on the same machine with the same number of threads.
     """
 
-    def __init__(self, model: Path, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, model: Path, *, device: str = "cpu", threads: int | None = None, profile_prefix: Path | None = None
+    ) -> None:
         """Load ``model``.
 
         Args:
             model: the ``.onnx`` file; every shape must be static.
             device: ``cpu``, ``cuda`` or ``cuda:N``.
             threads: threads inside an operator; ``None``: one per physical core.
+            profile_prefix: ONNX Runtime profiles every run into a file whose path begins so; ``None``: it does not.
 
         Raises:
             RuntimeUnavailableError: ONNX Runtime is not installed, the device is not there, the file is no
@@ -65,6 +68,9 @@ class OnnxRuntime:
             if threads < 1:
                 raise RuntimeUnavailableError(f"threads is {threads}; give 1 or more, or leave it out")
             options.intra_op_num_threads = threads
+        if profile_prefix is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_prefix)
         # ONNX Runtime's exceptions share no base class of their own.
         try:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
@@ -101,6 +107,10 @@ class OnnxRuntime:
         """Execute the model once and return all its outputs by name."""
         names = list(self._outputs)
         return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+
+    def end_profiling(self) -> Path:
+        """Stop profiling and return the file: JSON, one event per node and run, times in microseconds."""
+        return Path(self._session.end_profiling())
 
 
 def _import_onnxruntime() -> ModuleType:

@@ -1,0 +1,111 @@
+"""`bevformer profile`: what an ONNX graph costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.profile.latency import Latency
+    from bevformer_lib.profile.profile import GraphCost
+
+_MIB = 1024 * 1024
+
+
+def command(
+    model: Path,
+    /,
+    *,
+    runs: int = 3,
+    device: str = "cpu",
+    threads: int | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Print multiplications, parameters, memory, operator counts, and the time per operator type in ONNX Runtime.
+
+    Args:
+        model: the .onnx file.
+        runs: measured runs, after one that is not; 0 runs nothing and prints what follows from the graph alone.
+        device: where to run: cpu, cuda or cuda:N.
+        threads: threads inside an operator; left out: one per physical core.
+        as_json: print one JSON object instead of tables.
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.export.lint.run import read_graph
+    from bevformer_lib.profile.feed import made_up_feed
+    from bevformer_lib.profile.latency import measure_latency
+    from bevformer_lib.profile.profile import graph_cost
+
+    graph = read_graph(model)
+    cost = graph_cost(graph)
+    latency = None
+    if runs > 0:
+        feed = made_up_feed(graph.graph)
+        del graph
+        with progress_bar() as on_progress:
+            latency = measure_latency(model, feed, runs=runs, device=device, threads=threads, on_progress=on_progress)
+    if as_json:
+        content = {
+            "model": str(model),
+            "device": device,
+            "cost": asdict(cost),
+            "latency": None if latency is None else asdict(latency),
+        }
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        return
+    console = Console()
+    console.print(cost_table(cost, title=str(model)))
+    console.print(operator_table(cost))
+    if latency is not None:
+        console.print(latency_table(latency, device))
+
+
+def cost_table(cost: GraphCost, *, title: str) -> Table:
+    """Return the totals of a graph."""
+    from rich.table import Table
+
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_row("nodes", f"{sum(operator.nodes for operator in cost.operators):,}")
+    table.add_row("MACs", f"{cost.macs / 1e9:,.3f} G")
+    table.add_row("parameters", f"{cost.parameters / 1e6:,.3f} M ({cost.parameter_bytes / _MIB:,.1f} MiB)")
+    table.add_row("activations, peak", f"{cost.activations.peak_bytes / _MIB:,.1f} MiB at {cost.activations.peak_node}")
+    table.add_row("activations, sum", f"{cost.activations.total_bytes / _MIB:,.1f} MiB")
+    return table
+
+
+def operator_table(cost: GraphCost) -> Table:
+    """Return a row per operator type of the graph."""
+    from rich.table import Table
+
+    table = Table("operator in the file")
+    for column in ("nodes", "MACs, M", "share", "writes, MiB"):
+        table.add_column(column, justify="right")
+    for operator in cost.operators:
+        share = f"{operator.macs / cost.macs:.1%}" if cost.macs else ""
+        macs = (f"{operator.macs / 1e6:,.3f}", share) if operator.macs else ("", "")
+        table.add_row(operator.operator, str(operator.nodes), *macs, f"{operator.output_bytes / _MIB:,.2f}")
+    return table
+
+
+def latency_table(latency: Latency, device: str) -> Table:
+    """Return a row per operator type as executed."""
+    from rich.table import Table
+
+    table = Table("operator as executed")
+    for column in ("nodes", "ms per run", "share"):
+        table.add_column(column, justify="right")
+    total = sum(operator.milliseconds for operator in latency.operators)
+    for operator in latency.operators:
+        share = f"{operator.milliseconds / total:.1%}" if total else ""
+        table.add_row(operator.operator, str(operator.nodes), f"{operator.milliseconds:,.3f}", share)
+    table.caption = f"{device}: {latency.median_ms:,.1f} ms a run (median of {latency.runs}, profiler on)"
+    return table

@@ -1,0 +1,1 @@
+"""What an ONNX graph costs: multiplications, parameters, memory, and time per operator."""

@@ -1,0 +1,131 @@
+"""The cost of an ONNX graph as a whole and by operator type."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from bevformer_lib.errors import ExportError
+from bevformer_lib.export.graph import STANDARD_DOMAINS, graph_inputs
+from bevformer_lib.export.lint.facts import GraphFacts, graph_facts
+from bevformer_lib.profile.latency import Latency
+from bevformer_lib.profile.macs import count_macs
+from bevformer_lib.profile.memory import ActivationMemory, activation_memory
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """What all nodes of one operator type cost.
+
+    Attributes:
+        operator: with its domain where that is not the standard one.
+        nodes: how many there are.
+        macs: multiply-accumulate operations, see :func:`bevformer_lib.profile.macs.count_macs`.
+        output_bytes: what they write.
+    """
+
+    operator: str
+    nodes: int
+    macs: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """What a graph costs, whatever runs it.
+
+    Attributes:
+        macs: multiply-accumulate operations of one run.
+        parameters: numbers in floating-point constants.
+        parameter_bytes: bytes of all constants, shapes and indices included.
+        activations: memory of inputs and results.
+        operators: by operator type, those with the most multiplications first, then those that write most.
+    """
+
+    macs: int
+    parameters: int
+    parameter_bytes: int
+    activations: ActivationMemory
+    operators: tuple[OperatorCost, ...]
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """What a graph costs and, where it was run, the time that ONNX Runtime took.
+
+    Attributes:
+        model: the file.
+        cost: whatever runs it.
+        latency: ``None`` where it was not run.
+    """
+
+    model: Path
+    cost: GraphCost
+    latency: Latency | None
+
+
+def graph_cost(model: onnx.ModelProto) -> GraphCost:
+    """Return what a graph costs.
+
+    Args:
+        model: a graph of fixed shapes; weights that it keeps in other files need not be there.
+
+    Raises:
+        ExportError: the shape of a tensor is not fixed.
+    """
+    facts = graph_facts(model)
+    sizes = {name: _size_bytes(name, facts) for name in _activations(model.graph)}
+    costs: dict[str, OperatorCost] = {}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            continue
+        operator = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
+        before = costs.get(operator, OperatorCost(operator, 0, 0, 0))
+        costs[operator] = OperatorCost(
+            operator,
+            before.nodes + 1,
+            before.macs + count_macs(node, facts.shapes),
+            before.output_bytes + sum(sizes[name] for name in node.output if name),
+        )
+    constants = _constants(model.graph)
+    return GraphCost(
+        macs=sum(cost.macs for cost in costs.values()),
+        parameters=sum(math.prod(tensor.dims) for tensor in constants if _is_floating(tensor.data_type)),
+        parameter_bytes=sum(math.prod(tensor.dims) * _element_bytes(tensor.data_type) for tensor in constants),
+        activations=activation_memory(model.graph, sizes),
+        operators=tuple(sorted(costs.values(), key=lambda cost: (-cost.macs, -cost.output_bytes, cost.operator))),
+    )
+
+
+def _activations(graph: onnx.GraphProto) -> list[str]:
+    results = [name for node in graph.node if node.op_type != "Constant" for name in node.output if name]
+    return [*(value.name for value in graph_inputs(graph)), *results]
+
+
+def _constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    inside_nodes = [
+        entry.t for node in graph.node if node.op_type == "Constant" for entry in node.attribute if entry.HasField("t")
+    ]
+    return [*graph.initializer, *inside_nodes]
+
+
+def _size_bytes(name: str, facts: GraphFacts) -> int:
+    if name not in facts.shapes or name not in facts.types:
+        raise ExportError(f"the shape of {name!r} is not fixed, so its cost is not known; `bevformer lint` says why")
+    return math.prod(facts.shapes[name]) * _element_bytes(facts.types[name])
+
+
+def _element_bytes(data_type: int) -> int:
+    return onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize
+
+
+def _is_floating(data_type: int) -> bool:
+    return data_type in (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+    )

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from bevformer_lib.errors import ExportError
+from bevformer_lib.profile.feed import made_up_feed
+from tests.export.graphs import model_of
+
+
+def test_inputs_have_the_graphs_shapes_and_are_the_same_every_time() -> None:
+    graph = model_of([helper.make_node("Add", ["x", "b"], ["y"])], {"x": (2, 3), "b": (3,)}, {"y": (2, 3)}).graph
+    first, second = made_up_feed(graph), made_up_feed(graph)
+    assert {name: (value.shape, value.dtype) for name, value in first.items()} == {
+        "x": ((2, 3), np.float32),
+        "b": ((3,), np.float32),
+    }
+    np.testing.assert_array_equal(first["x"], second["x"])
+
+
+def test_a_bevformers_cameras_see_what_is_around_the_car() -> None:
+    nodes = [helper.make_node("Relu", ["img"], ["y"]), helper.make_node("Relu", ["lidar2img"], ["z"])]
+    shapes = {"img": (1, 6, 3, 96, 160), "lidar2img": (1, 6, 4, 4)}
+    feed = made_up_feed(model_of(nodes, shapes, {"y": shapes["img"], "z": shapes["lidar2img"]}).graph)
+    ahead = feed["lidar2img"][0, 0] @ np.array([0.0, 20.0, 0.0, 1.0])
+    np.testing.assert_allclose(ahead[0] / ahead[2], 80, atol=1e-3)
+    assert 0 < ahead[1] / ahead[2] < 96
+
+
+def test_an_input_of_unknown_size_is_named() -> None:
+    graph = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ("n", 3)}, {"y": ("n", 3)}).graph
+    with pytest.raises(ExportError, match="input 'x' is not fixed"):
+        made_up_feed(graph)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from bevformer_lib.errors import ExportError
+from bevformer_lib.profile.profile import OperatorCost, graph_cost
+from tests.export.graphs import int64, model_of
+
+
+def _network() -> onnx.ModelProto:
+    """A convolution (1, 3, 8, 8) -> (1, 4, 8, 8), a Relu and a matrix product (4, 64) x (64, 5)."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("Reshape", ["r", "shape"], ["flat"], "flatten"),
+        helper.make_node("MatMul", ["flat", "m"], ["y"], "product"),
+    ]
+    constants = {
+        "w": np.zeros((4, 3, 3, 3), np.float32),
+        "b": np.zeros(4, np.float32),
+        "m": np.zeros((64, 5), np.float32),
+        "shape": int64(4, 64),
+    }
+    return model_of(nodes, {"x": (1, 3, 8, 8)}, {"y": (4, 5)}, constants=constants)
+
+
+def test_the_totals_are_those_counted_by_hand() -> None:
+    cost = graph_cost(_network())
+    assert cost.macs == 4 * 64 * 27 + 4 * 64 * 5
+    assert cost.parameters == 4 * 27 + 4 + 64 * 5
+    assert cost.parameter_bytes == 4 * (4 * 27 + 4 + 64 * 5) + 2 * 8
+    assert cost.activations.total_bytes == 4 * (192 + 256 + 256 + 256 + 20)
+    assert (cost.activations.peak_bytes, cost.activations.peak_node) == (4 * 512, "relu")
+
+
+def test_operators_are_ordered_by_what_they_cost() -> None:
+    assert graph_cost(_network()).operators == (
+        OperatorCost("Conv", 1, 6912, 1024),
+        OperatorCost("MatMul", 1, 1280, 80),
+        OperatorCost("Relu", 1, 0, 1024),
+        OperatorCost("Reshape", 1, 0, 1024),
+    )
+
+
+def test_a_constant_node_is_a_parameter_and_no_activation() -> None:
+    value = onnx.numpy_helper.from_array(np.ones((2, 3), np.float32))
+    nodes = [helper.make_node("Constant", [], ["k"], value=value), helper.make_node("Add", ["x", "k"], ["y"], "add")]
+    cost = graph_cost(model_of(nodes, {"x": (2, 3)}, {"y": (2, 3)}))
+    assert (cost.parameters, cost.activations.total_bytes) == (6, 48)
+    assert [operator.operator for operator in cost.operators] == ["Add"]
+
+
+def test_a_shape_that_is_not_fixed_is_named() -> None:
+    model = model_of([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ("n", 3)}, {"y": ("n", 3)})
+    with pytest.raises(ExportError, match="shape of 'x' is not fixed"):
+        graph_cost(model)
