@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -12,10 +12,14 @@ from rich.table import Table
 from bevformer_lib.cli.progress import progress_bar
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.geometry.pillars import PillarGrid, needed_cameras_per_cell
 from bevformer_lib.names import OUTPUT_NAMES
+from bevformer_lib.scenes.metas import read_metas
 
 if TYPE_CHECKING:
+    from bevformer_lib.config.model_config import ModelConfig
     from bevformer_lib.export.onnx_export import ExportResult
+    from bevformer_lib.export.spatial import SpatialChoice
 
 _MIB = 1024 * 1024
 
@@ -26,6 +30,9 @@ def command(
     checkpoint: Path,
     output: Path,
     image_size: str | None = None,
+    spatial: Literal["dense", "slots"] | None = None,
+    cameras_per_cell: int | None = None,
+    rig_scenes: Path | None = None,
     target: str = "AX650",
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
@@ -38,12 +45,18 @@ def command(
         checkpoint: the .pth file with the weights.
         output: the .onnx file to write.
         image_size: padded picture size HxW in pixels, instead of the config's own.
+        spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (with room for a few per
+            cell), or dense, in every camera. Left out: slots where they are fewer than the cameras.
+        cameras_per_cell: room per cell of the slots; 2 if left out. A frame that needs more is refused when it is run.
+        rig_scenes: folder of scenes whose calibrations decide how much room there is, instead of cameras-per-cell.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
     """
     image_hw = None if image_size is None else parse_image_size(image_size)
     model_config = load_model_config(config, image_hw=image_hw)
+    if rig_scenes is not None:
+        cameras_per_cell = cameras_per_cell_of(rig_scenes, model_config, given=cameras_per_cell)
     from bevformer_lib.cli.lint import findings_text
     from bevformer_lib.export.lint.findings import parse_waivers
     from bevformer_lib.export.lint.rules import RULES
@@ -51,11 +64,36 @@ def command(
 
     waivers = parse_waivers(waive, list(RULES))
     with progress_bar() as on_progress:
-        result = export_onnx(model_config, checkpoint, output, target=target, waivers=waivers, on_progress=on_progress)
+        result = export_onnx(
+            model_config,
+            checkpoint,
+            output,
+            spatial=spatial,
+            cameras_per_cell=cameras_per_cell,
+            target=target,
+            waivers=waivers,
+            on_progress=on_progress,
+        )
     console = Console()
     if result.lint.findings or result.lint.waived:
         console.print(findings_text(result.lint), soft_wrap=True, markup=False)
     console.print(result_table(result))
+
+
+def cameras_per_cell_of(scenes: Path, config: ModelConfig, *, given: int | None) -> int:
+    """Return how many cameras the calibrations of all frames of ``scenes`` show a BEV cell to, with a margin.
+
+    Raises:
+        ConfigError: a number was given too, or the scenes have another number of cameras.
+        SceneError: the folder holds no scenes, or their metas have defects.
+    """
+    if given is not None:
+        raise ConfigError("give --cameras-per-cell or --rig-scenes, not both")
+    rigs = [frame.lidar_to_image for scene in read_metas(scenes) for frame in scene.frames]
+    for rig in rigs:
+        if len(rig) != config.num_cams:
+            raise ConfigError(f"{scenes}: its frames have {len(rig)} cameras, the model has {config.num_cams}")
+    return needed_cameras_per_cell(PillarGrid.of(config), rigs)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -81,6 +119,7 @@ def result_table(result: ExportResult) -> Table:
     table.add_row(
         f"check for {result.lint.chip}", f"{len(result.lint.warnings)} warnings, {len(result.lint.waived)} waived"
     )
+    table.add_row("cameras", _cameras(result.spatial))
     for report in result.passes:
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:
@@ -90,3 +129,9 @@ def result_table(result: ExportResult) -> Table:
     table.add_row("without ego motion", f"bev_embed moves by {result.proof.motion_effect:.0%}")
     table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
     return table
+
+
+def _cameras(choice: SpatialChoice) -> str:
+    if choice.form == "dense":
+        return "every BEV cell in every camera (dense)"
+    return f"every BEV cell in the cameras that see it, at most {choice.cameras_per_cell} (slots)"

@@ -23,9 +23,12 @@ from bevformer_lib.export.passes.pipeline import PASSES, GraphPass, PassReport, 
 from bevformer_lib.export.proof import ProofReport, prove
 from bevformer_lib.export.provenance import Provenance, package_versions, write_provenance
 from bevformer_lib.export.reachability import require_all_paths
+from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
+from bevformer_lib.export.taps import drop_outputs, intermediate_names
 from bevformer_lib.export.trace import EXPORTER, trace_model
 from bevformer_lib.files import atomic_path, sha256_of_file
 from bevformer_lib.model.bevformer import build_model
+from bevformer_lib.model.camera_sampling import DenseSampling, SpatialForm
 from bevformer_lib.model.checkpoint import CheckpointFacts, load_checkpoint
 from bevformer_lib.progress import ProgressCallback, no_progress
 
@@ -45,7 +48,8 @@ class ExportResult:
         size_bytes: size of ``output``.
         operators: operator -> number of nodes in ``output``, most frequent first.
         passes: what each rewrite did.
-        proof: figures of the comparison with PyTorch.
+        proof: figures of the comparison with PyTorch, which samples every cell in every camera.
+        spatial: how the graph samples the cameras.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
         provenance: as carried in the file.
         checkpoint: what is known of the checkpoint.
@@ -59,6 +63,7 @@ class ExportResult:
     operators: Mapping[str, int]
     passes: tuple[PassReport, ...]
     proof: ProofReport
+    spatial: SpatialChoice
     lint: LintReport
     provenance: Provenance
     checkpoint: CheckpointFacts
@@ -75,6 +80,8 @@ def export_onnx(
     checkpoint: Path,
     output: Path,
     *,
+    spatial: SpatialForm | None = None,
+    cameras_per_cell: int | None = None,
     target: str = DEFAULT_CHIP,
     waivers: Sequence[Waiver] = (),
     on_progress: ProgressCallback = no_progress,
@@ -86,6 +93,8 @@ def export_onnx(
         checkpoint: its weights.
         output: the ``.onnx`` file to write; the raw graph goes beside it. Files of these names are replaced, once the
             new ones have passed everything.
+        spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
+        cameras_per_cell: room of the slots form; ``None``: what nuScenes' cameras need.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
         on_progress: told of stages, passes and proof frames.
@@ -99,25 +108,30 @@ def export_onnx(
     if output.suffix != ".onnx":
         raise ExportError(f"{output}: name the graph to write with the suffix .onnx")
     chip = load_chip(target)
+    choice = choose_spatial(config, spatial, cameras_per_cell)
     stages = _Stages(on_progress)
     with stages.run("load"):
-        model = build_model(config)
+        model = build_model(config, spatial=choice.form, cameras_per_cell=choice.cameras_per_cell)
         facts = load_checkpoint(checkpoint, model)
     provenance = _provenance(config, facts)
     with atomic_path(raw_path(output)) as raw_file, atomic_path(output) as file:
         with stages.run("trace"):
             trace_model(model, config, raw_file)
             raw = onnx.load(str(raw_file))
-            _save(raw, provenance, raw_file)
         with stages.run("passes"):
+            # The named tensors are outputs meanwhile: no rewrite may lose them.
             graph, reports = run_passes(raw, _PROVEN_PASSES, on_progress)
+            for model_proto, path in ((raw, raw_file), (graph, file)):
+                drop_outputs(model_proto.graph, intermediate_names(config))
+                _save(model_proto, provenance, choice.metadata(config), path)
             del raw
-            _save(graph, provenance, file)
         with stages.run("check"):
             findings = _check(graph, file, output, chip, waivers)
             operators = _count_operators(graph)
             del graph
         with stages.run("proof"):
+            # Whatever the graph samples, it has to give what sampling every cell in every camera gives.
+            model.use_sampling(DenseSampling())
             proof = prove(model, file, config, on_progress=on_progress)
     return ExportResult(
         output=output,
@@ -127,6 +141,7 @@ def export_onnx(
         operators=operators,
         passes=reports,
         proof=proof,
+        spatial=choice,
         lint=findings,
         provenance=provenance,
         checkpoint=facts,
@@ -164,8 +179,9 @@ def _provenance(config: ModelConfig, facts: CheckpointFacts) -> Provenance:
     )
 
 
-def _save(graph: onnx.ModelProto, provenance: Provenance, file: Path) -> None:
+def _save(graph: onnx.ModelProto, provenance: Provenance, more_metadata: Mapping[str, str], file: Path) -> None:
     write_provenance(graph, provenance)
+    graph.metadata_props.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in more_metadata.items())
     onnx.save(graph, str(file))
 
 

@@ -14,6 +14,7 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.clip import clip_frame
 from bevformer_lib.export.graph import OPSET
+from bevformer_lib.export.taps import named_tensors, named_tensors_put_out
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
 
 EXPORTER: Final = "torch.onnx.export(dynamo=False)"
@@ -26,7 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def trace_model(model: nn.Module, config: ModelConfig, path: Path) -> None:
-    """Write a model's raw graph: fixed shapes, inputs and outputs in the order of ``names``.
+    """Write a model's raw graph: fixed shapes, inputs and outputs in the order of ``names``, then the named tensors.
 
     The same model gives the same bytes, whatever the values of the traced frame.
 
@@ -42,7 +43,8 @@ def trace_model(model: nn.Module, config: ModelConfig, path: Path) -> None:
     generator = torch.Generator().manual_seed(_TRACE_SEED)
     history = torch.randn(config.num_bev_cells, 1, config.embed_dims, generator=generator)
     inputs = (*(torch.from_numpy(array) for array in (frame.img, frame.can_bus, frame.lidar2img)), history)
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    tensors = named_tensors(config)
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), named_tensors_put_out(model, tensors):
         warnings.simplefilter("always")
         try:
             torch.onnx.export(
@@ -52,7 +54,7 @@ def trace_model(model: nn.Module, config: ModelConfig, path: Path) -> None:
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=list(INPUT_NAMES),
-                output_names=list(OUTPUT_NAMES),
+                output_names=[*OUTPUT_NAMES, *(tensor.name for tensor in tensors)],
             )
         except RuntimeError as error:
             raise ExportError(f"the model can't be traced to operator set {OPSET}: {error}") from error

@@ -21,6 +21,10 @@ class BEVFormer(nn.Module):
         self.img_neck = FPN(config.neck)
         self.pts_bbox_head = BevFormerHead(config, sampling)
 
+    def use_sampling(self, sampling: CameraSampling) -> None:
+        """Sample the cameras in another way from now on; no parameter depends on it."""
+        self.pts_bbox_head.transformer.encoder.sampling = sampling
+
     def forward(
         self, img: Tensor, can_bus: Tensor, lidar2img: Tensor, prev_bev: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

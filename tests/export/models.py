@@ -17,6 +17,13 @@ from bevformer_lib.names import OUTPUT_NAMES
 from tests.support.micro import micro_config
 
 
+def micro_small_config() -> ModelConfig:
+    """The micro model with deformable convolutions and one feature level."""
+    tiny = micro_config()
+    backbone = replace(tiny.backbone, style="caffe", stage_with_dcn=(False, False, True, True))
+    return replace(tiny, name="micro_small", bev_h=11, bev_w=9, backbone=backbone)
+
+
 def micro_base_config() -> ModelConfig:
     """The micro model with deformable convolutions and four feature levels, as the large models have them."""
     tiny = micro_config()
@@ -31,7 +38,11 @@ def micro_base_config() -> ModelConfig:
     )
 
 
-MICRO_CONFIGS: Mapping[str, Callable[[], ModelConfig]] = {"tiny": micro_config, "base": micro_base_config}
+MICRO_CONFIGS: Mapping[str, Callable[[], ModelConfig]] = {
+    "tiny": micro_config,
+    "small": micro_small_config,
+    "base": micro_base_config,
+}
 
 
 def random_model(config: ModelConfig, *, spatial: SpatialForm = "dense") -> BEVFormer:

@@ -25,9 +25,9 @@ from bevformer_lib.model.bevformer import BEVFormer, build_model
 from bevformer_lib.model.camera_sampling import SpatialForm
 from bevformer_lib.model.checkpoint import make_checkpoint
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
-from tests.support.micro import micro_base_config, micro_config, micro_small_config
+from tests.export.models import MICRO_CONFIGS
 
-CONFIGS = {config.name: config for config in (micro_config(), micro_small_config(), micro_base_config())}
+CONFIGS = {name: make() for name, make in MICRO_CONFIGS.items()}
 
 
 def test_names_of_the_published_models() -> None:
@@ -39,7 +39,7 @@ def test_names_of_the_published_models() -> None:
 
 
 def test_the_model_is_as_before_after_the_block() -> None:
-    config = micro_config()
+    config = CONFIGS["tiny"]
     model, inputs = build_model(config), _inputs(config)
     with torch.no_grad(), named_tensors_put_out(model, named_tensors(config)):
         assert len(model(*inputs)) == len(OUTPUT_NAMES) + len(intermediate_names(config))
