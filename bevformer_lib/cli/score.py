@@ -64,7 +64,7 @@ def command(
             metrics = _score_scenes(found, scenes, reference, reference_score_thr, on_progress)
     write_json(output, metrics.to_dict())
     console = Console(markup=False, highlight=False)
-    for table in (class_table(metrics), subset_table(metrics)):
+    for table in (class_table(metrics), error_table(metrics), subset_table(metrics)):
         console.print(table)
     for line in remarks(metrics, found[0].score_threshold):
         console.print(line, soft_wrap=True)
@@ -72,24 +72,37 @@ def command(
 
 
 def class_table(metrics: DetectionMetrics) -> Table:
-    """Return a row per class and a row of means."""
+    """Return average precision: a row per class and a row of means."""
     from rich.table import Table
 
     from bevformer_lib.report import numbers
 
     title = f"NDS {metrics.nds:.4f}, mAP {metrics.mean_ap:.4f}, against {metrics.truth}"
-    table = Table("class", title=title, title_justify="left", show_footer=True)
-    distances = list(next(iter(metrics.classes.values())).ap_at_m)
-    columns = ("boxes", "AP", *(f"{distance:g} m" for distance in distances), "mATE", "mASE", "mAOE", "mAVE", "mAAE")
-    for column in columns:
-        table.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left", show_footer=True)
+    table.add_column("class", footer="mean", no_wrap=True)
+    table.add_column("boxes", footer=numbers.count(metrics.ground_truth), justify="right")
+    table.add_column("AP", footer=numbers.decimals(metrics.mean_ap), justify="right")
+    for distance in next(iter(metrics.classes.values())).ap_at_m:
+        table.add_column(f"{distance:g} m", justify="right")
     for name, scored in metrics.classes.items():
-        values = (scored.ap, *scored.ap_at_m.values(), *_errors(scored.errors))
+        values = (scored.ap, *scored.ap_at_m.values())
         table.add_row(name, numbers.count(scored.ground_truth), *(numbers.decimals(value) for value in values))
-    means = (metrics.mean_ap, *(None for _ in distances), *_errors(metrics.errors))
-    footers = ("mean", numbers.count(metrics.ground_truth), *(numbers.decimals(value) for value in means))
-    for shown, footer in zip(table.columns, footers, strict=True):
-        shown.footer = footer
+    return table
+
+
+def error_table(metrics: DetectionMetrics) -> Table:
+    """Return the errors of true positives: a row per class and a row of means."""
+    from rich.table import Table
+
+    from bevformer_lib.report import numbers
+
+    table = Table(title="Errors of boxes that match within 2 m", title_justify="left", show_footer=True)
+    table.add_column("class", footer="mean", no_wrap=True)
+    names = ("mATE, m", "mASE", "mAOE, rad", "mAVE, m/s", "mAAE")
+    for name, mean in zip(names, _errors(metrics.errors), strict=True):
+        table.add_column(name, footer=numbers.decimals(mean), justify="right")
+    for class_name, scored in metrics.classes.items():
+        table.add_row(class_name, *(numbers.decimals(value) for value in _errors(scored.errors)))
     return table
 
 
