@@ -21,7 +21,7 @@ def micro_small_config() -> ModelConfig:
     """The micro model with deformable convolutions and one feature level."""
     tiny = micro_config()
     backbone = replace(tiny.backbone, style="caffe", stage_with_dcn=(False, False, True, True))
-    return replace(tiny, name="micro_small", bev_h=11, bev_w=9, backbone=backbone)
+    return replace(tiny, name="micro_small", backbone=backbone)
 
 
 def micro_base_config() -> ModelConfig:
