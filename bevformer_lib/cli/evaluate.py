@@ -35,7 +35,7 @@ def command(
         config_json: inference config of both.
         scenes: folder of scenes; where they carry gt_boxes, precision and recall are counted too.
         output: JSON file to write: everything about every frame, and the summary.
-        runtime: what executes the candidate: onnxruntime, or axengine on a board.
+        runtime: what executes the candidate: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
         device: where ONNX Runtime runs models: cpu (also if left out), cuda or cuda:N; axengine has no choice.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if
             any.

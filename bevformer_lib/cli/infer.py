@@ -41,7 +41,7 @@ def command(
         config_json: its inference_config.json.
         scenes: folder with a folder per scene.
         output_dir: gets a folder per scene.
-        runtime: what runs the model: onnxruntime, or axengine on a board.
+        runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
         device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
         threads: threads inside an operator of ONNX Runtime; its own choice if left out.
         score_thr: boxes with a score at or below are dropped.
