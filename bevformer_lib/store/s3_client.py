@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from bevformer_lib.errors import StoreError
 
@@ -72,16 +71,14 @@ def make_client(credentials: S3Credentials, uri: str) -> S3Client:
     Requests are signed over their content's sha256, which every server compares with what it received.
 
     Raises:
-        StoreError: boto3 is missing, or the endpoint or the profile can't be used.
+        StoreError: the endpoint or the profile can't be used.
     """
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-    except ImportError as error:
-        raise StoreError(f"{uri}: needs boto3; install it: pip install 'bevformer-axera[s3]'") from error
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
     endpoint = credentials.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "@" in urlsplit(endpoint).netloc:
+    if endpoint and "@" in endpoint:
         raise StoreError(f"{uri}: the endpoint's URL holds credentials; give them by themselves")
     try:
         session = boto3.Session(
