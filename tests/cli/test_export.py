@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bevformer_lib.config.load import load_model_config
+from bevformer_lib.model.checkpoint import make_checkpoint
+from tests.support.commands import bevformer
+from tests.support.data import requires_shared_data, shared_data
+
+IMAGE_HW = (96, 160)
+
+
+@pytest.fixture(scope="module")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A config file and a checkpoint of random weights that fits it."""
+    config = shared_data() / "golden" / "micro_tiny.json"
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "micro.pth"
+    make_checkpoint(load_model_config(str(config), image_hw=IMAGE_HW), checkpoint)
+    return config, checkpoint
+
+
+@requires_shared_data
+def test_a_config_file_and_a_checkpoint_become_two_graphs(
+    micro: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, checkpoint = micro
+    output = tmp_path / "x.onnx"
+    arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", output)
+    assert bevformer(*arguments, "--image-size", "96x160") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x_raw.onnx"}
+    out, err = capsys.readouterr()
+    for text in ("sha256", "check for AX650", "proof bev_embed", "without ego motion", "pass simplify"):
+        assert text in out
+    assert [line for line in err.splitlines() if line.startswith("export: ")] == [
+        f"export: {stage}: 1/1" for stage in ("load", "trace", "passes", "check", "proof")
+    ]
+    assert bevformer("lint", output, "--target", "AX650") == 0
+
+
+@requires_shared_data
+def test_a_chip_that_does_not_take_the_graph_stops_it_unless_waived(
+    micro: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, checkpoint = micro
+    arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
+    arguments = (*arguments, "--image-size", "96x160", "--target", "AX620E")
+    assert bevformer(*arguments) == 1
+    assert "[operator] Cos '" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert bevformer(*arguments, "--waive", "operator") == 0
+    assert "waived: [operator] Cos '" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--config", "tiny", "--output", "x.onnx", "--image-size", "480by800"), "write it as HEIGHTxWIDTH"),
+        (("--config", "tiny", "--output", "x.onnx", "--waive", "everything"), "can't waive 'everything'"),
+        (("--config", "tiny", "--output", "x.onnx", "--target", "AX1"), "unknown target 'AX1'"),
+        (("--config", "tiny", "--output", "x.bin"), "with the suffix .onnx"),
+        (("--config", "tiny", "--output", "x.onnx"), "none.pth does not exist"),
+    ],
+)
+def test_wrong_arguments_are_errors_that_say_what_is_right(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bevformer("export", "--checkpoint", "none.pth", *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
