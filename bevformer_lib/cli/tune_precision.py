@@ -77,10 +77,11 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.convert.float_model import load_float_model
+    from bevformer_lib.convert.open import PULSAR2
     from bevformer_lib.convert.selection import select_nodes
     from bevformer_lib.errors import ConversionError
     from bevformer_lib.files import sha256_of_file
-    from bevformer_lib.precision.groups import layer_groups
+    from bevformer_lib.precision.groups import layer_groups, operators_after_fusion
     from bevformer_lib.precision.outputs import write_outputs
     from bevformer_lib.precision.trial import Bar
     from bevformer_lib.precision.tune import TuneTask, tune_precision
@@ -99,7 +100,9 @@ def command(
     geometry = check_model(reference, config, onnx)
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
     float_model = load_float_model(onnx)
-    groups = layer_groups(float_model, select_nodes(float_model.graph).layers)
+    # The embedded quantiser has learnt layers in 8 bits, an NPU every operator.
+    embedded = select_nodes(float_model.graph).layers
+    groups = layer_groups(float_model, operators_after_fusion(float_model.graph) if converter == PULSAR2 else embedded)
     identity = {
         "model_sha256": sha256_of_file(onnx),
         "config_sha256": sha256_of_file(config_json),
@@ -109,7 +112,7 @@ def command(
     options = {"recipe": recipe, "target": target, "npu_mode": npu_mode, "image": image, "executable": pulsar2}
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
-        if converter == "pulsar2":
+        if converter == PULSAR2:
             identity |= {name: str(value) for name, value in options.items()}
             builder = _pulsar2_builder(onnx, calibration_dir, output_dir, options)
         else:

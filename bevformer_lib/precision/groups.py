@@ -1,13 +1,15 @@
-"""Groups of learnt layers whose precision is decided together: the modules of a BEVFormer, by node name.
+"""Groups of layers whose precision is decided together: the modules of a BEVFormer, by node name.
 
 The exporter names a node after the module that it comes from. Groups: ``backbone.stem``, ``backbone.layerN``, ``fpn``,
-``can_bus``, ``encoder.K.temporal`` / ``.spatial`` / ``.ffn``, ``decoder.K``, ``head.boxes``, ``head.classes``. A layer
-of another graph is a group of its own.
+``can_bus``, ``encoder.K.temporal`` / ``.spatial`` / ``.ffn``, ``decoder.K``, ``head.boxes``, ``head.classes``, and,
+where not only learnt layers are quantised, ``geometry`` and ``head`` (what lies between the modules). A layer of another
+graph is a group of its own.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,13 +24,18 @@ _PATTERNS: Final = tuple(
         (r"^/img_backbone/(layer\d+)/", r"backbone.\1"),
         (r"^/img_backbone/", "backbone.stem"),
         (r"^/img_neck/", "fpn"),
-        (r"^/pts_bbox_head/can_bus_mlp/", "can_bus"),
-        (r"^/pts_bbox_head/encoder/layers\.(\d+)/attentions\.0/", r"encoder.\1.temporal"),
-        (r"^/pts_bbox_head/encoder/layers\.(\d+)/attentions\.1/", r"encoder.\1.spatial"),
-        (r"^/pts_bbox_head/encoder/layers\.(\d+)/ffns", r"encoder.\1.ffn"),
-        (r"^/pts_bbox_head/decoder/layers\.(\d+)/", r"decoder.\1"),
-        (r"^/pts_bbox_head/(?:decoder/)?reg_branches", "head.boxes"),
-        (r"^/pts_bbox_head/(?:decoder/)?cls_branches", "head.classes"),
+        (r"^/Reshape", "backbone.stem"),
+        (r"^/pts_bbox_head/.*?can_bus_mlp/", "can_bus"),
+        (r"^/pts_bbox_head/.*?(?:shift|rotation|projection)/", "geometry"),
+        (r"^/pts_bbox_head/(?:transformer/)?encoder/[^/]+$", "geometry"),
+        (r"^/pts_bbox_head/(?:transformer/)?decoder/[^/]+$", "head.boxes"),
+        (r"^/pts_bbox_head/.*?encoder/layers\.(\d+)/(?:attentions|norms)\.0/", r"encoder.\1.temporal"),
+        (r"^/pts_bbox_head/.*?encoder/layers\.(\d+)/(?:attentions|norms)\.1/", r"encoder.\1.spatial"),
+        (r"^/pts_bbox_head/.*?encoder/layers\.(\d+)/(?:ffns|norms\.2)", r"encoder.\1.ffn"),
+        (r"^/pts_bbox_head/.*?decoder/layers\.(\d+)/", r"decoder.\1"),
+        (r"^/pts_bbox_head/.*?reg_branches", "head.boxes"),
+        (r"^/pts_bbox_head/.*?cls_branches", "head.classes"),
+        (r"^/pts_bbox_head/(?:transformer/)?[^/]+$", "head"),
     )
 )
 
@@ -39,8 +46,8 @@ class LayerGroup:
 
     Attributes:
         name: of the group.
-        layers: names of its Conv, Gemm and MatMul nodes, in graph order.
-        macs: multiply-accumulates of these for one frame.
+        layers: names of its nodes, in graph order.
+        macs: multiply-accumulates of its Conv, Gemm and MatMul nodes for one frame.
     """
 
     name: str
@@ -71,7 +78,17 @@ def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[LayerGr
     members: dict[str, list[str]] = {}
     for layer in layers:
         members.setdefault(group_name(layer), []).append(layer)
-    return tuple(LayerGroup(name, tuple(found), sum(macs[layer] for layer in found)) for name, found in members.items())
+    return tuple(
+        LayerGroup(name, tuple(found), sum(macs.get(layer, 0) for layer in found)) for name, found in members.items()
+    )
+
+
+def operators_after_fusion(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Return the nodes that an NPU's converter quantises: all but a Relu merged into the Conv or Gemm before it."""
+    uses = Counter(name for node in graph.node for name in node.input)
+    uses.update(output.name for output in graph.output)
+    merging = {node.output[0] for node in graph.node if node.op_type in ("Conv", "Gemm") and uses[node.output[0]] == 1}
+    return tuple(node.name for node in graph.node if node.op_type != "Relu" or node.input[0] not in merging)
 
 
 def count_macs(model: onnx.ModelProto) -> dict[str, int]:

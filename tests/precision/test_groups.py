@@ -23,6 +23,8 @@ from tests.support.toy_graph import write_toy_graph
         ("/pts_bbox_head/decoder/layers.2/attentions.1/Conv", "decoder.2"),
         ("/pts_bbox_head/decoder/reg_branches.0/reg_branches.0.4/MatMul", "head.boxes"),
         ("/pts_bbox_head/cls_branches.1/cls_branches.1.6/MatMul", "head.classes"),
+        ("/pts_bbox_head/transformer/encoder/layers.1/attentions.0/value_proj/MatMul", "encoder.1.temporal"),
+        ("/pts_bbox_head/transformer/decoder/reg_branches.0/reg_branches.0.4/MatMul", "head.boxes"),
         ("toy/layer1.value", "toy/layer1.value"),
     ],
 )
