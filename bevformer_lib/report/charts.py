@@ -60,6 +60,7 @@ def line_chart(
     y_from_zero: bool = False,
     y_limit: float | None = None,
     y_to_limit: bool = False,
+    markers: bool = True,
 ) -> Markup:
     """Draw lines.
 
@@ -74,6 +75,7 @@ def line_chart(
         y_from_zero: whether the y axis begins at 0.
         y_limit: the largest value that y can have, such as 1 for a cosine.
         y_to_limit: whether the y axis always reaches up to it.
+        markers: whether few points are shown as dots too.
     """
     points = [(x, y) for one in series for x, y in one.points if y is not None]
     if not points:
@@ -86,7 +88,7 @@ def line_chart(
     plane = plane_of((first, last if last > first else first + 1), y_ticks)
     parts = axes(plane, x_ticks, y_ticks, x_label, y_label)
     for number, one in enumerate(series):
-        parts += _line(plane, number, one, y_format)
+        parts += _line(plane, number, one, y_format, markers=markers)
     ys = [y for _, y in points]
     description = f"{y_label} by {x_label}: from {y_format(min(ys))} to {y_format(max(ys))}."
     return figure(title, svg(HEIGHT, f"{title}. {description}", parts), [one.name for one in series])
@@ -175,7 +177,9 @@ def bar_chart(
     return figure(title, svg(height, f"{title}. {_rows_said(series, rows, value_format)}", parts), series, bars=True)
 
 
-def _line(plane: Plane, number: int, series: Series, y_format: Callable[[float], str]) -> list[Markup]:
+def _line(
+    plane: Plane, number: int, series: Series, y_format: Callable[[float], str], *, markers: bool
+) -> list[Markup]:
     style = number % SERIES_STYLES
     strokes, pen_down = [], False
     for x, y in series.points:
@@ -183,7 +187,7 @@ def _line(plane: Plane, number: int, series: Series, y_format: Callable[[float],
             strokes.append(f"{'L' if pen_down else 'M'}{n(plane.x(x))} {n(plane.y(y))}")
         pen_down = y is not None
     parts = [Markup('<path class="line series-{}" d="{}"/>').format(style, " ".join(strokes))]
-    if len(strokes) <= _MOST_MARKERS:
+    if markers and len(strokes) <= _MOST_MARKERS:
         dot = Markup('<circle class="dot series-{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>')
         parts += [
             dot.format(style, n(plane.x(x)), n(plane.y(y)), f"{series.name}, {x:g}: {y_format(y)}")

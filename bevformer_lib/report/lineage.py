@@ -13,7 +13,7 @@ from bevformer_lib.report.sections import LineageNode
 from bevformer_lib.report.svg import WIDTH, figure, n, svg
 
 _ROW, _LANE, _LEFT, _RADIUS = 44, 20, 10, 6
-_TITLE_CHARACTER, _DETAIL_CHARACTER = 7.6, 7.2
+_CHARACTER = 8.4
 _LEGEND: Final = Markup(
     '<ul class="legend">'
     '<li><svg viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
@@ -107,8 +107,8 @@ def _sign(place: PlacedNode) -> Markup:
 
 def _words(node: LineageNode, row: int, left: float) -> Markup:
     middle = _ROW * row + _ROW / 2
-    title = _cut(node.title, (WIDTH - left) / _TITLE_CHARACTER)
-    detail = _cut(node.detail, (WIDTH - left) / _DETAIL_CHARACTER)
+    title = _cut(node.title, (WIDTH - left) / _CHARACTER)
+    detail = _cut(node.detail, (WIDTH - left) / _CHARACTER)
     words = Markup('<text class="label" x="{}" y="{}" dominant-baseline="central">{}<title>{}</title></text>').format(
         n(left), n(middle - (8 if detail else 0)), title, node.title
     )

@@ -69,6 +69,7 @@ def curve_charts(curves: Sequence[PrecisionRecall], names: tuple[str, str]) -> t
             y_from_zero=True,
             y_limit=1.0,
             y_to_limit=True,
+            markers=False,
         )
         for curve in curves
     )
@@ -94,7 +95,7 @@ def coverage_gaps(coverage: CoverageSection) -> list[str]:
         values = np.asarray(quantity.scenes, dtype=np.float64)
         outside = float(np.mean((values < low) | (values > high)))
         unit = f"\u202f{quantity.unit}" if quantity.unit else ""
-        spread = f"{numbers.significant(low)} to {numbers.significant(high)}{unit}"
+        spread = f"{numbers.significant(low)} to {numbers.significant(high)}{unit}".replace("-", "\u2212")
         share = f"{numbers.share(outside)} of all frames lie" if outside else "no frame lies"
         said.append(f"{quantity.name}: {share} outside the {spread} that the samples span.")
     return said

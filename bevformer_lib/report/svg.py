@@ -70,7 +70,9 @@ def axes(plane: Plane, x_ticks: Sequence[float], y_ticks: Sequence[float], x_lab
     parts.append(rule("axis", left, right, floor, floor))
     for tick, number in zip(x_ticks, tick_texts(x_ticks), strict=True):
         x = plane.x(tick)
-        parts += [rule("axis", x, x, floor, floor + 4), text("tick", x, floor + 14, number, anchor="middle")]
+        fits = x + _DIGIT_WIDTH * len(number) / 2 <= WIDTH
+        parts.append(rule("axis", x, x, floor, floor + 4))
+        parts.append(text("tick", x if fits else WIDTH, floor + 14, number, anchor="middle" if fits else "end"))
     parts.append(text("label", (left + right) / 2, HEIGHT - 10, x_label, anchor="middle"))
     return parts
 
