@@ -88,9 +88,9 @@ class Needs:
 NEEDS: Final[Mapping[Role, Needs]] = MappingProxyType(
     {
         Role.LAPTOP: Needs(("cpu",), (4, 12), (5, 20)),
-        Role.CPU: Needs(("cpu", "s3"), (4, 12), (10, 50)),
-        Role.GPU: Needs(("gpu", "s3"), (8, 16), (10, 50)),
-        Role.EDGE: Needs(("edge", "s3"), (0.5, 2), (1, 4)),
+        Role.CPU: Needs(("cpu",), (4, 12), (10, 50)),
+        Role.GPU: Needs(("gpu",), (8, 16), (10, 50)),
+        Role.EDGE: Needs(("edge",), (0.5, 2), (1, 4)),
         Role.SERVER: Needs((), (1, 2), (1, 5)),
     }
 )

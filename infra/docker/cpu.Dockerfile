@@ -11,7 +11,7 @@ COPY pyproject.toml README.md /app/
 COPY bevformer_lib /app/bevformer_lib
 COPY tasks /app/tasks
 COPY flows /app/flows
-RUN pip install --no-cache-dir --editable "/app[cpu,s3]"
+RUN pip install --no-cache-dir --editable "/app[cpu]"
 RUN useradd --uid 1000 --create-home worker \
     && install --directory --owner=worker --group=worker /var/lib/bevformer
 USER 1000

@@ -8,7 +8,7 @@ COPY bevformer_lib /app/bevformer_lib
 COPY tasks /app/tasks
 COPY flows /app/flows
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir --editable "/app[edge,s3]" "$AXENGINE_WHEEL"
+RUN pip install --no-cache-dir --editable "/app[edge]" "$AXENGINE_WHEEL"
 RUN useradd --uid 1000 --create-home worker \
     && install --directory --owner=worker --group=worker /var/lib/bevformer
 USER 1000

@@ -9,7 +9,7 @@ COPY tasks /app/tasks
 COPY flows /app/flows
 # The second one only adds the CUDA wheels of the version that pyproject.toml chose.
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir --editable "/app[gpu,s3]" "onnxruntime-gpu[cuda,cudnn]"
+RUN pip install --no-cache-dir --editable "/app[gpu]" "onnxruntime-gpu[cuda,cudnn]"
 # CUDA and cuDNN come as wheels; ONNX Runtime finds them through the linker, whichever CUDA it was built for.
 RUN find /usr/local/lib/python3.11/site-packages/nvidia -type d -name lib > /etc/ld.so.conf.d/nvidia-wheels.conf \
     && ldconfig \

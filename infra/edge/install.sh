@@ -48,7 +48,7 @@ fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home="$root/opt/bevformer"
 "$python" -m venv "$home"
-"$home/bin/python" -m pip install --upgrade "${package}[edge,s3]" "$axengine"
+"$home/bin/python" -m pip install --upgrade "${package}[edge]" "$axengine"
 
 install -D --mode=0644 "$here/bevformer-worker.service" "$root/etc/systemd/system/bevformer-worker.service"
 settings="$root/etc/bevformer/worker.env"
