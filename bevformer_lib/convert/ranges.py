@@ -37,7 +37,7 @@ def activation_ranges(
 
     Args:
         model: the float model.
-        tensors: names of float32 tensors of the graph.
+        tensors: names of float32 tensors of the graph, in graph order.
         samples: the model's inputs by name.
         num_samples: how many samples there are, for the progress.
         device: where to run.
@@ -69,11 +69,16 @@ def activation_ranges(
 
 
 def _with_extremes(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy of ``model`` whose outputs are the minimum and the maximum of every tensor."""
+    """Return a copy of ``model`` whose outputs are the minimum and the maximum of every tensor.
+
+    ONNX Runtime works its way to the outputs from the last node to the first. So the tensors nearest to the inputs come
+    last: each is reduced as soon as it is there, and can go. In the other order every one of them stays in memory until
+    the end (BEVFormer-Tiny: 7.6 GB instead of 1.6 GB).
+    """
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)
     del augmented.graph.output[:]
-    for place, tensor in enumerate(tensors):
+    for place, tensor in reversed(list(enumerate(tensors))):
         for op, name in (("ReduceMin", _minimum(place)), ("ReduceMax", _maximum(place))):
             augmented.graph.node.append(helper.make_node(op, [tensor], [name], name=name, keepdims=0))
             augmented.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))

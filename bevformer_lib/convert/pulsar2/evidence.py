@@ -21,7 +21,7 @@ from bevformer_lib.convert.pulsar2.precision import (
     request_findings,
 )
 from bevformer_lib.convert.pulsar2.recipes import FLOAT_OPS
-from bevformer_lib.convert.pulsar2.tool import ToolVersion
+from bevformer_lib.convert.pulsar2.tool import ToolVersion, image_version
 from bevformer_lib.errors import ConversionError
 
 OUTPUT_NAME: Final = "compiled.axmodel"
@@ -95,7 +95,9 @@ def collect_evidence(
     findings = []
     if axmodel.version is not None and axmodel.version != tool.version:
         findings.append(f"the compiled model says version {axmodel.version}, pulsar2 says {tool.version}")
-    if tool.kind == "docker" and not _same_version(tool.location.rpartition(":")[2], tool.version):
+    tagged = image_version(tool.location) if tool.kind == "docker" else None
+    # Either may have something appended (4.2-patch1).
+    if tagged is not None and not tagged.startswith(tool.version) and not tool.version.startswith(tagged):
         findings.append(f"the image is {tool.location}, pulsar2 in it says version {tool.version}")
     if axmodel.other_nodes:
         listed = ", ".join(f"{count} x {kind}" for kind, count in axmodel.other_nodes.items())
@@ -103,11 +105,6 @@ def collect_evidence(
     operators = _operators(folder, lines, findings)
     findings += _precision_findings(folder, model, config, operators)
     return Evidence(axmodel, read_figures(lines), operators, tuple(findings))
-
-
-def _same_version(tag: str, version: str) -> bool:
-    """Tell whether a tag and a version mean the same; either may have something appended (4.2-patch1)."""
-    return tag.startswith(version) or version.startswith(tag)
 
 
 def _operators(folder: Path, lines: Sequence[str], findings: list[str]) -> tuple[BuiltOperator, ...]:

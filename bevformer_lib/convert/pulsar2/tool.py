@@ -23,6 +23,8 @@ IMAGE_VARIABLE: Final = "BEVFORMER_PULSAR2_IMAGE"
 EXECUTABLE_VARIABLE: Final = "BEVFORMER_PULSAR2"
 COMMAND: Final = "pulsar2"
 VERSION_SECONDS: Final = 120.0
+_TAG: Final = re.compile(r":(\d+\.\d[^:@/]*)$")
+_IMAGE_MISSING: Final = ("no such image", "image not known")  # docker, and podman in its place
 _CONTAINER_FOLDER: Final = "/data"
 _VERSION: Final = re.compile(r"^version:\s*(\S+)", re.MULTILINE)
 _COMMIT: Final = re.compile(r"^commit:\s*(\S+)", re.MULTILINE)
@@ -183,8 +185,8 @@ class DockerTool:
             check=False,
         )
         said = inspected.stderr.strip()
-        if inspected.returncode != 0 and "no such image" in said.lower():
-            version = self._image.rpartition(":")[2]
+        if inspected.returncode != 0 and any(words in said.lower() for words in _IMAGE_MISSING):
+            version = image_version(self._image) or "<version>"
             raise ImageMissingError(
                 f"docker image '{self._image}' is not loaded; get ax_pulsar2_{version}.tar.gz from "
                 f"https://huggingface.co/AXERA-TECH/Pulsar2 and run: docker load -i ax_pulsar2_{version}.tar.gz "
@@ -229,9 +231,15 @@ def find_tool(*, executable: Path | None = None, image: str | None = None) -> To
     if docker is None:
         raise ToolMissingError(
             "neither pulsar2 nor docker was found; install docker and load the converter's image "
-            f"(docker load -i ax_pulsar2_{PINNED_IMAGE.rpartition(':')[2]}.tar.gz), or give a native pulsar2"
+            f"(docker load -i ax_pulsar2_{image_version(PINNED_IMAGE)}.tar.gz), or give a native pulsar2"
         )
     return DockerTool(image or PINNED_IMAGE, Path(docker).absolute())
+
+
+def image_version(image: str) -> str | None:
+    """Return the version that an image's tag names; ``None``: it names none, as a digest or ``latest``."""
+    tag = _TAG.search(image)
+    return tag.group(1) if tag else None
 
 
 def _version(kind: str, location: str, image_id: str | None, completed: Completed) -> ToolVersion:

@@ -295,6 +295,14 @@ def test_no_docker_no_image_no_daemon(
     _fails(world, calibration, output, ToolMissingError, "neither pulsar2 nor docker")
 
 
+def test_an_image_that_holds_another_version_is_a_finding(
+    docker: Path, world: ToyWorld, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_DOCKER_IMAGES", "pulsar2:5.1")
+    (finding,) = _convert(world, calibration, tmp_path / "m.axmodel", image="pulsar2:5.1").findings
+    assert finding == "the image is pulsar2:5.1, pulsar2 in it says version 4.2-standin"
+
+
 def _rename_softmax(model: onnx.ModelProto) -> None:
     next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "Hardmax"
 

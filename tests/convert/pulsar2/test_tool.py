@@ -6,7 +6,7 @@ import pytest
 
 from bevformer_lib.convert.pulsar2.errors import ImageMissingError, ToolMissingError
 from bevformer_lib.convert.pulsar2.process import Limits, run_child
-from bevformer_lib.convert.pulsar2.tool import DockerTool, NativeTool, find_tool
+from bevformer_lib.convert.pulsar2.tool import DockerTool, NativeTool, find_tool, image_version
 from bevformer_lib.errors import ConversionError
 
 
@@ -93,3 +93,17 @@ def test_an_input_cannot_be_written_to(docker: Path, tmp_path: Path) -> None:
     arguments = ["run", "--model", "/data/input/m", "--input_dir", "/data/input", "--output_dir", "/data/input/out"]
     completed = run_child(tool.invocation(arguments, mounts, None), limits=Limits())
     assert completed.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("pulsar2:4.2", "4.2"),
+        ("host:5000/pulsar2:5.1-patch1", "5.1-patch1"),
+        ("host:5000/pulsar2", None),
+        ("pulsar2:latest", None),
+        ("pulsar2@sha256:1234", None),
+    ],
+)
+def test_the_version_in_the_name_of_an_image(image: str, version: str | None) -> None:
+    assert image_version(image) == version
