@@ -6,6 +6,7 @@ Everything here is plain data that goes to JSON and back unchanged.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,14 @@ class Fidelity:
     relative_error: float | None
     max_abs_error: float | None
     not_finite: int
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Power of the reference over the power of the difference, in decibels.
+
+        ``None`` where a value is not finite, or there is no difference at all.
+        """
+        return -20.0 * math.log10(self.relative_error) if self.relative_error else None
 
 
 @dataclass(frozen=True)
