@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, one plain line per finished label elsewhere (logs, CI, pipes)."""
+"""Progress on stderr: bars on a terminal, one plain line per begun and finished label elsewhere (logs, CI, pipes)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _bars(progress: Progress) -> ProgressCallback:
 
 
 def _plain_lines() -> ProgressCallback:
-    """Return a callback that writes a line when a label's last unit is done, once."""
+    """Return a callback that writes a line when a label's last unit is done, once; and one when it says it begins."""
     finished: set[str] = set()
     lock = threading.Lock()
 
@@ -53,6 +53,9 @@ def _plain_lines() -> ProgressCallback:
                 finished.discard(what)
             elif what not in finished:
                 finished.add(what)
+            else:
+                return
+            if done in (0, total):
                 sys.stderr.write(f"{what}: {done}/{total}\n")
                 sys.stderr.flush()
 

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from bevformer_lib.cli.progress import _bars, progress_bar
 
 
-def test_without_a_terminal_each_finished_label_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_label_is_one_line_at_its_beginning_and_one_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar() as on_progress:
         for done in range(4):
             on_progress("render", done, 3)
@@ -17,7 +17,7 @@ def test_without_a_terminal_each_finished_label_is_one_line(capsys: pytest.Captu
         on_progress("pack", 1, 2)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "render: 3/3\n"
+    assert captured.err == "render: 0/3\nrender: 3/3\n"
 
 
 def test_a_label_that_starts_again_is_reported_again(capsys: pytest.CaptureFixture[str]) -> None:

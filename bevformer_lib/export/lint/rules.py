@@ -18,6 +18,7 @@ MAX_RANK: Final = 5
 """Most axes of a tensor."""
 
 _OPERATOR_ADVICE: Final[Mapping[str, str]] = {
+    "Cos": "write it as Sin of x + pi / 2",
     "DeformConv": "write it as GridSample and MatMul",
     "Einsum": "write it as Transpose, Reshape and MatMul",
     "If": "export one branch: the graph must be the same for every frame",
@@ -27,10 +28,12 @@ _OPERATOR_ADVICE: Final[Mapping[str, str]] = {
     "NonZero": "mask with Where: the number of results must not depend on the data",
     "Range": "run the passes: with fixed shapes it is a constant",
     "Reciprocal": "write it as Div",
+    "ReduceMin": "negate, ReduceMax, negate",
     "Scan": "unroll it: the graph must be the same for every frame",
     "Shape": "run the passes: with fixed shapes it is a constant",
     "Sign": "write it with Where",
     "Size": "run the passes: with fixed shapes it is a constant",
+    "Tile": "write it as Concat",
 }
 _GENERAL_ADVICE: Final = "express it with operators of the chip's list"
 _LIMIT_ADVICE: Final[Mapping[str, str]] = {
