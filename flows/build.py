@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from bevformer_lib.store.folder import FolderStore
+from bevformer_lib.store.open import open_store
 from flows.chain import BuildResult, read_inputs, run_chain
 from flows.request import BuildRequest
 from tasks.executor import TaskExecutor
@@ -30,7 +29,7 @@ def build(request: BuildRequest) -> BuildResult:
     Raises:
         BevformerError: the inputs have defects, or a step failed; finished steps are kept.
     """
-    store = FolderStore(Path(request.store))
+    store = open_store(request.store)
     inputs = read_inputs(request, store.digests)
     result = run_chain(request, inputs, store, TaskExecutor(store))
     publish_steps(result.steps)

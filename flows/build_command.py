@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bevformer_lib.progress import ProgressCallback
-    from bevformer_lib.store.folder import FolderStore
+    from bevformer_lib.store.base import Store
     from flows.chain import BuildResult
     from flows.request import BuildRequest
 
@@ -20,6 +21,7 @@ _BUILDS: Final = "builds"
 _LOGS: Final = "logs"
 _SERVER: Final = "prefect"
 _API_URL: Final = "PREFECT_API_URL"
+_SEND_SECONDS: Final = 10.0
 _LOGGED: Final = ("bevformer_lib", "tasks", "flows", "prefect")
 
 
@@ -28,7 +30,7 @@ def command(
     model: str,
     checkpoint: Path,
     scenes: Path,
-    store: Path,
+    store: str,
     num_samples: int = 32,
     seed: int = 0,
     start_scene: int = 0,
@@ -44,7 +46,7 @@ def command(
         model: preset name (tiny, small, base), or an original config file.
         checkpoint: the .pth file with the weights.
         scenes: folder of scenes.
-        store: folder that keeps every artifact; made if missing.
+        store: keeps every artifact: a folder (made if missing), or s3://bucket/prefix.
         num_samples: frames in the calibration set.
         seed: another seed chooses other calibration frames.
         start_scene: first scene to use, counted from 0.
@@ -58,7 +60,7 @@ def command(
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.pipeline.builds import lay_out
-    from bevformer_lib.store.folder import FolderStore
+    from bevformer_lib.store.open import open_store
     from flows.request import BuildRequest
 
     started = time.monotonic()
@@ -66,7 +68,7 @@ def command(
         model=model,
         checkpoint=str(checkpoint),
         scenes=str(scenes),
-        store=str(store),
+        store=store,
         num_samples=num_samples,
         seed=seed,
         start_scene=start_scene,
@@ -76,11 +78,12 @@ def command(
         device=device,
         score_threshold=score_thr,
     )
-    opened = FolderStore(store)
+    opened = open_store(store)
+    place = _local_place(opened)
     opened.remove_abandoned_scratch()
     with progress_bar() as on_progress:
-        result = _finished_build(request, opened, on_progress) or _run_flow(request, opened, on_progress)
-    folder = lay_out(opened, result.build, opened.root / _BUILDS)
+        result = _finished_build(request, opened, on_progress) or _run_flow(request, place, on_progress)
+    folder = lay_out(opened, result.build, place / _BUILDS)
     console = Console(markup=False, highlight=False)
     console.print(steps_table(result))
     ran = sum(step.ran for step in result.steps)
@@ -103,7 +106,17 @@ def steps_table(result: BuildResult) -> Table:
     return table
 
 
-def _finished_build(request: BuildRequest, store: FolderStore, on_progress: ProgressCallback) -> BuildResult | None:
+def _local_place(store: Store) -> Path:
+    """Return the folder for logs, Prefect's database and named files: a folder store's own, or one of the cache's."""
+    from bevformer_lib.store.folder import FolderStore
+    from bevformer_lib.store.open import cache_folder
+
+    if isinstance(store, FolderStore):
+        return store.root
+    return cache_folder() / "stores" / re.sub(r"[^\w.-]+", "_", store.uri)
+
+
+def _finished_build(request: BuildRequest, store: Store, on_progress: ProgressCallback) -> BuildResult | None:
     """Return the build if all its steps are in the store; that takes no Prefect."""
     from bevformer_lib.pipeline.executors import FindingExecutor, NotDoneError
     from flows.chain import read_inputs, run_chain
@@ -115,22 +128,32 @@ def _finished_build(request: BuildRequest, store: FolderStore, on_progress: Prog
         return None
 
 
-def _run_flow(request: BuildRequest, store: FolderStore, on_progress: ProgressCallback) -> BuildResult:
+def _run_flow(request: BuildRequest, place: Path, on_progress: ProgressCallback) -> BuildResult:
     """Run the flow in this process, with the user's Prefect server or else one of its own."""
     from flows.local_server import QUIET, LocalServer
 
-    log = store.root / _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    log = place / _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     os.environ.update(QUIET)
     if os.environ.get(_API_URL):
         return _call_flow(request, log, on_progress)
-    server = LocalServer(store.root / _SERVER, log)
+    server = LocalServer(place / _SERVER, log)
     try:
         os.environ.update(server.environment)
         server.wait_until_ready()
         return _call_flow(request, log, on_progress)
     finally:
+        _send_what_is_left()
         server.stop()
+
+
+def _send_what_is_left() -> None:
+    """Have Prefect send its last events and log lines now: once its server is gone it would wait for it at exit."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for service in (EventsWorker, APILogWorker):
+        service.drain_all(timeout=_SEND_SECONDS)
 
 
 def _call_flow(request: BuildRequest, log: Path, on_progress: ProgressCallback) -> BuildResult:

@@ -15,3 +15,7 @@ COMMANDS = {
 def main() -> None:
     """Entry point of `bevformer`."""
     sys.exit(run(COMMANDS))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,12 +14,10 @@ from typing import Any, Final
 from bevformer_lib import __version__
 from bevformer_lib.files import atomic_path
 from bevformer_lib.pipeline.inputs import open_artifact
-from bevformer_lib.store.base import Store
+from bevformer_lib.store.base import BUILDS, Store
 from bevformer_lib.store.run import StepResult
 from bevformer_lib.store.step import Artifact
 
-BUILDS: Final = "builds"
-"""Kind of the records."""
 _ID_LETTERS: Final = 16
 
 

@@ -1,0 +1,156 @@
+"""`bevformer build` as a user runs it: a process of its own, a real Prefect server, real interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bevformer_lib.store.folder import FolderStore
+from tests.flows.conftest import MICRO
+
+SECONDS = 300.0
+
+
+class Build:
+    """Runs `bevformer build` on the micro inputs, in an environment without Prefect settings and with its own home."""
+
+    def __init__(self, inputs: Path, folder: Path) -> None:
+        self.inputs = inputs
+        self.store = folder / "store"
+        self.home = folder / "home"
+        self.home.mkdir()
+
+    def command(self, *options: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "flows.cli", "build", "--model", str(MICRO)),
+            *("--checkpoint", str(self.inputs / "checkpoint.pth"), "--scenes", str(self.inputs / "scenes")),
+            *("--store", str(self.store), "--num-samples", "4", *options),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        return kept | {"HOME": str(self.home), "COLUMNS": "200"}
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*options), env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def servers(self) -> list[int]:
+        """Processes that serve Prefect from this store."""
+        found = []
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal():
+                try:
+                    environment = (process / "environ").read_bytes()
+                    arguments = (process / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if b"local_server_process" in arguments and str(self.store).encode() in environment:
+                    found.append(int(process.name))
+        return found
+
+    def kinds(self) -> tuple[str, ...]:
+        return FolderStore(self.store).list_kinds() if self.store.is_dir() else ()
+
+
+@pytest.fixture
+def build(inputs: Path, tmp_path: Path) -> Iterator[Build]:
+    build = Build(inputs, tmp_path)
+    yield build
+    for process in build.servers():
+        os.kill(process, signal.SIGKILL)
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_build_and_then_nothing_to_do(build: Build) -> None:
+    first = build.run()
+    assert first.returncode == 0, first.stderr
+    assert "9 of 9 steps done" in first.stdout
+    report = Path(first.stdout.split("report: ")[1].strip())
+    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "evaluate scene-0001: 4/4" in first.stderr  # progress
+    assert not build.servers()
+    assert not (build.home / ".prefect").exists()
+
+    second = build.run()
+    assert second.returncode == 0, second.stderr
+    assert "nothing to do: nothing changed" in second.stdout
+    assert len(list((build.store / "logs").iterdir())) == 1  # Prefect was not started again
+
+    third = build.run("--num-samples", "5")
+    assert third.returncode == 0, third.stderr
+    assert "num_samples changed 4 -> 5" in third.stdout
+    [line] = [line for line in third.stdout.splitlines() if " export " in line]
+    assert " no " in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_build_that_was_cut_off_is_carried_on(build: Build, signal_number: signal.Signals) -> None:
+    process = build.start()
+    wait_for(lambda: "calibration" in build.kinds() or process.poll() is not None, "calibration")
+    process.send_signal(signal_number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (130 if signal_number == signal.SIGINT else -signal.SIGKILL), stderr
+    if signal_number == signal.SIGINT:
+        assert "finished work is kept" in stderr
+        assert "Traceback" not in stderr
+    wait_for(lambda: not build.servers(), "the end of the server")
+    assert "report" not in build.kinds()
+
+    again = build.run()
+    assert again.returncode == 0, again.stderr
+    rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in again.stdout.splitlines() if "│" in line}
+    assert rows["export"] == "no"
+    assert rows["calibration"] == "no"
+    assert rows["report"] == "yes"
+    assert not list((build.store / "scratch").iterdir())
+
+
+@pytest.mark.slow
+def test_bad_input_is_one_clear_error(build: Build) -> None:
+    picture = build.inputs / "scenes" / "scene-0001" / "cam_03_000002.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    failed = build.run()
+    assert failed.returncode == 1
+    assert str(picture) in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert build.kinds() == ()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_code_is_refused_and_not_run(build: Build) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {build.home}/owned",)
+
+    (build.inputs / "checkpoint.pth").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    failed = build.run()
+    assert failed.returncode == 1
+    assert "checkpoint.pth" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (build.home / "owned").exists()
+    assert build.kinds() == ("check-scenes",)
