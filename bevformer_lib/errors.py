@@ -82,3 +82,7 @@ class VerifyError(BevformerError):
 
 class DoctorError(BevformerError):
     """A machine lacks something that its role needs."""
+
+
+class SourceError(BevformerError):
+    """An input can't be found or fetched, or is not what its place says it is."""
