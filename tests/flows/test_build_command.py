@@ -27,11 +27,11 @@ class Build:
         self.home = folder / "home"
         self.home.mkdir()
 
-    def command(self, *options: str) -> list[str]:
+    def command(self, num_samples: int = 4) -> list[str]:
         return [
             *(sys.executable, "-m", "flows.cli", "build", "--model", str(MICRO)),
             *("--checkpoint", str(self.inputs / "checkpoint.pth"), "--scenes", str(self.inputs / "scenes")),
-            *("--store", str(self.store), "--num-samples", "4", *options),
+            *("--store", str(self.store), "--num-samples", str(num_samples)),
         ]
 
     @property
@@ -39,9 +39,14 @@ class Build:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return kept | {"HOME": str(self.home), "COLUMNS": "200"}
 
-    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+    def run(self, num_samples: int = 4) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*options), env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            self.command(num_samples),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
         )
 
     def start(self) -> subprocess.Popen[str]:
@@ -98,7 +103,7 @@ def test_a_build_and_then_nothing_to_do(build: Build) -> None:
     assert "nothing to do: nothing changed" in second.stdout
     assert len(list((build.store / "logs").iterdir())) == 1  # Prefect was not started again
 
-    third = build.run("--num-samples", "5")
+    third = build.run(num_samples=5)
     assert third.returncode == 0, third.stderr
     assert "num_samples changed 4 -> 5" in third.stdout
     [line] = [line for line in third.stdout.splitlines() if " export " in line]
