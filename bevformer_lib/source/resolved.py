@@ -1,0 +1,119 @@
+"""An input as it was found: exactly which files, by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from bevformer_lib.errors import SourceError
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source.
+
+    Attributes:
+        path: below the source; the file's own name where the source is one file.
+        size: bytes.
+        blob: what the hub knows the content by: its sha256 for large files, git's sha1 of the blob for small ones;
+            ``None`` for local files, whose content is known when they are read.
+    """
+
+    path: str
+    size: int
+    blob: str | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The content's sha256, where it is known before the file is read."""
+        return self.blob if self.blob is not None and len(self.blob) == 64 else None
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """A source, pinned: fetching it gives the same content at any time, or an error.
+
+    Attributes:
+        kind: ``folder`` (also a single local file) or ``hub``.
+        place: absolute local path, or path within the repository.
+        is_folder: whether the source is a folder.
+        files: what belongs to it, sorted by path.
+        repo: ``owner/name`` on the hub.
+        revision: what was asked for: branch, tag or commit.
+        commit: what that was, 40 hex digits.
+    """
+
+    kind: Literal["folder", "hub"]
+    place: str
+    is_folder: bool
+    files: tuple[SourceFile, ...]
+    repo: str | None = None
+    revision: str | None = None
+    commit: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """The pinned address."""
+        if self.kind == "folder":
+            return Path(self.place).as_uri()
+        return f"hf://{self.repo}@{self.commit}/{self.place}".rstrip("/")
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Digest (hex) over paths and contents as the hub knows them; ``None`` for local files.
+
+        The same fingerprint is the same content, whatever commit it was found in.
+        """
+        if self.kind == "folder":
+            return None
+        lines = "".join(f"{file.blob} {file.size} {file.path}\n" for file in self.files)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "format": _FORMAT,
+            "kind": self.kind,
+            "place": self.place,
+            "is_folder": self.is_folder,
+            "files": [[file.path, file.size, file.blob] for file in self.files],
+            "repo": self.repo,
+            "revision": self.revision,
+            "commit": self.commit,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ResolvedSource:
+        """Return what :meth:`to_dict` was called on.
+
+        Raises:
+            SourceError: it is something else.
+        """
+        try:
+            if content["format"] != _FORMAT:
+                raise SourceError(f"resolved source: format {content['format']}, expected {_FORMAT}; fetch it again")
+            files = tuple(SourceFile(path, size, blob) for path, size, blob in content["files"])
+            fields = {name: content[name] for name in ("kind", "place", "is_folder", "repo", "revision", "commit")}
+            return cls(files=files, **fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceError(f"resolved source: {error} is missing or of the wrong type; fetch it again") from None
+
+
+def read_resolved(path: Path) -> ResolvedSource | None:
+    """Return what was noted about a source, or ``None`` if nothing was, or nothing that can be used."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return ResolvedSource.from_dict(content) if isinstance(content, dict) else None
+    except (OSError, ValueError, SourceError):
+        return None
