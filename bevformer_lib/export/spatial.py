@@ -7,9 +7,9 @@ from typing import Final
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
-from bevformer_lib.export.clip import clip_rig
 from bevformer_lib.geometry.capacity import CameraCapacity
 from bevformer_lib.geometry.pillars import PillarGrid, cameras_per_cell
+from bevformer_lib.geometry.surround_rig import surround_cameras
 from bevformer_lib.model.camera_sampling import SpatialForm
 
 DEFAULT_CAMERAS_PER_CELL: Final = 2
@@ -62,7 +62,8 @@ def choose_spatial(
 
 
 def _require_room_for_the_proof(config: ModelConfig, slots: int) -> None:
-    needed = int(cameras_per_cell(PillarGrid.of(config), clip_rig(config)).max())
+    rig = surround_cameras(config.num_cams, config.image_hw)
+    needed = int(cameras_per_cell(PillarGrid.of(config), rig).max())
     if needed > slots:
         raise ExportError(
             f"{config.num_cams} cameras around a car show a BEV cell to up to {needed} of them, and there is room for "
