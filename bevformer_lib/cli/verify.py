@@ -78,7 +78,7 @@ def command(
             model_config,
             checkpoint,
             found,
-            onnx=onnx,
+            graph=onnx,
             frames_per_scene=frames,
             tolerance=tolerance,
             on_progress=on_progress,

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
+from bevformer_lib.export.taps import intermediate_names, with_intermediate_outputs
 from bevformer_lib.names import (
     INPUT_CAN_BUS,
     INPUT_IMG,
@@ -25,9 +31,12 @@ from bevformer_lib.names import (
     OUTPUT_NAMES,
 )
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs
 from bevformer_lib.verify.taps import Tap, TensorSink, tapped
+
+_log = logging.getLogger(__name__)
 
 ORIGINAL_OUTPUTS: Mapping[str, str] = {
     OUTPUT_BEV_EMBED: "bev_embed",
@@ -133,6 +142,29 @@ class PyTorchSide:
         self._prev_bev = outputs[OUTPUT_NAMES.index(OUTPUT_BEV_EMBED)]
 
 
+def open_graph(path: Path, config: ModelConfig) -> GraphSide:
+    """Load an exported graph so that it puts out those named tensors of the model that it has.
+
+    Raises:
+        RuntimeUnavailableError: ONNX Runtime is missing, or can't load the file.
+    """
+    # Loaded as it is first: a file that can't be run is refused with the runtime's own words.
+    runtime = open_runtime(ONNXRUNTIME, path)
+    model = onnx.load(str(path))
+    computed = {name for node in model.graph.node for name in node.output}
+    names = [name for name in intermediate_names(config) if name in computed]
+    if not names:
+        _log.warning(
+            "%s names no inner tensors; only its outputs are compared. Export it again with this version", path
+        )
+        return GraphSide(runtime)
+    del runtime
+    with tempfile.TemporaryDirectory(prefix="bevformer-verify-") as folder:
+        tapped_path = Path(folder) / path.name
+        onnx.save(with_intermediate_outputs(model, names), str(tapped_path))
+        return GraphSide(open_runtime(ONNXRUNTIME, tapped_path))
+
+
 class GraphSide:
     """The exported graph in a runtime."""
 
@@ -143,7 +175,7 @@ class GraphSide:
         self._prev_bev: NDArray[Any] = self._zeros
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
-        """Run one frame and hand every output to ``sink``."""
+        """Run one frame and hand every output, the named tensors among them, to ``sink``."""
         outputs = self._runtime.run(
             {
                 INPUT_IMG: moment.inputs.img,

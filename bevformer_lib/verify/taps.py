@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -13,12 +14,15 @@ from torch import nn
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
+from bevformer_lib.export.taps import named_tensors
 from bevformer_lib.names import OUTPUT_NAMES
 
 TensorSink: TypeAlias = Callable[[str, NDArray[Any]], None]
 """Called as ``(tap name, array)`` when the tensor has been computed; the array is the sink's own."""
 
-_TRANSFORMER: Final = "pts_bbox_head.transformer"
+_ATTENTIONS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"encoder": ("temporal", "spatial"), "decoder": ("self", "cross")}
+)
 
 
 @dataclass(frozen=True)
@@ -39,23 +43,21 @@ class Tap:
 
 
 def taps_of(config: ModelConfig) -> tuple[Tap, ...]:
-    """Return the taps of a model in the order in which it computes them; the network's outputs are not among them."""
-    taps = [Tap(f"backbone.layer{stage + 1}", f"img_backbone.layer{stage + 1}") for stage in _stages(config)]
-    taps += [Tap(f"neck.level{level}", "img_neck", item=level) for level in range(config.neck.num_outs)]
-    for index in range(config.encoder.num_layers):
-        layer, module = f"encoder.layer{index}", f"{_TRANSFORMER}.encoder.layers.{index}"
-        taps += [
-            Tap(f"{layer}.temporal", f"{module}.attentions.0"),
-            Tap(f"{layer}.spatial", f"{module}.attentions.1"),
-            Tap(layer, module),
-        ]
-    for index in range(config.decoder.num_layers):
-        layer, module = f"decoder.layer{index}", f"{_TRANSFORMER}.decoder.layers.{index}"
-        taps += [
-            Tap(f"{layer}.self", f"{module}.attentions.0", queries_first_in_original=True),
-            Tap(f"{layer}.cross", f"{module}.attentions.1", queries_first_in_original=True),
-            Tap(layer, module, queries_first_in_original=True),
-        ]
+    """Return the taps of a model in the order in which it computes them; the network's outputs are not among them.
+
+    The graph's named tensors (:func:`bevformer_lib.export.taps.named_tensors`), and before each layer's output those of
+    its two attentions, which the graph does not name.
+    """
+    taps: list[Tap] = []
+    for tensor in named_tensors(config):
+        kind, _, rest = tensor.name.partition(".")
+        queries_first = kind == "decoder"
+        if kind in _ATTENTIONS and rest.startswith("layer"):
+            taps += [
+                Tap(f"{tensor.name}.{name}", f"{tensor.module}.attentions.{index}", None, queries_first)
+                for index, name in enumerate(_ATTENTIONS[kind])
+            ]
+        taps.append(Tap(tensor.name, tensor.module, tensor.item, queries_first))
     return tuple(taps)
 
 
@@ -110,7 +112,3 @@ def _hook(taps: Sequence[Tap], sink: TensorSink, original: bool) -> Callable[[nn
             sink(tap.name, tensor.detach().cpu().numpy().copy())
 
     return hand_over
-
-
-def _stages(config: ModelConfig) -> range:
-    return range(max(config.backbone.out_indices) + 1)

@@ -14,13 +14,12 @@ from bevformer_lib.export.compare import relative_difference
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.checkpoint import load_checkpoint
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Frame, Scene
 from bevformer_lib.verify.openmmlab import Original
 from bevformer_lib.verify.report import ONNX, PYTORCH, TensorComparison, VerifyReport
-from bevformer_lib.verify.sides import GraphSide, Moment, OriginalSide, PyTorchSide
+from bevformer_lib.verify.sides import GraphSide, Moment, OriginalSide, PyTorchSide, open_graph
 from bevformer_lib.verify.taps import TensorSink, taps_of, tensor_order
 
 
@@ -30,7 +29,7 @@ def verify(
     checkpoint: Path,
     scenes: Sequence[Scene],
     *,
-    onnx: Path | None = None,
+    graph: Path | None = None,
     frames_per_scene: int,
     tolerance: float,
     on_progress: ProgressCallback = no_progress,
@@ -45,7 +44,7 @@ def verify(
         config: the same model in our terms.
         checkpoint: the weights, loaded into our model.
         scenes: frames in time order, each scene's first frame first.
-        onnx: an exported graph to compare as well.
+        graph: an exported ONNX file to compare as well.
         frames_per_scene: frames taken from the start of every scene; at least 1.
         tolerance: largest norm of the difference over norm that is no divergence.
         on_progress: told the scene's name and the frames done.
@@ -66,8 +65,8 @@ def verify(
     reference = OriginalSide(original.model, taps)
     history_shape = (config.num_bev_cells, 1, config.embed_dims)
     sides: dict[str, PyTorchSide | GraphSide] = {PYTORCH: PyTorchSide(model, taps, history_shape)}
-    if onnx is not None:
-        sides[ONNX] = GraphSide(open_runtime(ONNXRUNTIME, onnx))
+    if graph is not None:
+        sides[ONNX] = open_graph(graph, config)
     order = {name: position for position, name in enumerate(tensor_order(config))}
     preprocessor = Preprocessor(config.image_hw, config.img_norm)
     comparisons: list[TensorComparison] = []

@@ -12,6 +12,8 @@ from onnx import numpy_helper
 
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.errors import VerifyError
+from bevformer_lib.export.taps import intermediate_names
+from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.verify.openmmlab import build_original
@@ -25,7 +27,7 @@ TRANSFORMER = "pts_bbox_head.transformer"
 
 
 def run(
-    plugin_dir: Path, checkpoint: Path, scenes: Path, *, onnx: Path | None = None, frames_per_scene: int = 3
+    plugin_dir: Path, checkpoint: Path, scenes: Path, *, graph: Path | None = None, frames_per_scene: int = 3
 ) -> VerifyReport:
     config = micro_config()
     return verify(
@@ -33,7 +35,7 @@ def run(
         config,
         checkpoint,
         read_scenes(scenes, SceneRequirements.of_model(config)),
-        onnx=onnx,
+        graph=graph,
         frames_per_scene=frames_per_scene,
         tolerance=1e-4,
     )
@@ -60,8 +62,8 @@ def test_every_tensor_of_every_frame_agrees(make_plugin: MakePlugin, checkpoint:
 @pytest.mark.parametrize(
     ("module", "tensor"),
     [
-        ("img_backbone.layer2", "backbone.layer2"),
-        ("img_neck", "neck.level0"),
+        ("img_backbone.layer2", "backbone.stage2"),
+        ("img_neck", "fpn.level0"),
         (f"{TRANSFORMER}.encoder.layers.0.attentions.0", "encoder.layer0.temporal"),
         (f"{TRANSFORMER}.encoder.layers.1.attentions.1", "encoder.layer1.spatial"),
         (f"{TRANSFORMER}.encoder.layers.1", "encoder.layer1"),
@@ -103,7 +105,7 @@ detector.register(micro_config(), ("img_backbone.layer4", 1.0))
 """
     report = run(make_plugin(code=code), checkpoint, scenes, frames_per_scene=1)
     first = report.first_divergence(PYTORCH)
-    assert first is not None and first.tensor == "backbone.layer4"
+    assert first is not None and first.tensor == "backbone.stage4"
     assert first.to_dict()["relative_l2"] is None
 
 
@@ -112,19 +114,48 @@ def test_the_graph_is_compared_too(
     make_plugin: MakePlugin, checkpoint: Path, scenes: Path, micro_graph: Path, tmp_path: Path
 ) -> None:
     plugin_dir = make_plugin()
-    report = run(plugin_dir, checkpoint, scenes, onnx=micro_graph)
+    report = run(plugin_dir, checkpoint, scenes, graph=micro_graph)
     assert report.candidates == (PYTORCH, ONNX)
     assert report.first_divergence(ONNX) is None
+    compared = {item.tensor for item in report.comparisons if item.candidate == ONNX}
+    assert compared == {*intermediate_names(micro_config()), *OUTPUT_NAMES}
 
     model = onnx.load(micro_graph)
     bias = next(item for item in model.graph.initializer if item.name.endswith("cls_branches.2.6.bias"))
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
     broken = tmp_path / "broken.onnx"
     onnx.save(model, broken)
-    report = run(plugin_dir, checkpoint, scenes, onnx=broken, frames_per_scene=1)
+    report = run(plugin_dir, checkpoint, scenes, graph=broken, frames_per_scene=1)
     assert report.first_divergence(PYTORCH) is None
     first = report.first_divergence(ONNX)
     assert first is not None and first.tensor == "outputs_classes"
+
+    norm = next(item for item in model.graph.initializer if item.name.endswith("encoder.layers.1.norms.2.bias"))
+    norm.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(norm) + np.float32(0.5), norm.name))
+    onnx.save(model, broken)
+    first = run(plugin_dir, checkpoint, scenes, graph=broken, frames_per_scene=1).first_divergence(ONNX)
+    assert first is not None and first.tensor == "encoder.layer1"
+
+
+@pytest.mark.usefixtures("openmmlab_standin")
+def test_a_graph_without_named_tensors_is_compared_by_its_outputs(
+    make_plugin: MakePlugin,
+    checkpoint: Path,
+    scenes: Path,
+    micro_graph: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = onnx.load(micro_graph)
+    names = set(intermediate_names(micro_config()))
+    for node in model.graph.node:
+        for edges in (node.input, node.output):
+            edges[:] = [f"inner_{edge.replace('.', '_')}" if edge in names else edge for edge in edges]
+    unnamed = tmp_path / "unnamed.onnx"
+    onnx.save(model, unnamed)
+    report = run(make_plugin(), checkpoint, scenes, graph=unnamed, frames_per_scene=1)
+    assert {item.tensor for item in report.comparisons if item.candidate == ONNX} == set(OUTPUT_NAMES)
+    assert "names no inner tensors" in caplog.text
 
 
 @pytest.mark.usefixtures("openmmlab_standin")
