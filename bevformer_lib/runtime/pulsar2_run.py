@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.convert.pulsar2.container import read_axmodel
 from bevformer_lib.convert.pulsar2.errors import ToolMissingError
 from bevformer_lib.convert.pulsar2.log import last_meaningful_lines
 from bevformer_lib.convert.pulsar2.process import Limits, run_child
@@ -47,6 +46,13 @@ class Pulsar2Run:
         """
         if not model.is_file():
             raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
+        try:
+            from bevformer_lib.convert.pulsar2.container import read_axmodel
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                f"the simulator needs ONNX to read compiled models ({error}); install it with "
+                "'pip install bevformer-axera[cpu]'"
+            ) from error
         try:
             compiled = read_axmodel(model)
             self._tool = tool or find_tool()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,13 @@ def test_without_a_simulator(compiled: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeUnavailableError, match="neither pulsar2 nor docker was found"):
         open_runtime("pulsar2", compiled)
+
+
+def test_without_onnx(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "bevformer_lib.convert.pulsar2.container", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(RuntimeUnavailableError, match=r"the simulator needs ONNX .*bevformer-axera\[cpu\]"):
+        Pulsar2Run(compiled)
 
 
 @pytest.mark.parametrize(

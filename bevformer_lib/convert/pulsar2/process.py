@@ -34,6 +34,7 @@ LineCallback = Callable[[str], None]
 
 MAX_KEPT_LINES: Final = 50_000
 _LOOK_SECONDS: Final = 0.2
+_SILENT_LOOKS: Final = 5
 _STOP_SECONDS: Final = 5.0
 _CHUNK_BYTES: Final = 1 << 16
 _ENDS_OF_LINES: Final = re.compile(rb"\r\n|\n|\r")
@@ -172,6 +173,7 @@ def _follow(
     arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     assert child.stdout is not None  # noqa: S101 - asked for as a pipe
     threading.Thread(target=_read, args=(child.stdout, arrived), daemon=True).start()
+    silent_looks = 0
     while True:
         try:
             line = arrived.get(timeout=_LOOK_SECONDS)
@@ -183,9 +185,11 @@ def _follow(
             kept.append(line)
             if on_line is not None:
                 on_line(line)
-        elif child.poll() is not None and arrived.empty():
-            # Something it started may hold the pipe open.
-            break
+        elif child.poll() is not None:
+            # Something that it started may hold the pipe open, and never close it.
+            silent_looks += 1
+            if silent_looks >= _SILENT_LOOKS:
+                break
         _check_limits(child, invocation, limits, started)
     while child.poll() is None:
         _check_limits(child, invocation, limits, started)

@@ -288,11 +288,22 @@ def test_no_docker_no_image_no_daemon(
 ) -> None:
     (tmp_path / "out").mkdir()
     output = tmp_path / "out" / "m"
-    _fails(world, calibration, output, ImageMissingError, "docker load -i ax_pulsar2_9.tar.gz", image="pulsar2:9")
+    _fails(
+        world, calibration, output, ImageMissingError, r"docker load -i ax_pulsar2_9\.0\.tar\.gz", image="pulsar2:9.0"
+    )
     monkeypatch.setenv("STANDIN_DOCKER_DOWN", "1")
     _fails(world, calibration, output, ToolMissingError, "Cannot connect to the Docker daemon")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     _fails(world, calibration, output, ToolMissingError, "neither pulsar2 nor docker")
+
+
+def test_a_model_with_weights_in_a_file_beside_it(
+    native: Path, world: ToyWorld, calibration: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "big.onnx"
+    onnx.save(onnx.load(world.model), path, save_as_external_data=True, location="big.data", size_threshold=0)
+    converter = Pulsar2Converter(Pulsar2Options(recipe="int8"))
+    assert converter.convert(path, calibration, tmp_path / "m.axmodel").findings == ()
 
 
 def test_an_image_that_holds_another_version_is_a_finding(
