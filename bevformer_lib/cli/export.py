@@ -111,6 +111,8 @@ def parse_image_size(text: str) -> tuple[int, int]:
 def result_table(result: ExportResult) -> Table:
     """Return what an export made and measured, for people."""
     table = Table(title=str(result.output), show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     raw_nodes = result.passes[0].nodes_before
     table.add_row("nodes", f"{sum(result.operators.values())} (raw graph: {raw_nodes})")
     table.add_row("size", f"{result.size_bytes / _MIB:.1f} MiB")

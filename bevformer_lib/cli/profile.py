@@ -74,6 +74,8 @@ def cost_table(cost: GraphCost, *, title: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("nodes", f"{sum(operator.nodes for operator in cost.operators):,}")
     table.add_row("MACs", f"{cost.macs / 1e9:,.3f} G")
     table.add_row("parameters", f"{cost.parameters / 1e6:,.3f} M ({cost.parameter_bytes / _MIB:,.1f} MiB)")
