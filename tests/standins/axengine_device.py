@@ -84,6 +84,8 @@ class Executor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        # Merged with its quantisers, a MatMul of 16-bit numbers with 8-bit weights would be computed in 8 bits.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = onnxruntime.InferenceSession(
             compiled.quantized.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
