@@ -1,0 +1,1 @@
+"""Scenes with detections for a 3D viewer in which people can scrub through time."""
