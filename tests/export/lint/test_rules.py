@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -289,3 +291,9 @@ def test_broken_limits_say_how(model: onnx.ModelProto, reason: str) -> None:
 )
 def test_what_keeps_the_limits_has_no_findings(model: onnx.ModelProto) -> None:
     assert _limit_findings(model) == []
+
+
+def test_the_documentation_has_every_rule_with_its_severity_and_no_other() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "lint.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (error|warning) \|", text, flags=re.MULTILINE))
+    assert documented == {rule: _lint(_planted(rule))[0].severity.value for rule in RULES}
