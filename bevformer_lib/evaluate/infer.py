@@ -58,7 +58,8 @@ class InferModel:
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
             them, and compared on the next run.
         load_seconds: time that loading the model took; recorded with the timings.
-        preparation: what the host does to the tensors before; ``None``: nothing but a change of float types.
+        preparation: what the host does to the tensors before; ``None``: it brings them into the types that the model
+            takes.
     """
 
     runtime: Runtime
@@ -169,7 +170,8 @@ def infer_scenes(
     for name in finished:
         _log.info("%s was finished before", name)
 
-    session = TemporalSession(model.runtime, model.preparation)
+    preparation = model.preparation or HostPreparation(model.preprocessor.img_norm)
+    session = TemporalSession(model.runtime, preparation)
     total = sum(len(scene.frames) for scene in waiting)
     seconds: dict[str, list[StageSeconds]] = {}
     boxes = 0

@@ -45,8 +45,8 @@ def evaluate_scene(
         config: how boxes are decoded, and the class names.
         preprocessor: turns frames into inputs.
         score_threshold: replaces the config's threshold; ``None`` keeps that one (which may be none).
-        candidate_preparation: what the host does to the candidate's tensors before; ``None``: nothing but a change of
-            float types.
+        candidate_preparation: what the host does to the candidate's tensors before; ``None``: it brings them into the
+            types that the candidate takes.
         on_progress: told the scene's name and the frames done.
 
     Raises:
@@ -57,7 +57,8 @@ def evaluate_scene(
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
     reference_session = TemporalSession(reference)
-    candidate_session = TemporalSession(candidate, candidate_preparation)
+    preparation = candidate_preparation or HostPreparation(preprocessor.img_norm)
+    candidate_session = TemporalSession(candidate, preparation)
     frames: list[FrameEvaluation] = []
     for decoded in stream_inputs(scene.frames, preprocessor):
         first = not frames

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.runtime.base import TensorSpec
-from bevformer_lib.runtime.stdout import stdout_kept_apart
+from bevformer_lib.runtime.stdout import send_last_words_to_stderr, stdout_kept_apart
 
 BOARD_PROVIDER: Final = "AxEngineExecutionProvider"
 CARD_PROVIDER: Final = "AXCLRTExecutionProvider"
@@ -57,6 +57,7 @@ class AxEngineRuntime:
             axengine = import_axengine()
             try:
                 self._session = axengine.InferenceSession(str(model), providers=list(PROVIDERS))
+                send_last_words_to_stderr()
                 self._inputs = _specs(self._session.get_inputs(), model)
                 self._outputs = _specs(self._session.get_outputs(), model)
             except RuntimeUnavailableError:

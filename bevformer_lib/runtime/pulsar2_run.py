@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from bevformer_lib.convert.pulsar2.errors import ToolMissingError
 from bevformer_lib.convert.pulsar2.log import last_meaningful_lines
 from bevformer_lib.convert.pulsar2.process import Limits, run_child
-from bevformer_lib.convert.pulsar2.tool import Tool, find_tool
+from bevformer_lib.convert.pulsar2.tool import Tool, find_tool, named_link
 from bevformer_lib.errors import ConversionError, RuntimeUnavailableError
 from bevformer_lib.runtime.base import TensorSpec
 
 FRAME_SECONDS: Final = 3600.0
 """Longest simulation of one frame."""
 _SAMPLE: Final = "0"
+_MODEL_FILE: Final = "compiled.axmodel"
 _LIST_FILE: Final = "list.txt"
 _ESCAPED: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
@@ -104,7 +105,7 @@ class Pulsar2Run:
         return {name: self._read_output(work, spec) for name, spec in self._outputs.items()}
 
     def _run_tool(self, work: Path) -> None:
-        model = self._tool.mount(self._model, "model/compiled.axmodel")
+        model = self._tool.mount(named_link(self._model, work / _MODEL_FILE), f"model/{_MODEL_FILE}")
         inputs = self._tool.mount(work / "input", "input")
         listed = self._tool.mount(work / _LIST_FILE, _LIST_FILE)
         outputs = self._tool.mount(work / "output", "output", writable=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import functools
 import io
 import logging
 import os
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _STDOUT: Final = 1
+_STDERR: Final = 2
 
 
 @contextlib.contextmanager
@@ -28,6 +31,22 @@ def stdout_kept_apart(log: logging.Logger) -> Iterator[None]:
     finally:
         for line in filter(None, map(str.rstrip, printed.getvalue().splitlines())):
             log.debug("%s", line)
+
+
+@functools.cache
+def send_last_words_to_stderr() -> None:
+    """Let what is printed while the process ends, after its own output, go to standard error.
+
+    Drivers have something to say when they shut down. To be called after the library that loads them has registered
+    its own farewell: what is registered last runs first.
+    """
+    atexit.register(_stdout_to_stderr)
+
+
+def _stdout_to_stderr() -> None:
+    _flush()
+    with contextlib.suppress(OSError):
+        os.dup2(_STDERR, _STDOUT)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,7 @@ def test_infer_writes_what_onnx_runtime_writes(
     done = on_the_board("infer", axmodel, *given, tmp_path / "board", "--runtime", "axengine")
     assert done.returncode == 0, done.stderr
     assert "[INFO]" not in done.stdout
+    assert "C library" not in done.stdout
     assert "model loaded in" in done.stdout
     for stage in ("load", "preprocess", "inference", "postprocess", "draw"):
         assert stage in done.stdout

@@ -16,6 +16,7 @@ is executed by a child, so that nothing that a board lacks is imported here.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import subprocess
@@ -99,6 +100,7 @@ class InferenceSession:
         _say(f"VNPU type: VNPUType.{vnpu}")
         os.write(1, b"[stand-in's C library] AX_ENGINE_Init\n")
         model = path_or_bytes if isinstance(path_or_bytes, bytes) else Path(path_or_bytes).read_bytes()
+        atexit.register(os.write, 1, b"[stand-in's C library] AX_ENGINE_Deinit\n")
         self._npu = _Npu(model)
         _check_model(self._npu.description, chip, vnpu)
         _say(f"Compiler version: {self._npu.description['version']}")
