@@ -31,7 +31,7 @@ from bevformer_lib.convert.pulsar2.log import (
 )
 from bevformer_lib.convert.pulsar2.precision import count_types
 from bevformer_lib.convert.pulsar2.process import Completed, Limits, LineCallback, run_child
-from bevformer_lib.convert.pulsar2.tool import Mount, Tool, ToolVersion, find_tool
+from bevformer_lib.convert.pulsar2.tool import Mount, Tool, ToolVersion, find_tool, named_link
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -40,6 +40,7 @@ CONVERTER_NAME: Final = "pulsar2"
 DEFAULT_RECIPE: Final = "vendor-tiny"
 DEFAULT_TIME_LIMIT_SECONDS: Final = 6 * 3600.0
 OUTPUT_FOLDER: Final = "output"
+MODEL_FILE: Final = "model.onnx"
 CONFIG_FILE: Final = "build_config.json"
 _KILLED: Final = frozenset({137, -9})
 _BYTES_PER_GB: Final = 1_000_000_000
@@ -176,7 +177,7 @@ class Pulsar2Converter:
         config_file = work / CONFIG_FILE
         config_file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         written = tool.mount(output_folder, "output", writable=True)
-        given = inputs.place(str(model), name="model.onnx")
+        given = inputs.place(str(named_link(model, work / MODEL_FILE)), name=MODEL_FILE)
         for name in external_files(model):
             inputs.place(str(model.parent / name), name=name)
         arguments = [
@@ -217,11 +218,9 @@ class _InputMounts:
         path = Path(host)
         if not path.exists():
             raise BuildConfigError(f"{path}: no such file or folder, but the build config names it; correct the path")
-        known = next((mount for mount in self.mounts if mount.host == path.resolve()), None)
-        if known is None:
-            known = self._tool.mount(path.resolve(), f"input/{name or f'{len(self.mounts)}_{path.name}'}")
-            self.mounts.append(known)
-        return known.inside
+        mount = self._tool.mount(path.absolute(), f"input/{name or f'{len(self.mounts)}_{path.name}'}")
+        self.mounts.append(mount)
+        return mount.inside
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def generate_build_config(
         theirs = read_overrides(overrides)
         chosen_chip = {"target_hardware": target, "npu_mode": content["npu_mode"]}
         parse_build_config(chosen_chip | _complete_inputs(theirs), str(overrides))
-        content = merge(content, with_host_paths(theirs, lambda path: str((overrides.parent / path).resolve())))
+        content = merge(content, with_host_paths(theirs, lambda path: str((overrides.parent / path).absolute())))
         source = f"{overrides} over recipe '{recipe}'"
     config = parse_build_config(content, source)
     _check_names(config, graph, source)
@@ -109,7 +109,7 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
             "input_configs": [
                 {
                     "tensor_name": name,
-                    "calibration_dataset": str((samples.folder / ARCHIVE_NAMES[name]).resolve()),
+                    "calibration_dataset": str((samples.folder / ARCHIVE_NAMES[name]).absolute()),
                     "calibration_format": "Numpy",
                     "calibration_size": size,
                 }

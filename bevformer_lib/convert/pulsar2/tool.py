@@ -96,8 +96,8 @@ class NativeTool:
         self._executable = executable
 
     def mount(self, host: Path, name: str, *, writable: bool = False) -> Mount:
-        """Return the path itself."""
-        return Mount(host, str(host.resolve()), writable)
+        """Return the path itself; a link keeps its name, by whose end the converter knows what a file is."""
+        return Mount(host, str(host.absolute()), writable)
 
     def invocation(self, arguments: Sequence[str], mounts: Sequence[Mount], memory_bytes: int | None) -> Invocation:
         """Return the command, run in the folder that it writes to: it leaves files where it runs."""
@@ -234,6 +234,17 @@ def find_tool(*, executable: Path | None = None, image: str | None = None) -> To
             f"(docker load -i ax_pulsar2_{image_version(PINNED_IMAGE)}.tar.gz), or give a native pulsar2"
         )
     return DockerTool(image or PINNED_IMAGE, Path(docker).absolute())
+
+
+def named_link(path: Path, link: Path) -> Path:
+    """Return ``path`` if its name ends as ``link``'s does, else ``link``, made to lead to it.
+
+    The converter knows files by the end of their names; those of a store have none.
+    """
+    if path.suffix == link.suffix:
+        return path
+    link.symlink_to(path.absolute())
+    return link
 
 
 def image_version(image: str) -> str | None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.convert.pulsar2.support import running_standins
 from tests.standins.install import install_standin
 from tests.support.calibration import ToyWorld, make_calibration, make_toy_world
 
@@ -34,3 +38,21 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     state = tmp_path / "docker state"
     monkeypatch.setenv("STANDIN_DOCKER_STATE", str(state))
     return state
+
+
+@pytest.fixture(params=["native", "docker"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Run the stand-in of pulsar2 natively, and behind the stand-in of docker."""
+    request.getfixturevalue(request.param)
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Mark what this test starts, and look for it afterwards."""
+    monkeypatch.setenv("STANDIN_STARTED_BY", str(os.getpid()))
+    yield
+    deadline = time.monotonic() + 5
+    while running_standins() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running_standins() == []

@@ -138,6 +138,8 @@ def build(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     if config.get("model_type", "ONNX") != "ONNX":
         raise BuildRefusedError("NotImplementedError: this stand-in only takes model_type ONNX")
+    if not config["input"].endswith(".onnx"):
+        raise BuildRefusedError(f"ValueError: [{config['input']}] is no .onnx file")
     output = place(config["output_dir"])
     refuse_read_only(config["output_dir"])
     output.mkdir(parents=True, exist_ok=True)
@@ -205,6 +207,8 @@ def run_model(arguments: argparse.Namespace) -> int:
     """Run samples through a compiled model, files in, files out."""
     if fail("run"):
         return traceback("RuntimeError: simulation of subgraph_npu_0 failed")
+    if not arguments.model.endswith(".axmodel"):
+        raise BuildRefusedError(f"ValueError: [{arguments.model}] is neither ONNX, QuantAxModel nor CompiledAxmodel")
     try:
         compiled = read_axmodel(place(arguments.model))
     except (OSError, ValueError) as error:
