@@ -13,6 +13,7 @@ from bevformer_lib.doctor.devices import check_axengine, check_gpu, check_onnxru
 from bevformer_lib.doctor.finding import Finding
 from bevformer_lib.doctor.machine import check_disk, check_memory, check_packages, check_python
 from bevformer_lib.doctor.services import (
+    DATABASE_VARIABLES,
     PrefectApi,
     check_database,
     check_hub,
@@ -71,7 +72,7 @@ class Surroundings:
             store=store,
             hub_endpoint=environment.get("HF_ENDPOINT") or None,
             hub_offline=environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
-            database=environment.get("PREFECT_API_DATABASE_CONNECTION_URL") or None,
+            database=next(filter(None, map(environment.get, DATABASE_VARIABLES)), None),
             folder=folder,
         )
 

@@ -17,6 +17,8 @@ from bevformer_lib.errors import StoreError
 
 HUB: Final = "https://huggingface.co"
 HUB_REPOSITORY: Final = "AXERA-TECH/bevformer"
+DATABASE_VARIABLES: Final = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+"""Where Prefect reads its server's database from; the second is the older name."""
 _SECONDS: Final = 10.0
 _UNAUTHORIZED: Final = (401, 403)
 _NOT_FOUND: Final = 404
@@ -82,7 +84,7 @@ def check_database(url: str | None) -> Finding:
     kind = urlsplit(url).scheme if url else "sqlite"
     if kind.startswith("postgresql"):
         return ok("database", "PostgreSQL")
-    fix = "set PREFECT_API_DATABASE_CONNECTION_URL=postgresql+asyncpg://USER:PASSWORD@HOST/prefect (infra/compose.yaml)"
+    fix = f"set {DATABASE_VARIABLES[0]}=postgresql+asyncpg://USER:PASSWORD@HOST/prefect (infra/compose.yaml)"
     return warn("database", f"{kind}: locks under many workers", fix)
 
 

@@ -8,10 +8,11 @@ import pytest
 from bevformer_lib.doctor import roles
 from bevformer_lib.doctor.finding import ok
 from bevformer_lib.doctor.roles import Role, Surroundings, checks_of
+from bevformer_lib.doctor.services import DATABASE_VARIABLES
 from tests.doctor.servers import serving
 from tests.support.commands import bevformer
 
-VARIABLES = ("PREFECT_API_URL", "HF_ENDPOINT", "HF_HUB_OFFLINE", "PREFECT_API_DATABASE_CONNECTION_URL")
+VARIABLES = ("PREFECT_API_URL", "HF_ENDPOINT", "HF_HUB_OFFLINE", *DATABASE_VARIABLES)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def test_a_server_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         assert bevformer("doctor", "--role", "server") == 0
     table = capsys.readouterr().out
     assert "This machine as server" in table and "Prefect server" in table
-    assert "PREFECT_API_DATABASE_CONNECTION_URL" in table
+    assert DATABASE_VARIABLES[0] in table
 
 
 def test_what_has_to_be_fixed_is_named_and_ends_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,3 +73,9 @@ def test_what_the_environment_says() -> None:
     )
     assert (around.prefect.url, around.prefect.api_key, around.prefect.auth_string) == ("http://server/api", "k", None)
     assert around.hub_offline and around.hub_endpoint is None and around.pool == "mine"
+
+
+@pytest.mark.parametrize("name", DATABASE_VARIABLES)
+def test_the_database_has_an_old_and_a_new_name(name: str) -> None:
+    around = Surroundings.of_environment({name: "postgresql://db"}, folder=Path(), pool=None, store=None)
+    assert around.database == "postgresql://db"
