@@ -24,8 +24,6 @@ def test_too_slow(
     (tmp_path / "out").mkdir()
     message = "time limit of 4 s"
     expect_failure(world, calibration, tmp_path / "out" / "m", BuildTimeoutError, message, time_limit_seconds=4.0)
-        world, calibration, tmp_path / "out" / "m", BuildTimeoutError, "time limit of 4 s", time_limit_seconds=4.0
-    )
 
 
 def test_too_big(
