@@ -4,8 +4,8 @@
 2. Every group alone is quantised, on a few frames: its error, without the others'.
 3. Errors of groups are nearly independent, so that their squares add up: the groups are sorted by squared error per
    multiply-accumulate, and the shortest beginning of that list that holds the bar is found by halving.
-4. Whatever need not be kept is given up again: large blocks first, halves of these where a block is needed. What is
-   left is minimal: the bar is missed when any one of them is given up.
+4. Whatever need not be kept is given up again, from the other end of that list: large blocks first, halves of these
+   where a block is needed. What is left is minimal: the bar is missed when any one of them is given up.
 
 Steps 1, 3 and 4 run whole scenes. Steps 3 and 4 suppose that keeping more never makes a model worse; where that is not
 so the result still holds the bar, for it was run, but may not be the smallest.
@@ -50,7 +50,9 @@ class PrecisionSearch:
         if not self._ask(frozenset()) and self._ask(everything):
             for name in self._groups:
                 self.sensitivity[name] = self._error_of(everything - {name})
-            self._prune(self._shortest_beginning(ranked(self._groups, self.sensitivity)))
+            order = ranked(self._groups, self.sensitivity)
+            kept = self._shortest_beginning(order)
+            self._give_up(kept, [name for name in reversed(order) if name in kept])
         self.minimal = True
 
     def _ask(self, kept: Kept) -> bool:
@@ -73,10 +75,6 @@ class PrecisionSearch:
             else:
                 fails = middle
         return frozenset(order[:holds])
-
-    def _prune(self, kept: Kept) -> None:
-        least_first = sorted(kept, key=lambda name: (self.sensitivity[name], name))
-        self._give_up(kept, least_first)
 
     def _give_up(self, kept: Kept, block: Sequence[str]) -> Kept:
         """Give up as much of ``block`` as the bar allows; return what is kept then."""
