@@ -41,7 +41,7 @@ class ModulatedDeformConv2d(nn.Module):
         offset = offset.reshape(batch * groups, KERNEL_POINTS, 2, cells)
         mask = mask.sigmoid().reshape(batch * groups, 1, KERNEL_POINTS, cells)
 
-        base = _kernel_positions(out_h, out_w, self.stride).to(x)
+        base = _kernel_positions(out_h, out_w, self.stride, x.device)
         position_y = base[:, 0] + offset[:, :, 0]
         position_x = base[:, 1] + offset[:, :, 1]
         grid = torch.stack(
@@ -58,11 +58,11 @@ class ModulatedDeformConv2d(nn.Module):
         return torch.matmul(self.weight.flatten(1), columns).reshape(batch, -1, out_h, out_w)
 
 
-def _kernel_positions(out_h: int, out_w: int, stride: int) -> Tensor:
+def _kernel_positions(out_h: int, out_w: int, stride: int, device: torch.device) -> Tensor:
     """Return the undeformed sampling positions (9, 2, out_h * out_w), in input pixels, as (y, x)."""
-    rows = torch.arange(out_h, dtype=torch.float32) * stride - KERNEL // 2
-    columns = torch.arange(out_w, dtype=torch.float32) * stride - KERNEL // 2
-    taps = torch.arange(KERNEL, dtype=torch.float32)
+    rows = torch.arange(out_h, dtype=torch.float32, device=device) * stride - KERNEL // 2
+    columns = torch.arange(out_w, dtype=torch.float32, device=device) * stride - KERNEL // 2
+    taps = torch.arange(KERNEL, dtype=torch.float32, device=device)
     y = (taps.view(KERNEL, 1, 1, 1) + rows.view(1, 1, -1, 1)).expand(KERNEL, KERNEL, out_h, out_w)
     x = (taps.view(1, KERNEL, 1, 1) + columns.view(1, 1, 1, -1)).expand(KERNEL, KERNEL, out_h, out_w)
     return torch.stack([y, x]).reshape(2, KERNEL_POINTS, out_h * out_w).transpose(0, 1).contiguous()
