@@ -66,7 +66,7 @@ def trade_off_svg(points: Sequence[TrialPoint], bar_cosine: float) -> str:
     for share in _X_TICKS:
         parts.append(_text("tick", x(share), _HEIGHT - _BOTTOM + 18, f"{share:.0%}"))
     parts.append(_text("label", x(0.5), _HEIGHT - 24, "multiply-accumulates kept in higher precision"))
-    parts.append(_text("label", _LEFT, 32, "worst cosine", anchor="end"))
+    parts.append(_text("label", 4, 26, "worst cosine", anchor="start"))
     bar = y(_loss(bar_cosine))
     parts += [_line("bar", x(0), x(1), bar, bar), _text("tick", x(1), bar - 8, f"bar {bar_cosine:g}", anchor="end")]
     for point in points:
