@@ -2,8 +2,8 @@
 
 The exporter names a node after the module that it comes from. Groups: ``backbone.stem``, ``backbone.layerN``, ``fpn``,
 ``can_bus``, ``encoder.K.temporal`` / ``.spatial`` / ``.ffn``, ``decoder.K``, ``head.boxes``, ``head.classes``, and,
-where not only learnt layers are quantised, ``geometry`` and ``head`` (what lies between the modules). A layer of another
-graph is a group of its own.
+where not only learnt layers are quantised, ``geometry`` and ``head`` (what lies between the modules). A layer of
+another graph is a group of its own.
 """
 
 from __future__ import annotations
