@@ -8,6 +8,7 @@ from bevformer_lib.config.load import load_model_config
 from bevformer_lib.model.checkpoint import make_checkpoint
 from tests.support.commands import bevformer
 from tests.support.data import requires_shared_data, shared_data
+from tests.support.scenes import write_scenes
 
 IMAGE_HW = (96, 160)
 
@@ -74,3 +75,17 @@ def test_wrong_arguments_are_errors_that_say_what_is_right(
     assert bevformer("export", "--checkpoint", "none.pth", *arguments) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@requires_shared_data
+def test_the_rigs_of_scenes_decide_how_many_cameras_a_cell_has_room_for(
+    micro: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, checkpoint = micro
+    scenes = write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2, image_hw=IMAGE_HW)
+    arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
+    arguments = (*arguments, "--image-size", "96x160", "--rig-scenes", scenes)
+    assert bevformer(*arguments) == 0
+    assert "at most 2 (slots)" in " ".join(capsys.readouterr().out.split())
+    assert bevformer(*arguments, "--cameras-per-cell", "3") == 1
+    assert "give --cameras-per-cell or --rig-scenes, not both" in capsys.readouterr().err
