@@ -7,7 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +37,14 @@ def command(
     end_scene: int | None = None,
     target: str = "AX650",
     converter: str = "onnxruntime",
+    recipe: str = "vendor-tiny",
+    npu_mode: str | None = None,
+    overrides: Path | None = None,
+    image: str | None = None,
+    pulsar2: Path | None = None,
+    time_limit_minutes: float | None = None,
+    memory_limit_gb: float | None = None,
+    runtime: str | None = None,
     device: str = "cpu",
     score_thr: float | None = None,
 ) -> None:
@@ -52,7 +60,15 @@ def command(
         start_scene: first scene to use, counted from 0.
         end_scene: scene to stop before.
         target: chip that the graph is made for.
-        converter: what quantises the graph.
+        converter: onnxruntime or pulsar2.
+        recipe: pulsar2: vendor-tiny, int8, w8a16 or all-u16.
+        npu_mode: pulsar2: cores to compile for, NPU1 to NPU4.
+        overrides: pulsar2: YAML file with build config settings of your own.
+        image: pulsar2: docker image.
+        pulsar2: pulsar2: native command instead of docker.
+        time_limit_minutes: pulsar2: stop the conversion after this time.
+        memory_limit_gb: pulsar2: most memory of the conversion.
+        runtime: what executes the quantised model: onnxruntime, pulsar2 (its simulator) or axengine.
         device: where float models run: cpu, cuda or cuda:N.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
     """
@@ -61,10 +77,9 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.pipeline.builds import lay_out
     from bevformer_lib.store.open import open_store
-    from flows.request import BuildRequest
 
     started = time.monotonic()
-    request = BuildRequest(
+    request = _request(
         model=model,
         checkpoint=str(checkpoint),
         scenes=str(scenes),
@@ -75,6 +90,16 @@ def command(
         end_scene=end_scene,
         target=target,
         converter=converter,
+        pulsar2={
+            "recipe": recipe,
+            "npu_mode": npu_mode,
+            "overrides": None if overrides is None else str(overrides),
+            "image": image,
+            "executable": None if pulsar2 is None else str(pulsar2),
+            "time_limit_minutes": time_limit_minutes,
+            "memory_limit_gb": memory_limit_gb,
+        },
+        runtime=runtime,
         device=device,
         score_threshold=score_thr,
     )
@@ -91,6 +116,19 @@ def command(
     console.print(f"{done}, {time.monotonic() - started:.1f} s", soft_wrap=True)
     console.print(f"files:  {folder}", soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _request(**fields: Any) -> BuildRequest:
+    from pydantic import ValidationError
+
+    from bevformer_lib.errors import ConfigError
+    from flows.request import BuildRequest
+
+    try:
+        return BuildRequest.model_validate(fields)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"build: {wrong}; see `bevformer build --help`") from error
 
 
 def steps_table(result: BuildResult) -> Table:

@@ -8,17 +8,17 @@ from pathlib import Path
 from bevformer_lib.calibration.plan import plan_samples
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.convert.open import PULSAR2
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import HistoriesWork, PackWork
 from bevformer_lib.pipeline.check import CheckScenesWork
-from bevformer_lib.pipeline.convert import QUANTIZED, ConvertWork
+from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Settings
 from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork
 from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, RAW_GRAPH, ExportWork
-from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, scene_inputs
+from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.pipeline.report import REPORT, SUMMARY, DoneStep, ReportWork
 from bevformer_lib.pipeline.work import Executor, Work
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.runtime.open import ONNXRUNTIME
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.digests import DigestCache
@@ -35,6 +35,7 @@ class BuildInputs:
     checkpoint: Artifact
     scenes: tuple[SceneSource, ...]
     requirements: SceneRequirements
+    pulsar2: Pulsar2Settings | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_inputs(
         on_progress=on_progress,
     )
     plan_samples({scene.name: scene.num_frames for scene in scenes}, request.num_samples, request.seed)
-    return BuildInputs(model, checkpoint, scenes, requirements)
+    return BuildInputs(model, checkpoint, scenes, requirements, _pulsar2(request, digests))
 
 
 def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
@@ -95,11 +96,13 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     histories = {name: done.record.outputs for name, done in zip(chosen, do(*run), strict=True)}
     [calibration] = do(PackWork(plan, {name: scenes[name] for name in chosen}, histories, graph, needs))
 
-    [conversion] = do(ConvertWork(graph, calibration.record.outputs, request.converter, request.device))
-    quantized = conversion.record.output(QUANTIZED)
+    archives = calibration.record.outputs
+    convert = ConvertWork(graph, archives, request.converter, request.device, request.target, inputs.pulsar2)
+    [conversion] = do(convert)
+    quantized, runtime = conversion.record.output(convert.output), request.runtime or request.converter
 
     compare = [
-        EvaluateWork(scene, graph, quantized, config, needs, ONNXRUNTIME, request.device, request.score_threshold)
+        EvaluateWork(scene, graph, quantized, config, needs, runtime, request.device, request.score_threshold)
         for scene in inputs.scenes
     ]
     evaluations = {name: done.record.output(EVALUATION) for name, done in zip(scenes, do(*compare), strict=True)}
@@ -107,6 +110,22 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     [report] = do(ReportWork(model, done, evaluations, inputs.scenes, config, needs, f"{request.converter} INT8 model"))
 
     outputs = {name: export.record.output(name) for name in (GRAPH, RAW_GRAPH, INFERENCE_CONFIG)}
-    outputs |= {QUANTIZED: quantized, **{name: report.record.output(name) for name in (REPORT, SUMMARY)}}
+    outputs |= {**conversion.record.outputs, **{name: report.record.output(name) for name in (REPORT, SUMMARY)}}
     outputs |= {f"calibration/{name}": artifact for name, artifact in calibration.record.outputs.items()}
     return BuildResult(record_build(store, model.name, steps, outputs), tuple(steps))
+
+
+def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | None:
+    if request.converter != PULSAR2:
+        return None
+    asked = request.pulsar2
+    minutes = asked.time_limit_minutes
+    return Pulsar2Settings(
+        recipe=asked.recipe,
+        npu_mode=asked.npu_mode,
+        overrides=None if asked.overrides is None else file_input(Path(asked.overrides), digests),
+        image=asked.image,
+        executable=asked.executable,
+        time_limit_seconds=None if minutes is None else minutes * 60.0,
+        memory_limit_gb=asked.memory_limit_gb,
+    )

@@ -1,13 +1,15 @@
-"""The quantised model as a step."""
+"""The compiled model as a step."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from bevformer_lib.convert.open import open_converter
+from bevformer_lib.convert.open import PULSAR2, open_converter
+from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import unload_models
@@ -16,9 +18,43 @@ from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact, Step
 
+if TYPE_CHECKING:
+    from bevformer_lib.convert.base import Conversion
+
 QUANTIZED: Final = "model_int8.onnx"
+COMPILED: Final = "model.axmodel"
+CONVERSION_FACTS: Final = "conversion.json"
+CONVERSION_LOG: Final = "conversion.log"
 _PACKAGES: Final = ("onnx", "onnxruntime")
-_CODE: Final = ("bevformer_lib.convert", "bevformer_lib.calibration.archive", __name__)
+_CODE: Final = (
+    "bevformer_lib.convert",
+    "bevformer_lib.convert.pulsar2",
+    "bevformer_lib.calibration.archive",
+    __name__,
+)
+
+
+@dataclass(frozen=True)
+class Pulsar2Settings:
+    """How Pulsar2 converts; what is left out is the recipe's or the tool's own choice.
+
+    Attributes:
+        recipe: named settings.
+        npu_mode: cores to compile for.
+        overrides: YAML file with settings of the user's own.
+        image: docker image, which decides the outputs; ``None``: what is found on the machine that converts.
+        executable: native command on that machine; not part of the step.
+        time_limit_seconds: longest build; not part of the step.
+        memory_limit_gb: most memory of a build; not part of the step.
+    """
+
+    recipe: str
+    npu_mode: str | None = None
+    overrides: Artifact | None = None
+    image: str | None = None
+    executable: str | None = None
+    time_limit_seconds: float | None = None
+    memory_limit_gb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,37 +65,88 @@ class ConvertWork:
         graph: the float model.
         calibration: the four archives and their manifest, by file name.
         converter: one of ``convert.open.CONVERTER_KINDS``.
-        device: where the converter runs the float model; not part of the step.
+        device: where the embedded quantiser runs the float model; not part of the step.
+        target: the chip.
+        pulsar2: settings of that converter; ``None`` for others.
     """
 
     graph: Artifact
     calibration: Mapping[str, Artifact]
     converter: str
     device: str
+    target: str
+    pulsar2: Pulsar2Settings | None = None
+
+    @property
+    def output(self) -> str:
+        """Name of the compiled model among the outputs."""
+        return COMPILED if self.converter == PULSAR2 else QUANTIZED
 
     @property
     def step(self) -> Step:
-        """Done again for another graph, calibration set or converter."""
+        """Done again for another graph, calibration set, converter or setting that decides the outputs."""
+        inputs = {"graph": self.graph, **self.calibration}
+        parameters: dict[str, Any] = {"converter": self.converter}
+        if self.pulsar2 is not None:
+            settings = self.pulsar2
+            parameters |= {"target": self.target, "recipe": settings.recipe}
+            parameters |= {"npu_mode": settings.npu_mode, "image": settings.image}
+            if settings.overrides is not None:
+                inputs["overrides"] = settings.overrides
         return Step(
             name="convert",
             version=1,
-            inputs={"graph": self.graph, **self.calibration},
-            parameters={"converter": self.converter},
+            inputs=inputs,
+            parameters=parameters,
             packages=software(packages=_PACKAGES, code=_CODE),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Convert. See :meth:`bevformer_lib.convert.base.Converter.convert` for what it raises."""
         unload_models()
+        output = folder / self.output
         with linked_folder(store, self.calibration) as calibration:
-            conversion = open_converter(self.converter, device=self.device).convert(
-                open_artifact(store, self.graph), calibration, folder / QUANTIZED, on_progress=on_progress
-            )
-        return {
-            "settings": dict(conversion.settings),
-            "num_samples": conversion.num_samples,
-            "quantized_nodes": dict(conversion.quantized_nodes),
-            "float_nodes": dict(conversion.float_nodes),
-            "bytes_before": conversion.bytes_before,
-            "bytes_after": conversion.bytes_after,
-        }
+            graph = open_artifact(store, self.graph)
+            if self.pulsar2 is None:
+                converter = open_converter(self.converter, device=self.device)
+                return _facts(converter.convert(graph, calibration, output, on_progress=on_progress))
+            return self._compile(self.pulsar2, store, graph, calibration, output, on_progress)
+
+    def _compile(
+        self,
+        settings: Pulsar2Settings,
+        store: Store,
+        graph: Path,
+        calibration: Path,
+        output: Path,
+        on_progress: ProgressCallback,
+    ) -> Mapping[str, Any]:
+        from bevformer_lib.convert.pulsar2.converter import Pulsar2Converter, Pulsar2Options
+
+        chosen = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
+        if settings.overrides is not None:
+            chosen["overrides"] = open_artifact(store, settings.overrides)
+        if settings.executable is not None:
+            chosen["executable"] = Path(settings.executable)
+        with output.with_name(CONVERSION_LOG).open("w", encoding="utf-8") as log:
+
+            def keep(line: str) -> None:
+                log.write(line + "\n")
+                on_progress("convert", 0, 1)  # which also ends a build that nobody waits for any more
+
+            options = Pulsar2Options(**chosen, target=self.target, on_line=keep)
+            conversion = Pulsar2Converter(options).convert(graph, calibration, output, on_progress=on_progress)
+        on_progress("convert", 1, 1)
+        write_json(output.with_name(CONVERSION_FACTS), conversion.facts)
+        return {**_facts(conversion), "findings": list(conversion.findings)}
+
+
+def _facts(conversion: Conversion) -> dict[str, Any]:
+    return {
+        "settings": dict(conversion.settings),
+        "num_samples": conversion.num_samples,
+        "quantized_nodes": dict(conversion.quantized_nodes),
+        "float_nodes": dict(conversion.float_nodes),
+        "bytes_before": conversion.bytes_before,
+        "bytes_after": conversion.bytes_after,
+    }

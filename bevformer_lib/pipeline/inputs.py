@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevformer_lib.errors import BevformerError, CheckpointError, SceneError
+from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.index import find_scenes
@@ -63,9 +63,21 @@ def checkpoint_input(path: Path, digests: DigestCache) -> Artifact:
         CheckpointError: the file can't be read.
     """
     try:
+        return file_input(path, digests)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}: give the checkpoint's .pth file") from error
+
+
+def file_input(path: Path, digests: DigestCache) -> Artifact:
+    """Return a file from outside by its content.
+
+    Raises:
+        ConfigError: the file can't be read.
+    """
+    try:
         return Artifact(path.name, digests.digest(path), path.stat().st_size, source=str(path.absolute()))
     except OSError as error:
-        raise CheckpointError(f"{path}: can't be read ({error.strerror}); give the checkpoint's .pth file") from error
+        raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def scene_inputs(

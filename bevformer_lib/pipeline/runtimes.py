@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.open import open_runtime
+from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
@@ -27,7 +28,7 @@ class Executable:
     Attributes:
         model: its file.
         runtime: one of ``runtime.open.RUNTIME_KINDS``.
-        device: in the words of the runtime.
+        device: of ONNX Runtime; the others run a model where it was compiled for.
     """
 
     model: Artifact
@@ -46,9 +47,14 @@ class Executable:
             if key not in _loaded:
                 while len(_loaded) >= _KEPT:
                     _loaded.popitem(last=False)
-                _loaded[key] = open_runtime(self.runtime, open_artifact(store, self.model), device=self.device)
+                _loaded[key] = self._load(open_artifact(store, self.model))
             _loaded.move_to_end(key)
             return _loaded[key]
+
+    def _load(self, model: Path) -> Runtime:
+        if self.runtime == ONNXRUNTIME:
+            return open_runtime(self.runtime, model, device=self.device)
+        return open_runtime(self.runtime, model)
 
 
 def unload_models() -> None:
