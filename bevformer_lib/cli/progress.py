@@ -44,17 +44,14 @@ def _bars(progress: Progress) -> ProgressCallback:
 
 def _plain_lines() -> ProgressCallback:
     """Return a callback that writes a line when a label's last unit is done, once; and one when it says it begins."""
-    finished: set[str] = set()
+    told: dict[str, int] = {}
     lock = threading.Lock()
 
     def show(what: str, done: int, total: int) -> None:
         with lock:
-            if done < total:
-                finished.discard(what)
-            elif what not in finished:
-                finished.add(what)
-            else:
+            if told.get(what) == done:
                 return
+            told[what] = done
             if done in (0, total):
                 sys.stderr.write(f"{what}: {done}/{total}\n")
                 sys.stderr.flush()

@@ -1,0 +1,71 @@
+"""Every command that the documentation shows, run as shown but with a micro model in place of BEVFormer-Tiny."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
+MAKE = re.compile(r"^make (?P<target>\w+)$", re.MULTILINE)
+
+SHIM = """#!{python}
+import os, sys
+arguments = sys.argv[1:]
+if arguments[:1] == ["make-scenes"] and "--model" not in arguments:
+    arguments += ["--model", "tiny"]
+micro = {micro!r}
+arguments = [micro if argument == "tiny" else argument for argument in arguments]
+os.execv({python!r}, [{python!r}, "-m", "flows.cli", *arguments])
+"""
+
+
+def commands_of(page: Path) -> str:
+    """Return the page's commands in order; `make` is left to the tests of the Makefile."""
+    return MAKE.sub("", "".join(FENCE.findall(page.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page).strip()], ids=lambda page: page.stem)
+def test_every_command_of_a_page_works(page: Path, tmp_path: Path) -> None:
+    programs, work = tmp_path / "bin", tmp_path / "work"
+    programs.mkdir()
+    work.mkdir()
+    shim = programs / "bevformer"
+    shim.write_text(SHIM.format(python=sys.executable, micro=str(ROOT / "tests" / "support" / "micro_original.py")))
+    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+    }
+    script = f"set -euxo pipefail\n{commands_of(page)}"
+    done = subprocess.run(["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def test_the_makefile_has_what_the_pages_name() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {match["target"] for page in PAGES for match in MAKE.finditer(page.read_text(encoding="utf-8"))}
+    assert {"demo", "test"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in readme] == []
