@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
+
+from bevformer_lib.cli.app import make_app
+from flows.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,8 +53,31 @@ def test_every_command_of_a_page_works(page: Path, tmp_path: Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
     script = f"set -euxo pipefail\n{commands_of(page)}"
-    done = subprocess.run(["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """Return every `bevformer` command of a page, also of those that need a board, a bucket or a data set."""
+    fences = re.findall(r"^```(?:bash|text)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = "".join(fences).replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("bevformer ")]
+    return [words[1:] for words in found if "..." not in words]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if shown_commands(page)], ids=lambda page: page.stem)
+def test_every_command_shown_is_one_that_exists(page: Path) -> None:
+    app = make_app(COMMANDS)
+    for words in shown_commands(page):
+        if "--help" not in words:
+            app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+def test_a_wrong_option_would_be_noticed() -> None:
+    with pytest.raises(CycloptsError):
+        make_app(COMMANDS).parse_args(["export", "--no-such-option"], exit_on_error=False, print_error=False)
 
 
 def test_the_makefile_has_what_the_pages_name() -> None:
