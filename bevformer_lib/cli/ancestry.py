@@ -11,22 +11,20 @@ from bevformer_lib.store.ancestry import Ancestor
 _DIGITS = 12
 
 
-def command(artifact: str, /, *, store: Path) -> None:
+def command(artifact: str, /, *, store: str) -> None:
     """Print everything an artifact was made from, back to the files from outside.
 
     Args:
         artifact: a file, or the first digits of its sha256.
-        store: the store whose builds are searched.
+        store: the store whose builds are searched: a folder or s3://bucket/prefix.
     """
-    from bevformer_lib.errors import StoreError
     from bevformer_lib.files import sha256_of_file
     from bevformer_lib.store.ancestry import ancestry
-    from bevformer_lib.store.folder import FolderStore
+    from bevformer_lib.store.open import open_store
 
-    if not (store / "records").is_dir():
-        raise StoreError(f"{store}: not a store; give the folder that `bevformer build --store` wrote")
+    opened = open_store(store, must_exist=True)
     sha256 = sha256_of_file(Path(artifact)) if Path(artifact).is_file() else artifact
-    for line in tree_lines(ancestry(FolderStore(store), sha256)):
+    for line in tree_lines(ancestry(opened, sha256)):
         sys.stdout.write(line + "\n")
 
 

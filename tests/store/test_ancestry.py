@@ -69,7 +69,7 @@ def test_the_command_prints_the_tree_of_a_file(
     copy = tmp_path / "copied somewhere.onnx"
     copy.write_bytes(store.get_object(artifact.sha256).read_bytes())
 
-    command(str(copy), store=store.root)
+    command(str(copy), store=str(store.root))
 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
@@ -82,7 +82,7 @@ def test_the_command_prints_the_tree_of_a_file(
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a store"):
-        command("abcdef", store=tmp_path)
+        command("abcdef", store=str(tmp_path))
 
 
 def test_a_lost_record_is_told(store: FolderStore) -> None:
