@@ -75,7 +75,8 @@ def record_build(store: Store, name: str, steps: Sequence[StepResult], outputs: 
         created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         product_version=__version__,
     )
-    store.put_record(BUILDS, build.identity, build.to_dict())
+    if not store.put_record(BUILDS, build.identity, build.to_dict()):
+        store.refresh_record(BUILDS, build.identity)  # used again: the collector counts it among the newest
     content = store.get_record(BUILDS, build.identity)
     return build if content is None else Build.from_dict(content)
 
