@@ -11,11 +11,12 @@ from bevformer_lib.store.ancestry import Ancestor
 _DIGITS = 12
 
 
-def command(artifact: str, /, *, store: str) -> None:
+def command(artifact: str, /, *others: str, store: str) -> None:
     """Print everything an artifact was made from, back to the files from outside.
 
     Args:
         artifact: a file, or the first digits of its sha256.
+        others: more of them.
         store: the store whose builds are searched: a folder or s3://bucket/prefix.
     """
     from bevformer_lib.files import sha256_of_file
@@ -23,9 +24,10 @@ def command(artifact: str, /, *, store: str) -> None:
     from bevformer_lib.store.open import open_store
 
     opened = open_store(store, must_exist=True)
-    sha256 = sha256_of_file(Path(artifact)) if Path(artifact).is_file() else artifact
-    for line in tree_lines(ancestry(opened, sha256)):
-        sys.stdout.write(line + "\n")
+    for one in (artifact, *others):
+        sha256 = sha256_of_file(Path(one)) if Path(one).is_file() else one
+        for line in tree_lines(ancestry(opened, sha256)):
+            sys.stdout.write(line + "\n")
 
 
 def tree_lines(node: Ancestor, first: str = "", rest: str = "") -> Iterator[str]:
