@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -89,6 +90,10 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; finished work is kept, the same command carries on from it\n")
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough (`| head`); nothing may be written on the way out either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
     except OSError as error:
         sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}\n")
         return EXIT_ERROR
