@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def access(hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def get(address: str, access: HubAccess) -> Path:
     return fetch(resolve_source(address, access), access=access)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
 
 
 def test_a_file_is_pinned_and_fetched(hub: StandInHub, access: HubAccess) -> None:
@@ -200,6 +208,7 @@ fetch(resolve_source("hf:///big.pth", access), access=access)
     arguments = [sys.executable, "-c", program, hub.endpoint, str(access.cache)]
     with subprocess.Popen(arguments, env=dict(os.environ)) as process:
         assert reached.wait(60)
+        wait_until(lambda: [path.stat().st_size for path in (tmp_path / "hf").rglob("*.incomplete")] == [CHUNK])
         process.kill()
     assert not list((tmp_path / "hf").rglob("snapshots/*/*")), "nothing half-written under a final name"
 
