@@ -71,6 +71,15 @@ def run_step(store: Store, step: Step, produce: Produce) -> StepResult:
     return StepResult(record, ran=True, reason=reason)
 
 
+def note_step(store: Store, step: Step, record: StepRecord) -> None:
+    """Let a step be found as done by a record that another machine made of the same inputs and parameters.
+
+    Such a machine has other versions of packages, so that its own step has another key.
+    """
+    if record.step.key != step.key:
+        store.put_record(step.kind, step.key, record.to_dict())
+
+
 def last_done(store: Store, kind: str) -> Step | None:
     """Return the step of a kind that was done last, if any; unreadable records are passed over."""
     records = []

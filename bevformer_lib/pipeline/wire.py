@@ -1,0 +1,118 @@
+"""Work as plain JSON data, for a worker on another machine: addresses and digests, never content."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bevformer_lib.errors import BevformerError
+from bevformer_lib.pipeline.calibrate import HistoriesWork
+from bevformer_lib.pipeline.convert import ConvertWork
+from bevformer_lib.pipeline.evaluate import EvaluateWork
+from bevformer_lib.pipeline.export import ExportWork
+from bevformer_lib.pipeline.work import Work
+from bevformer_lib.store.step import Step
+
+_OUR_CODE: Final = "bevformer_lib"
+
+
+class WireError(BevformerError):
+    """What came over the wire is not work that this version of the product does."""
+
+
+class _Sent(BaseModel):
+    """Strict, and so are the dataclasses in it: what one version sends and another misreads must not run."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    packages: dict[str, str]
+
+
+class _Export(_Sent):
+    kind: Literal["export"] = "export"
+    work: ExportWork
+
+
+class _Histories(_Sent):
+    kind: Literal["calibration-histories"] = "calibration-histories"
+    work: HistoriesWork
+
+
+class _Convert(_Sent):
+    kind: Literal["convert"] = "convert"
+    work: ConvertWork
+
+
+class _Evaluate(_Sent):
+    kind: Literal["evaluate"] = "evaluate"
+    work: EvaluateWork
+
+
+_Any: TypeAlias = _Export | _Histories | _Convert | _Evaluate
+_ENVELOPES: Final[Mapping[type, type[_Any]]] = {
+    ExportWork: _Export,
+    HistoriesWork: _Histories,
+    ConvertWork: _Convert,
+    EvaluateWork: _Evaluate,
+}
+_ADAPTER: Final[TypeAdapter[_Any]] = TypeAdapter(Annotated[_Any, Field(discriminator="kind")])
+
+
+@dataclass(frozen=True)
+class AskedWork:
+    """Work that another machine asks for.
+
+    Attributes:
+        work: what to do.
+        step: the step as that machine sees it, with its versions of the packages.
+    """
+
+    work: Work
+    step: Step
+
+
+def to_wire(work: Work) -> dict[str, Any]:
+    """Return work as JSON data that :func:`from_wire` understands.
+
+    Raises:
+        WireError: work of this kind is not sent anywhere.
+    """
+    envelope = _ENVELOPES.get(type(work))
+    if envelope is None:
+        raise WireError(f"{work.step.title}: work of this kind stays in the process of the build")
+    content: dict[str, Any] = envelope.model_validate({"work": work, "packages": dict(work.step.packages)}).model_dump(
+        mode="json"
+    )
+    return content
+
+
+def from_wire(content: Mapping[str, Any]) -> AskedWork:
+    """Return what :func:`to_wire` was given, on another machine.
+
+    Versions of packages may differ, as they do between a board and a server; this product's own code may not.
+
+    Raises:
+        WireError: the content is not work, or of another version of the product.
+    """
+    try:
+        asked = _ADAPTER.validate_json(json.dumps(content))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+        raise WireError(f"work for this machine can't be read ({wrong}); {_UPDATE}") from None
+    step = asked.work.step
+    other = sorted(name for name, digest in _code(step.packages).items() if asked.packages.get(name) != digest)
+    if other or _code(asked.packages).keys() != _code(step.packages).keys():
+        raise WireError(f"{step.title}: the code of {', '.join(other)} is another one here; {_UPDATE}")
+    return AskedWork(asked.work, dataclasses.replace(step, packages=asked.packages))
+
+
+_UPDATE: Final = "install the same version of bevformer-axera on this machine and where the build runs"
+
+
+def _code(packages: Mapping[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in packages.items() if name.startswith(_OUR_CODE)}
