@@ -51,6 +51,8 @@ _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 _LOCK_SECONDS = 2.0
 _BACKLOG = 64
+_LEAST_FREE_BYTES = 4 << 20
+"""A server whose disk has less cannot write its database; it ends without being able to say so."""
 
 
 class LocalServer:
@@ -98,6 +100,8 @@ class LocalServer:
             ):
                 return
         self.stop()
+        if shutil.disk_usage(self._log.parent).free < _LEAST_FREE_BYTES:
+            raise BevformerError(f"{self._log.parent}: no space left on the disk; free some and run the command again")
         raise BevformerError(f"{self._log}: the build's own Prefect server did not start; see the end of this file")
 
     def stop(self) -> None:
