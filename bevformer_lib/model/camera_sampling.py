@@ -177,7 +177,9 @@ class SlotSampling:
         # Upper edge of the slot's camera in the atlas, which GridSample counts from -1 to 1.
         top = torch.arange(cameras, dtype=seen.dtype, device=seen.device).view(-1, 1, 1) * (2 / cameras)
         edge = (chosen * top).sum(dim=0).reshape(self.slots, 1, cells, 1)
-        corner = torch.cat([torch.zeros_like(edge), edge], dim=-1) - 1
+        # An empty slot lies left of the atlas: a sample outside costs no reads of the maps.
+        filled = chosen.sum(dim=0).reshape(self.slots, 1, cells, 1)
+        corner = torch.cat([filled * 2 - 3, edge - 1], dim=-1)
         share = (chosen * _shares(seen).unsqueeze(1)).sum(dim=0)
         return SlotViews(
             [_atlas_level(feature, by_slot, corner, rounds=points // anchors) for feature in features],
