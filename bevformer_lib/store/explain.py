@@ -8,6 +8,7 @@ from typing import Any
 from bevformer_lib.store.step import Step
 
 _SHORT = 12
+_MOST_NAMED = 4
 _ABSENT = object()
 
 
@@ -26,7 +27,9 @@ def why_run(step: Step, previous: Step | None) -> str:
         *_changes("input ", _digests(previous), _digests(step)),
         *_changes("", previous.packages, step.packages),
     ]
-    return ", ".join(changes) or "its results are gone"
+    named = ", ".join(changes[:_MOST_NAMED])
+    more = f" and {len(changes) - _MOST_NAMED} more changes" if len(changes) > _MOST_NAMED else ""
+    return named + more or "its results are gone"
 
 
 def _changed_version(step: Step, previous: Step) -> list[str]:
@@ -46,12 +49,17 @@ def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
         elif isinstance(old, Mapping) and isinstance(new, Mapping):
             changes.extend(_changes(f"{prefix}{name}.", old, new))
         elif old != new:
-            changes.append(f"{prefix}{name} changed {_shown(old)} -> {_shown(new)}")
+            changes.append(f"{prefix}{name} changed{_from_to(old, new)}")
     return changes
 
 
 def _digests(step: Step) -> dict[str, str]:
     return {name: artifact.sha256[:_SHORT] for name, artifact in step.inputs.items()}
+
+
+def _from_to(old: Any, new: Any) -> str:
+    """Return what a value was and is; lists are too long to be read here."""
+    return "" if isinstance(old, (list, tuple)) else f" {_shown(old)} -> {_shown(new)}"
 
 
 def _shown(value: Any) -> str:
