@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,24 @@ class HubAccess:
         if "@" in self.endpoint_url:
             raise SourceError("HF_ENDPOINT: the address holds credentials; give them as HF_TOKEN")
         return HfApi(endpoint=self.endpoint_url, token=self.token, library_name="bevformer-axera")
+
+
+_current: ContextVar[HubAccess | None] = ContextVar("hub_access", default=None)
+
+
+def current_hub_access() -> HubAccess:
+    """Return how this run reaches the hub; what nobody chose comes from the environment."""
+    return _current.get() or HubAccess()
+
+
+@contextmanager
+def using_hub_access(access: HubAccess) -> Iterator[None]:
+    """Reach the hub like this within the block, whoever asks."""
+    token = _current.set(access)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 @contextmanager

@@ -1,0 +1,195 @@
+"""Child runs on work pools: started, watched, begun again when their machine died, ended with their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import Cancelling, Crashed
+
+from bevformer_lib.pipeline.wire import to_wire
+from bevformer_lib.pipeline.work import Work
+from tasks.pool_state import Deployed, PoolError
+from tasks.settings import RunSettings
+
+_RESTARTS: Final = 2
+"""A machine may die; work that kills every machine must not go round for ever."""
+_FIRST_LOOK_SECONDS, _LOOK_SECONDS, _SLOWER = 0.5, 4.0, 1.3
+_PAGE: Final = 200
+"""The most runs that the server returns at once."""
+_SERVER_SECONDS: Final = 600.0
+"""A server may be restarted while its children compute."""
+_WAITING: Final = (StateType.SCHEDULED,)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Child:
+    work: list[Work]
+    run: FlowRun
+    attempt: int
+    taken: bool = False
+
+
+class Children:
+    """The child runs of one step; a context that leaves none of them running."""
+
+    def __init__(
+        self, parent: UUID, store: str, deployed: Deployed, settings: RunSettings, is_done: Callable[[Work], bool]
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            parent: id of the run that waits.
+            store: address of the store, as seen from the workers.
+            deployed: what to run.
+            settings: handed on to the children.
+            is_done: whether the store holds the results of a part.
+        """
+        self._parent = parent
+        self._store = store
+        self._deployed = deployed
+        self._settings = settings
+        self._is_done = is_done
+        self._active: list[_Child] = []
+        self._failures: list[str] = []
+        self._moved_at = time.monotonic()
+
+    def do(self, shares: Iterable[Sequence[Work]]) -> None:
+        """Have every share done by a child run, and wait for all.
+
+        Raises:
+            PoolError: no worker takes a run within the pick-up time, or a child failed; the other children are waited
+                for first, so that what they do is kept.
+        """
+        try:
+            with get_client(sync_client=True) as client:
+                for share in shares:
+                    self._start(list(share), attempt=0)
+                self._wait(client)
+        except BaseException:
+            self._cancel()
+            raise
+        if self._failures:
+            raise PoolError("; ".join(dict.fromkeys(self._failures)))
+
+    def _start(self, work: list[Work], attempt: int) -> None:
+        keys = hashlib.sha256(" ".join(one.step.key for one in work).encode()).hexdigest()[:16]
+        parameters: dict[str, Any] = {
+            "store": self._store,
+            "work": [to_wire(one) for one in work],
+            "settings": self._settings.model_dump(mode="json"),
+        }
+        while True:
+            run = _run_deployment(
+                self._deployed.name,
+                parameters=parameters,
+                flow_run_name=_name(work),
+                idempotency_key=f"{self._parent}-{keys}-{attempt}",
+            )
+            if run.state is None or not run.state.is_final():
+                break
+            attempt += 1  # of an earlier try of the same parent
+        _log.info("%s: asked of pool %s as run %s", run.name, self._deployed.pool, run.id)
+        self._active.append(_Child(work, run, attempt))
+        self._moved_at = time.monotonic()
+
+    def _wait(self, client: SyncPrefectClient) -> None:
+        pause, heard_at = _FIRST_LOOK_SECONDS, time.monotonic()
+        while self._active:
+            time.sleep(pause)
+            pause = min(pause * _SLOWER, _LOOK_SECONDS)
+            try:
+                self._look(client)
+                heard_at = time.monotonic()
+            except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+                _log.warning("the server can't be asked about child runs: %s", type(error).__name__)
+                if time.monotonic() - heard_at > _SERVER_SECONDS:
+                    raise
+
+    def _look(self, client: SyncPrefectClient) -> None:
+        states = _states(client, [child.run.id for child in self._active])
+        for child in list(self._active):
+            state = states.get(child.run.id)
+            if state is None or state.is_final():
+                self._active.remove(child)
+                self._moved_at = time.monotonic()
+                self._settle(child, state)
+            elif state.type not in _WAITING and not child.taken:
+                child.taken = True
+                self._moved_at = time.monotonic()
+        if self._active and time.monotonic() - self._moved_at > self._settings.pick_up_seconds:
+            self._check_workers(client)
+
+    def _settle(self, child: _Child, state: State[Any] | None) -> None:
+        """Take note of how a child ended; begin again what a dead machine left undone."""
+        left = [one for one in child.work if not self._is_done(one)]
+        if not left:
+            return
+        if state is not None and state.is_crashed() and child.attempt < _RESTARTS:
+            _log.warning(
+                "%s: its machine or process died (%s); %d parts left", child.run.name, state.message, len(left)
+            )
+            self._start(left, child.attempt + 1)
+            return
+        how = "was deleted" if state is None else f"{(state.name or 'ended').lower()}: {state.message or 'no message'}"
+        self._failures.append(f"child run {child.run.name} on pool {self._deployed.pool} {how}")
+
+    def _check_workers(self, client: SyncPrefectClient) -> None:
+        """See whether anything can still happen: runs wait for workers, or workers are gone with their runs."""
+        if any(not child.taken for child in self._active):
+            problem = self._deployed.why_idle(client, self._parent)
+            if problem is not None and not any(child.taken for child in self._active):
+                waited = f"nothing was taken for {self._settings.pick_up_seconds:.0f} s"
+                raise PoolError(f"{problem} ({waited}; the setting pick_up_seconds)")
+        if not self._deployed.workers(client):
+            for child in self._active:
+                if child.taken:
+                    message = f"no worker of pool {self._deployed.pool} is online any more"
+                    client.set_flow_run_state(child.run.id, Crashed(message=message), force=True)
+        self._moved_at = time.monotonic()
+
+    def _cancel(self) -> None:
+        """End what is still running; a child that can't be told finds out by itself that its parent is gone."""
+        if not self._active:
+            return
+        _log.warning("ending %d child runs", len(self._active))
+        with contextlib.suppress(httpx.HTTPError, PrefectHTTPStatusError), get_client(sync_client=True) as client:
+            states = _states(client, [child.run.id for child in self._active])
+            for run_id, state in states.items():
+                if not state.is_final():
+                    client.set_flow_run_state(run_id, Cancelling(message="The run that asked for this one ended."))
+
+
+def _run_deployment(name: str, **arguments: Any) -> FlowRun:
+    """Start a run and return at once; the UI shows it under the run that this is called in."""
+    run = run_deployment(name, timeout=0, as_subflow=True, **arguments)
+    assert isinstance(run, FlowRun)  # noqa: S101 (a coroutine only where an event loop runs, which a flow's thread has not)
+    return run
+
+
+def _states(client: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID, State[Any]]:
+    found: dict[UUID, State[Any]] = {}
+    for start in range(0, len(runs), _PAGE):
+        page = list(runs[start : start + _PAGE])
+        listed = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=page)), limit=_PAGE)
+        found |= {run.id: run.state for run in listed if run.state is not None}
+    return found
+
+
+def _name(work: Sequence[Work]) -> str:
+    first, last = work[0].step, work[-1].step
+    return first.title if len(work) == 1 else f"{first.title} to {last.part} ({len(work)} scenes)"

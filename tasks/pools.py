@@ -1,0 +1,98 @@
+"""Doing a build's work on work pools: heavy steps as child runs, the rest in the run that asks for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+
+from bevformer_lib.pipeline.work import Executor, Work
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.explain import why_run
+from bevformer_lib.store.run import StepResult, find_step, last_done
+from tasks.children import Children
+from tasks.executor import TaskExecutor
+from tasks.pool_state import Deployed, PoolError
+from tasks.settings import RunSettings
+from tasks.shares import shares
+
+DEPLOYMENTS: Final[Mapping[str, str]] = {
+    "export": "export/export",
+    "calibration-histories": "extract/extract",
+    "convert": "convert/convert",
+    "evaluate": "evaluate/evaluate",
+}
+"""Step -> the deployment that does it; steps that are not here cost little and stay with the build."""
+
+_log = logging.getLogger(__name__)
+
+
+def executor(store: Store, settings: RunSettings) -> Executor:
+    """Return who does the work: pools for a run of a deployment, else this process.
+
+    A build that somebody runs on this machine, with a server or without, is meant to run on this machine.
+    """
+    context = FlowRunContext.get()
+    run = None if context is None else context.flow_run
+    if run is None or run.deployment_id is None:
+        return TaskExecutor(store)
+    return PoolExecutor(store, settings, run.id)
+
+
+class PoolExecutor:
+    """An :class:`~bevformer_lib.pipeline.work.Executor` whose heavy work is done by child runs on work pools.
+
+    Only work that has to be done is delegated: what is in the store already costs no run.
+    """
+
+    def __init__(self, store: Store, settings: RunSettings, run: UUID) -> None:
+        self._store = store
+        self._settings = settings
+        self._run = run
+        self._here = TaskExecutor(store)
+
+    def do(self, work: Work) -> StepResult:
+        """See :meth:`Executor.do`."""
+        return self.do_all([work])[0]
+
+    def do_all(self, work: Sequence[Work]) -> list[StepResult]:
+        """See :meth:`Executor.do_all`; the parts are shared out over the workers that are online.
+
+        Raises:
+            PoolError: a child failed, or no worker takes it.
+        """
+        if not work or work[0].step.name not in DEPLOYMENTS:
+            return self._here.do_all(work)
+        found = [find_step(self._store, one.step) for one in work]
+        missing = [one for one, result in zip(work, found, strict=True) if result is None]
+        reasons = {one.step.kind: why_run(one.step, last_done(self._store, one.step.kind)) for one in missing}
+        for one, result in zip(work, found, strict=True):
+            _log.info(
+                "%s%s", one.step.title, f": {reasons[one.step.kind]}" if result is None else " skipped: unchanged"
+            )
+        if missing:
+            self._do_away(missing)
+        return [result or self._done(one, reasons[one.step.kind]) for one, result in zip(work, found, strict=True)]
+
+    def _do_away(self, work: Sequence[Work]) -> None:
+        with get_client(sync_client=True) as client:
+            deployed = Deployed.find(client, DEPLOYMENTS[work[0].step.name])
+            workers = deployed.workers(client)
+        children = Children(self._run, self._store.uri, deployed, self._settings, self._is_done)
+        children.do(shares(work, workers))
+
+    def _is_done(self, work: Work) -> bool:
+        return find_step(self._store, work.step) is not None
+
+    def _done(self, work: Work, reason: str) -> StepResult:
+        result = find_step(self._store, work.step)
+        if result is None:
+            raise PoolError(
+                f"{work.step.title}: its child run ended well, but {self._store.uri} does not hold what it made; the "
+                "workers must see the store under this address"
+            )
+        return StepResult(result.record, ran=True, reason=reason)

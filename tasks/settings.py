@@ -1,0 +1,33 @@
+"""How a run reaches the hub, the store and other machines: names of secrets, never secrets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_BLOCK_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+"""What Prefect takes as a block's name; it also keeps most pasted secrets out."""
+
+
+class RunSettings(BaseModel):
+    """What a run needs beside what it makes; no part of any step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hub_token_block: Annotated[
+        str | None,
+        Field(description="Name of a Secret block with a HuggingFace token; empty: HF_TOKEN.", pattern=_BLOCK_NAME),
+    ] = None
+    s3_block: Annotated[
+        str | None,
+        Field(
+            description="Name of an AWS Credentials or MinIO Credentials block; empty: the environment, as every AWS "
+            "client.",
+            pattern=_BLOCK_NAME,
+        ),
+    ] = None
+    pick_up_seconds: Annotated[
+        float,
+        Field(description="Fail when no worker takes a child run for so long, s.", gt=0, le=24 * 3600.0),
+    ] = 120.0

@@ -1,0 +1,74 @@
+"""A share of a step's work, done by a child run on whatever machine took it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Final
+
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
+
+from bevformer_lib.pipeline.wire import AskedWork, from_wire
+from bevformer_lib.pipeline.work import Work
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.run import note_step
+from tasks.board import the_board
+from tasks.credentials import opened
+from tasks.executor import TaskExecutor
+from tasks.settings import RunSettings
+from tasks.watch import Abandoned, ends_with_its_parent
+
+DEVICE_VARIABLE: Final = "BEVFORMER_DEVICE"
+"""Where this machine runs float models: a fact of the machine, whatever the build was asked for."""
+
+_log = logging.getLogger(__name__)
+
+
+def do_shard(
+    store: str, work: Sequence[Mapping[str, Any]], settings: RunSettings, *, alone: bool = False
+) -> State[None] | None:
+    """Do work that :func:`bevformer_lib.pipeline.wire.to_wire` wrote; what is in the store is not done again.
+
+    When one part fails the others are done all the same, so that a corrected run need not do them; then the first
+    failure is raised. The parent finds the results in the store.
+
+    Args:
+        store: address of the store.
+        work: the parts.
+        settings: how this machine reaches the hub and the store.
+        alone: keep other such runs off this machine's board meanwhile.
+
+    Returns:
+        A cancelled state if nobody waits for the work any more.
+    """
+    try:
+        with ends_with_its_parent(), the_board() if alone else nullcontext(), opened(store, settings) as place:
+            _do_all(place, [from_wire(one) for one in work])
+    except Abandoned as reason:
+        return Cancelled(message=str(reason))
+    return None
+
+
+def _do_all(store: Store, asked: Sequence[AskedWork]) -> None:
+    executor, failures = TaskExecutor(store), []
+    for number, one in enumerate(asked, start=1):
+        try:
+            result = executor.do(_on_this_machine(one.work))
+        except Exception as error:
+            failures.append(error)
+            continue
+        note_step(store, one.step, result.record)
+        _log.info("%d of %d: %s", number, len(asked), one.step.title)
+    if failures:
+        raise failures[0]
+
+
+def _on_this_machine(work: Work) -> Work:
+    device = os.environ.get(DEVICE_VARIABLE)
+    if device and dataclasses.is_dataclass(work) and hasattr(work, "device"):
+        return dataclasses.replace(work, device=device)
+    return work
