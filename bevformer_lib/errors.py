@@ -86,3 +86,15 @@ class DoctorError(BevformerError):
 
 class SourceError(BevformerError):
     """An input can't be found or fetched, or is not what its place says it is."""
+
+
+class GateError(BevformerError):
+    """A build is worse than its policy allows; its evidence is kept and nothing is published.
+
+    Attributes:
+        build: id of the build.
+    """
+
+    def __init__(self, message: str, *, build: str) -> None:
+        self.build = build
+        super().__init__(message)

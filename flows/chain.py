@@ -9,13 +9,17 @@ from bevformer_lib.calibration.plan import plan_samples
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.convert.open import PULSAR2
+from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import HistoriesWork, PackWork
 from bevformer_lib.pipeline.check import CheckScenesWork
 from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Settings
+from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork
 from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, RAW_GRAPH, ExportWork
+from bevformer_lib.pipeline.gates import GatesWork, find_baseline
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
+from bevformer_lib.pipeline.measure import CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.report import REPORT, SUMMARY, DoneStep, ReportWork
 from bevformer_lib.pipeline.work import Executor, Work
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -35,6 +39,7 @@ class BuildInputs:
     checkpoint: Artifact
     scenes: tuple[SceneSource, ...]
     requirements: SceneRequirements
+    policy: Policy
     pulsar2: Pulsar2Settings | None
 
 
@@ -67,11 +72,15 @@ def read_inputs(
         on_progress=on_progress,
     )
     plan_samples({scene.name: scene.num_frames for scene in scenes}, request.num_samples, request.seed)
-    return BuildInputs(model, checkpoint, scenes, requirements, _pulsar2(request, digests))
+    policy = read_policy(Path(request.policy) if request.policy else DEFAULT_POLICY, model.class_names)
+    return BuildInputs(model, checkpoint, scenes, requirements, policy, _pulsar2(request, digests))
 
 
 def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
-    """Check the scenes, export, calibrate, convert, evaluate, report.
+    """Check the scenes, export, calibrate, convert, evaluate, measure, judge, report.
+
+    A build that fails its gates is recorded all the same, with everything that speaks against it; see
+    :func:`bevformer_lib.pipeline.gates.require_gates`.
 
     Raises:
         BevformerError: a step failed; those before it are kept.
@@ -106,11 +115,25 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
         for scene in inputs.scenes
     ]
     evaluations = {name: done.record.output(EVALUATION) for name, done in zip(scenes, do(*compare), strict=True)}
-    done = tuple(DoneStep.of(result) for result in steps)
-    [report] = do(ReportWork(model, done, evaluations, inputs.scenes, config, needs, f"{request.converter} INT8 model"))
+
+    measured: dict[str, Artifact] = {}
+    for work in (
+        MetricsWork(inputs.scenes, evaluations),
+        CoverageWork(inputs.scenes, plan, needs),
+        DiagnoseWork(inputs.scenes, graph, quantized, archives, needs, runtime, request.device),
+        TensorsWork(inputs.scenes[0], graph, quantized, needs, runtime, request.device),
+    ):
+        measured |= do(work)[0].record.outputs
+    baseline = find_baseline(store, [result.record.identity for result in steps])
+    [gates] = do(GatesWork(model.name, inputs.scenes, evaluations, measured, inputs.policy, baseline))
+    measured |= gates.record.outputs
+
+    done, name = tuple(DoneStep.of(result) for result in steps), f"{request.converter} INT8 model"
+    [report] = do(ReportWork(model, done, evaluations, inputs.scenes, config, needs, name, measured))
 
     outputs = {name: export.record.output(name) for name in (GRAPH, RAW_GRAPH, INFERENCE_CONFIG)}
     outputs |= {**conversion.record.outputs, **{name: report.record.output(name) for name in (REPORT, SUMMARY)}}
+    outputs |= measured
     outputs |= {f"calibration/{name}": artifact for name, artifact in calibration.record.outputs.items()}
     return BuildResult(record_build(store, model.name, steps, outputs), tuple(steps))
 

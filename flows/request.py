@@ -45,6 +45,7 @@ class BuildRequest(BaseModel):
         Literal["onnxruntime", "pulsar2", "axengine"] | None,
         Field(description="What executes the quantised model; empty: ONNX Runtime, or Pulsar2's simulator."),
     ] = None
+    policy: Annotated[str | None, Field(description="YAML file with the gates; empty: those that come along.")] = None
     device: Annotated[str, Field(description="Where float models run: cpu, cuda or cuda:N.")] = "cpu"
     score_threshold: Annotated[
         float | None, Field(description="Boxes at or below are dropped; empty: as the model's config says.", ge=0, le=1)

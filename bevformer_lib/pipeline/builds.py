@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib import __version__
+from bevformer_lib.errors import StoreError
 from bevformer_lib.files import atomic_path
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.store.base import BUILDS, Store
@@ -79,6 +80,21 @@ def record_build(store: Store, name: str, steps: Sequence[StepResult], outputs: 
         store.refresh_record(BUILDS, build.identity)  # used again: the collector counts it among the newest
     content = store.get_record(BUILDS, build.identity)
     return build if content is None else Build.from_dict(content)
+
+
+def read_build(store: Store, identity: str) -> Build:
+    """Return a recorded build.
+
+    Raises:
+        StoreError: there is none, or its record can't be read.
+    """
+    content = store.get_record(BUILDS, identity)
+    try:
+        if content is None:
+            raise KeyError("record")
+        return Build.from_dict(content)
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{store.uri}: build {identity} can't be read ({error}); build again") from None
 
 
 def lay_out(store: Store, build: Build, folder: Path) -> Path:

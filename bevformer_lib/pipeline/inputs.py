@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.index import find_scenes
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
+from bevformer_lib.scenes.metas import read_metas
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
@@ -115,6 +117,17 @@ def scene_inputs(
         done += len(listed)
         on_progress(_LABEL, done, total)
     return tuple(sources)
+
+
+def read_scene_metas(sources: Sequence[SceneSource]) -> list[Scene]:
+    """Read the meta files of scenes of one folder, in the order of the sources; the frames have no pictures.
+
+    Raises:
+        SceneError: they have defects, or are no longer there.
+    """
+    root = Path(_source_of(sources[0].content))
+    by_name = {scene.name: scene for scene in read_metas(root, [source.name for source in sources])}
+    return [by_name[source.name] for source in sources]
 
 
 def open_artifact(store: Store, artifact: Artifact) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +16,18 @@ from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
+from bevformer_lib.pipeline.gates import GATES, read_verdict_file
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
+from bevformer_lib.pipeline.measure import (
+    COVERAGE,
+    METRICS,
+    TENSORS,
+    read_coverage,
+    read_metrics,
+    read_tensors,
+)
 from bevformer_lib.pipeline.pictures import draw_shown_frames, frames_to_show
+from bevformer_lib.pipeline.sections import gate_section, latencies, lineage, score_shifts_of
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.report.content import (
@@ -28,6 +38,8 @@ from bevformer_lib.report.content import (
     ReportPicture,
     ReportStep,
 )
+from bevformer_lib.report.measures import coverage_section, metric_section, tensor_rows
+from bevformer_lib.report.sections import ReportSections
 from bevformer_lib.report.write import write_report
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -45,6 +57,7 @@ _CODE: Final = (
     "bevformer_lib.drawing",
     "bevformer_lib.evaluate",
     "bevformer_lib.pipeline.pictures",
+    "bevformer_lib.pipeline.sections",
     __name__,
 )
 
@@ -81,6 +94,7 @@ class ReportWork:
         inference_config: how boxes were decoded.
         requirements: what the model asks of scenes.
         candidate_name: how to call the compiled model in a sentence.
+        measured: what the steps between put out, by file name: metrics, coverage, tensors, gates.
     """
 
     model: ModelConfig
@@ -90,6 +104,7 @@ class ReportWork:
     inference_config: Artifact
     requirements: SceneRequirements
     candidate_name: str
+    measured: Mapping[str, Artifact]
 
     @property
     def step(self) -> Step:
@@ -99,6 +114,7 @@ class ReportWork:
             version=1,
             inputs={
                 "inference_config": self.inference_config,
+                **self.measured,
                 **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
                 **{f"scene {scene.name}": scene.content for scene in self.scenes},
             },
@@ -131,11 +147,26 @@ class ReportWork:
             artifacts=tuple(_artifacts(records.values())),
             provenance=tuple(_provenance(records)),
             pictures=self._pictures(store, evaluations),
+            sections=self._sections(store, records, list(evaluations.values())),
         )
         write_report(content, folder / REPORT)
         write_json(folder / SUMMARY, dataclasses.asdict(summary))
         on_progress("report", 1, 1)
         return {"scenes": summary.scenes, "frames": summary.frames}
+
+    def _sections(
+        self, store: Store, records: Mapping[str, StepRecord], evaluations: Sequence[SceneEvaluation]
+    ) -> ReportSections:
+        metrics = read_metrics(store, self.measured[METRICS])
+        return ReportSections(
+            gates=gate_section(read_verdict_file(store, self.measured[GATES])),
+            metrics=None if isinstance(metrics, str) else metric_section(*metrics),
+            tensors=tensor_rows(read_tensors(store, self.measured[TENSORS])) or None,
+            score_shifts=score_shifts_of(evaluations),
+            coverage=coverage_section(read_coverage(store, self.measured[COVERAGE])),
+            lineage=lineage(records, {step.identity: step.ran for step in self.steps}),
+            latencies=latencies(evaluations, (REFERENCE_NAME, self.candidate_name)),
+        )
 
     def _pictures(self, store: Store, evaluations: Mapping[str, SceneEvaluation]) -> tuple[ReportPicture, ...]:
         shown = frames_to_show(list(evaluations.values()), at_most=_PICTURES)

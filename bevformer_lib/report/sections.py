@@ -17,6 +17,8 @@ class GateOutcome:
         passed: whether it holds.
         worst_scene: where it is worst; empty where that is not known.
         cause: what usually makes it fail; shown for failed gates, empty for none.
+        reason: why it does not apply, for a gate that has nothing to be computed from; such a one has not failed.
+        baseline: the published build's value, as it should be read; empty: there is none.
     """
 
     name: str
@@ -25,6 +27,8 @@ class GateOutcome:
     passed: bool
     worst_scene: str = ""
     cause: str = ""
+    reason: str = ""
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class GateSection:
     def failed(self) -> tuple[GateOutcome, ...]:
         """The gates that do not hold, in the policy's order."""
         return tuple(outcome for outcome in self.outcomes if not outcome.passed)
+
+    @property
+    def applied(self) -> tuple[GateOutcome, ...]:
+        """The gates that had something to be computed from, or failed for the lack of it."""
+        return tuple(outcome for outcome in self.outcomes if not (outcome.passed and outcome.reason))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def _gates(gates: GateSection | None, candidate_name: str) -> Iterator[str]:
     if gates is None or not gates.outcomes:
         return
     if not gates.failed:
-        yield f"The {candidate_name} passes all {numbers.count(len(gates.outcomes), 'gate')}."
+        silent = len(gates.outcomes) - len(gates.applied)
+        rest = f" that apply; {numbers.count(silent, 'more')} had nothing to be computed from" if silent else ""
+        yield f"The {candidate_name} passes all {numbers.count(len(gates.applied), 'gate')}{rest}."
         return
     first = gates.failed[0]
     where = f", worst in scene {first.worst_scene}" if first.worst_scene else ""

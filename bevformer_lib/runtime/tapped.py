@@ -46,7 +46,16 @@ class TappedRuntime:
 
 
 def open_tapped_onnx(model: Path, *, device: str = "cpu", threads: int | None = None) -> TappedRuntime:
-    """Load an ONNX graph, float or quantised, with all the named tensors that it still has.
+    """Load an ONNX graph, float or quantised, and keep all the named tensors that it still has aside.
+
+    Raises:
+        RuntimeUnavailableError: the file is no graph that ONNX Runtime can run here.
+    """
+    return TappedRuntime(open_with_intermediates(model, device=device, threads=threads))
+
+
+def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | None = None) -> Runtime:
+    """Load an ONNX graph, float or quantised, with all the named tensors that it still has among its outputs.
 
     Raises:
         RuntimeUnavailableError: the file is no graph that ONNX Runtime can run here.
@@ -71,7 +80,7 @@ def open_tapped_onnx(model: Path, *, device: str = "cpu", threads: int | None = 
     with tempfile.TemporaryDirectory(prefix="bevformer-tapped-") as folder:
         path = Path(folder) / model.name
         path.write_bytes(tapped.SerializeToString())
-        return TappedRuntime(OnnxRuntime(path, device=device, threads=threads))
+        return OnnxRuntime(path, device=device, threads=threads)
 
 
 def computing_order(name: str) -> tuple[int, int]:

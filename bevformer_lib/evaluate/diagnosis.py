@@ -1,0 +1,254 @@
+"""Why a compiled model is worse: cheap trials on one frame that tell usual causes apart.
+
+A change is made to a frame's inputs, and the candidate's ``bev_embed`` has to answer as the float model's does. Answers
+are projected onto the float model's, so the noise of 8 bits, which has no direction in common with it, disturbs little.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.config.model_config import ImageNormConfig
+from bevformer_lib.names import (
+    CAMERA_ORDER,
+    CAN_BUS_POSITION,
+    CAN_BUS_YAW_DEG,
+    INPUT_CAN_BUS,
+    INPUT_IMG,
+    INPUT_LIDAR2IMG,
+    INPUT_PREV_BEV,
+    OUTPUT_BEV_EMBED,
+)
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.scenes.types import FrameInputs
+
+EGO_MOTION: Final = "ego_motion"
+HISTORY: Final = "history"
+CAMERAS: Final = "cameras_misplaced"
+NORMALIZATION: Final = "normalization_wrong"
+CALIBRATION: Final = "calibration_foreign"
+DIAGNOSES: Final = (EGO_MOTION, HISTORY, CAMERAS, NORMALIZATION, CALIBRATION)
+
+MIN_EFFECT: Final = 1e-3
+"""Relative change of the float model's ``bev_embed`` below which a trial says nothing."""
+SUSPICIOUS_ERROR: Final = 0.1
+"""Relative error of ``bev_embed`` from which on causes in the pictures are looked for: no wrong picture gives less."""
+_SIMILAR: Final = 0.5
+"""Cosine from which on two answers are the same one."""
+_CLEARLY_LESS: Final = 0.75
+"""Of the error that is to be explained: an explanation has to leave less than this share."""
+
+_Array = NDArray[np.float32]
+_CAFFE: Final = ImageNormConfig(mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0), to_rgb=False)
+_IMAGENET: Final = ImageNormConfig(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), to_rgb=True)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one trial.
+
+    Attributes:
+        value: for ``ego_motion`` and ``history`` the candidate's answer as a share of the float model's (1: the same,
+            0: none); for the others the number of things that are wrong. ``None``: the trial says nothing.
+        note: what was found, or why nothing was.
+    """
+
+    value: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the trials found.
+
+    Attributes:
+        findings: by name, those of :data:`DIAGNOSES`.
+        scene: where the frame is from; empty where there was none.
+        frame: its number in its file names; ``None`` where there was none.
+    """
+
+    findings: Mapping[str, Finding]
+    scene: str = ""
+    frame: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Diagnosis:
+        """Return what :meth:`to_dict` was called on."""
+        findings = {name: Finding(**fields) for name, fields in content["findings"].items()}
+        return cls(findings, content["scene"], content["frame"])
+
+
+def try_frame(
+    previous: FrameInputs,
+    inputs: FrameInputs,
+    *,
+    reference: Runtime,
+    candidate: Runtime,
+    img_norm: ImageNormConfig,
+    on_progress: ProgressCallback = no_progress,
+) -> dict[str, Finding]:
+    """Try a frame, with the history that the float model has after the frame before.
+
+    Args:
+        previous: the frame before; it is taken for a scene's first.
+        inputs: the frame; the car should move.
+        reference: the float model.
+        candidate: the compiled one.
+        img_norm: how ``img`` is normalised.
+        on_progress: told the trials done, of those that may be needed at most.
+
+    Returns:
+        All findings but that about the calibration set.
+    """
+    zeros = np.zeros(reference.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
+    first = _feed(previous, zeros)
+    history = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
+    trials = _Trials(_feed(inputs, history), reference, candidate, HostPreparation(img_norm))
+    standing = inputs.can_bus.copy()
+    standing[:, CAN_BUS_POSITION] = standing[:, CAN_BUS_YAW_DEG] = 0.0
+    found = {
+        EGO_MOTION: _share(*trials.answers({INPUT_CAN_BUS: standing}), trials.norm, "ego motion"),
+        HISTORY: _share(*trials.answers({INPUT_PREV_BEV: zeros}), trials.norm, "the history"),
+    }
+    on_progress("diagnosis", 1, 3)
+    error = _norm(trials.candidate - trials.reference) / trials.norm if trials.norm else 0.0
+    if error < SUSPICIOUS_ERROR:
+        clean = Finding(0.0, f"bev_embed of the frame is off by {error:.1%} only")
+        return {**found, CAMERAS: clean, NORMALIZATION: clean}
+    found[CAMERAS] = _cameras(trials, inputs.img)
+    on_progress("diagnosis", 2, 3)
+    found[NORMALIZATION] = _normalization(trials, inputs.img, img_norm, error)
+    on_progress("diagnosis", 3, 3)
+    return found
+
+
+class _Trials:
+    """Both models' ``bev_embed`` of a frame, and how it answers to changes."""
+
+    def __init__(
+        self, feed: Mapping[str, _Array], reference: Runtime, candidate: Runtime, preparation: HostPreparation
+    ) -> None:
+        self._feed = feed
+        self._models = reference, candidate
+        self._preparation = preparation
+        self.reference, self.candidate = (self._run(model, {}) for model in self._models)
+        self.norm = _norm(self.reference)
+
+    def answers(self, change: Mapping[str, _Array]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return by how much ``bev_embed`` of the reference and of the candidate changes."""
+        changed = [self._run(model, change) for model in self._models]
+        return changed[0] - self.reference, changed[1] - self.candidate
+
+    def expected(self, change: Mapping[str, _Array]) -> NDArray[np.float64]:
+        """Return the reference's ``bev_embed`` of the changed frame."""
+        return self._run(self._models[0], change)
+
+    def _run(self, model: Runtime, change: Mapping[str, _Array]) -> NDArray[np.float64]:
+        feed = self._preparation.feed({**self._feed, **change}, model.inputs)
+        return np.asarray(model.run(feed)[OUTPUT_BEV_EMBED], dtype=np.float64).ravel()
+
+
+def _feed(inputs: FrameInputs, history: _Array) -> dict[str, _Array]:
+    return {
+        INPUT_IMG: inputs.img,
+        INPUT_CAN_BUS: inputs.can_bus,
+        INPUT_LIDAR2IMG: inputs.lidar2img,
+        INPUT_PREV_BEV: history,
+    }
+
+
+def _share(expected: NDArray[np.float64], given: NDArray[np.float64], norm: float, what: str) -> Finding:
+    """Return the slope of the candidate's answer over the reference's (least squares)."""
+    if _norm(expected) < MIN_EFFECT * norm:
+        return Finding(None, f"{what} has no effect on the float model in this frame")
+    share = float(given @ expected / (expected @ expected))
+    return Finding(share, f"the compiled model answers to {what} with {share:.0%} of the float model's answer")
+
+
+def _cameras(trials: _Trials, img: _Array) -> Finding:
+    """Blank one camera after the other; the candidate has to miss what the reference misses."""
+    answers = [trials.answers({INPUT_IMG: _without(img, camera)}) for camera in range(img.shape[1])]
+    expected, given = (np.stack(side) for side in zip(*answers, strict=True))
+    lengths = np.linalg.norm(given, axis=1)[:, None] * np.linalg.norm(expected, axis=1)[None, :]
+    alike = np.divide(given @ expected.T, lengths, out=np.zeros_like(lengths), where=lengths > 0.0)
+    seen_as = alike.argmax(axis=1)
+    wrong = [
+        f"{_camera(camera)} is taken for {_camera(int(other))}"
+        for camera, other in enumerate(seen_as)
+        if other != camera and alike[camera, other] > _SIMILAR > alike[camera, camera]
+    ]
+    return Finding(float(len(wrong)), "; ".join(wrong) or "every camera is in its place")
+
+
+def _without(img: _Array, camera: int) -> _Array:
+    blanked = img.copy()
+    blanked[:, camera] = 0.0
+    return blanked
+
+
+def _camera(number: int) -> str:
+    return CAMERA_ORDER[number] if number < len(CAMERA_ORDER) else f"camera {number}"
+
+
+def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, error: float) -> Finding:
+    """Feed the reference pictures that are normalised wrongly; none of them may explain the candidate."""
+    low, high = float(img.min()), float(img.max())
+    errors: dict[str, float] = {}
+    for name, wrong in _mistakes(img, img_norm).items():
+        # A model whose 8 bits were chosen for rightly normalised pictures cuts off what lies beyond.
+        for picture in (wrong, np.clip(wrong, low, high)):
+            expected = trials.expected({INPUT_IMG: np.ascontiguousarray(picture, dtype=np.float32)})
+            norm = _norm(expected)
+            left = _norm(trials.candidate - expected) / norm if norm else np.inf
+            errors[name] = min(left, errors.get(name, np.inf))
+    name, left = min(errors.items(), key=lambda found: found[1])
+    if left < _CLEARLY_LESS * error:
+        return Finding(
+            1.0,
+            f"the compiled model sees pictures {name}: it is off by {left:.1%} from a float model that does too, by "
+            f"{error:.1%} from one that does not",
+        )
+    return Finding(0.0, "no usual mistake explains the error")
+
+
+def _mistakes(img: _Array, img_norm: ImageNormConfig) -> dict[str, _Array]:
+    """Return the pictures as usual mistakes make them."""
+    mean, std = _per_channel(img_norm.mean), _per_channel(img_norm.std)
+    pixels = img * std + mean
+    swapped = pixels[:, :, ::-1]
+    mistakes = {
+        "with red and blue exchanged": (swapped - mean) / std,
+        "without normalisation, as 0 to 255": pixels,
+        "as 0 to 1": pixels / 255.0,
+        "without the mean subtracted": pixels / std,
+        "without the division by std": pixels - mean,
+        "normalised twice": (img - mean) / std,
+    }
+    for name, other in (("ImageNet's RGB", _IMAGENET), ("caffe's BGR", _CAFFE)):
+        if other != img_norm:
+            same_order = other.to_rgb == img_norm.to_rgb
+            ordered = pixels if same_order else swapped
+            mistakes[f"normalised by {name} mean and std"] = (ordered - _per_channel(other.mean)) / _per_channel(
+                other.std
+            )
+    return mistakes
+
+
+def _per_channel(values: Sequence[float]) -> _Array:
+    return np.array(values, dtype=np.float32).reshape(1, 1, -1, 1, 1)
+
+
+def _norm(values: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(values))

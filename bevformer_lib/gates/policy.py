@@ -1,0 +1,110 @@
+"""The policy: a YAML file of gates, read and checked once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from bevformer_lib.errors import ConfigError
+from bevformer_lib.gates.expression import Expression, parse
+from bevformer_lib.gates.quantities import quantity_names
+
+DEFAULT_POLICY: Final = Path(__file__).with_name("default.yaml")
+_MAX_BYTES: Final = 1 << 18
+
+
+class Gate(BaseModel):
+    """One gate.
+
+    Attributes:
+        gate: its sentence, see :mod:`bevformer_lib.gates.expression`.
+        required: whether it fails where there is nothing to compute it from; else it does not apply there.
+        cause: what usually makes it fail, for people.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    gate: str
+    required: bool = False
+    cause: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_sentence(cls, content: Any) -> Any:
+        return {"gate": content} if isinstance(content, str) else content
+
+    @field_validator("gate")
+    @classmethod
+    def _understood(cls, gate: str) -> str:
+        parse(gate)
+        return gate
+
+    @property
+    def expression(self) -> Expression:
+        """The sentence, understood."""
+        return parse(self.gate)
+
+
+class Policy(BaseModel):
+    """What a build has to keep.
+
+    Attributes:
+        name: for people.
+        gates: in the order in which failures are told: those that name a cause go first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    gates: list[Gate]
+
+
+def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
+    """Read a policy and check that everything it asks for is a quantity that builds of a model measure.
+
+    Args:
+        path: the YAML file.
+        class_names: of the model.
+
+    Raises:
+        ConfigError: with every defect: the file, the key, and what is wrong.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: is larger than {_MAX_BYTES} bytes; that is no policy")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        policy = Policy.model_validate(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: can't be read as a policy in YAML ({error}); correct it") from error
+    except ValidationError as error:
+        defects = [f"{_place(defect['loc'])}: {defect['msg']}" for defect in error.errors()]
+        raise ConfigError(_listed(path, defects)) from error
+    defects = _unknown(policy, quantity_names(class_names))
+    if defects:
+        raise ConfigError(_listed(path, defects))
+    return policy
+
+
+def _unknown(policy: Policy, known: Sequence[str]) -> list[str]:
+    defects = []
+    for number, gate in enumerate(policy.gates):
+        name = gate.expression.quantity
+        if name not in known:
+            near = ", ".join(difflib.get_close_matches(name, known, 3, 0.4)) or known[0]
+            defects.append(f"gates[{number}].gate: no build measures {name}; near it: {near}")
+    return defects
+
+
+def _place(location: Sequence[str | int]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".") or "the file"
+
+
+def _listed(path: Path, defects: Sequence[str]) -> str:
+    lines = "\n".join(f"  - {defect}" for defect in defects)
+    return f"{path}: this policy has defects; correct them:\n{lines}"

@@ -1,0 +1,161 @@
+"""Why the compiled model is worse, as a step: trials on one frame, and a look at the calibration set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.calibration.origin import foreign_samples, listed_samples
+from bevformer_lib.calibration.pack import MANIFEST_NAME
+from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, Finding, try_frame
+from bevformer_lib.files import write_json
+from bevformer_lib.names import CAN_BUS_POSITION, CAN_BUS_YAW_DEG
+from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas, scene_software
+from bevformer_lib.pipeline.linked import linked_folder
+from bevformer_lib.pipeline.runtimes import Executable
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.runtime.base import CarriesMetadata, Runtime
+from bevformer_lib.runtime.open import ONNXRUNTIME
+from bevformer_lib.scenes.ego import can_bus_delta
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.scenes.types import Scene
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact, Step
+
+DIAGNOSIS: Final = "diagnosis.json"
+_COMPARED_SAMPLES: Final = 3
+"""A set that is another one, or was fed otherwise, differs in every sample."""
+_CODE: Final = (
+    "bevformer_lib.evaluate.diagnosis",
+    "bevformer_lib.calibration.origin",
+    "bevformer_lib.calibration.archive",
+    "bevformer_lib.runtime",
+    __name__,
+)
+
+
+@dataclass(frozen=True)
+class DiagnoseWork:
+    """Tries the frame on which the car moves most, and compares the calibration set with what it was made from.
+
+    Attributes:
+        scenes: all scenes.
+        reference: the float model.
+        candidate: the compiled model.
+        calibration: the four archives and their manifest, by file name.
+        requirements: what the models ask of scenes.
+        runtime: what executes the candidate.
+        device: where; not part of the step.
+    """
+
+    scenes: tuple[SceneSource, ...]
+    reference: Artifact
+    candidate: Artifact
+    calibration: Mapping[str, Artifact]
+    requirements: SceneRequirements
+    runtime: str
+    device: str
+
+    @property
+    def step(self) -> Step:
+        """Done again for another model, calibration set, runtime or other scenes."""
+        return Step(
+            name="diagnose",
+            version=1,
+            inputs={
+                "reference": self.reference,
+                "candidate": self.candidate,
+                **self.calibration,
+                **{f"scene {scene.name}": scene.content for scene in self.scenes},
+            },
+            parameters={"runtime": self.runtime, **dataclasses.asdict(self.requirements)},
+            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Diagnose.
+
+        Raises:
+            CalibrationError: the calibration set is broken.
+            RuntimeUnavailableError: a model can't be run here.
+            SceneError: a scene can't be read.
+        """
+        sources = {scene.name: scene for scene in self.scenes}
+        metas = {scene.name: scene for scene in read_scene_metas(self.scenes)}
+        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
+        reference = Executable(self.reference, ONNXRUNTIME, self.device).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device).open(store)
+        findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate)}
+        place = most_moving_frame(list(metas.values()))
+        if place is None:
+            silent = Finding(None, "no scene has a second frame")
+            diagnosis = Diagnosis({name: findings.get(name, silent) for name in DIAGNOSES})
+        else:
+            frames = sources[place[0]].read(self.requirements).frames[place[1] - 1 : place[1] + 1]
+            findings |= try_frame(
+                preprocessor.inputs(frames[0], None),
+                preprocessor.inputs(frames[1], frames[0]),
+                reference=reference,
+                candidate=candidate,
+                img_norm=self.requirements.img_norm,
+                on_progress=on_progress,
+            )
+            diagnosis = Diagnosis({name: findings[name] for name in DIAGNOSES}, place[0], frames[1].index)
+        write_json(folder / DIAGNOSIS, diagnosis.to_dict())
+        return {name: finding.value for name, finding in diagnosis.findings.items()}
+
+    def _calibration(
+        self, store: Store, metas: Mapping[str, Scene], preprocessor: Preprocessor, candidate: Runtime
+    ) -> Finding:
+        """Look whether the set is of this model and these scenes, and whether the candidate was made with it."""
+        found = _named_by(candidate, self.reference.sha256, self.calibration[MANIFEST_NAME].sha256)
+        with linked_folder(store, self.calibration) as folder:
+            compared = {sample["scene"] for sample in listed_samples(folder)[:_COMPARED_SAMPLES]}
+            read = {scene.name: scene.read(self.requirements) for scene in self.scenes if scene.name in compared}
+            found += foreign_samples(
+                folder, {**metas, **read}, preprocessor, model_sha256=self.reference.sha256, compared=_COMPARED_SAMPLES
+            )
+        return Finding(float(len(found)), "; ".join(found) or "the set is of this model and these scenes")
+
+
+def most_moving_frame(scenes: list[Scene]) -> tuple[str, int] | None:
+    """Return scene and position of the frame before which the car moves most, metres and degrees together."""
+    places = [(scene, position) for scene in scenes for position in range(1, len(scene.frames))]
+    if not places:
+        return None
+    scene, position = max(places, key=lambda place: _motion(*place))
+    return scene.name, position
+
+
+def read_diagnosis(store: Store, artifact: Artifact) -> Diagnosis:
+    """Return a build's diagnosis."""
+    return Diagnosis.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+
+
+def _motion(scene: Scene, position: int) -> float:
+    before, after = scene.frames[position - 1 : position + 1]
+    delta = can_bus_delta(after.can_bus_absolute, before.can_bus_absolute)
+    return math.hypot(*delta[CAN_BUS_POSITION]) + abs(float(delta[CAN_BUS_YAW_DEG]))
+
+
+def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> list[str]:
+    """Return what a candidate says of its own making that is not so; compiled formats say nothing."""
+    from bevformer_lib.convert.onnxruntime import METADATA_PREFIX
+
+    metadata = candidate.metadata if isinstance(candidate, CarriesMetadata) else {}
+    expected = {
+        "float_model_sha256": (graph_sha256, "the compiled model says that it was made from another float model"),
+        "calibration_manifest_sha256": (
+            manifest_sha256,
+            "the compiled model says that it was calibrated with another set",
+        ),
+    }
+    given = {key: metadata.get(f"{METADATA_PREFIX}{key}") for key in expected}
+    return [words for key, (sha256, words) in expected.items() if given[key] not in (None, sha256)]

@@ -1,0 +1,178 @@
+"""The gates as a step: everything measured, judged by a policy and against the last published build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.errors import GateError, StoreError
+from bevformer_lib.files import write_json
+from bevformer_lib.gates.judge import Verdict, judge
+from bevformer_lib.gates.policy import Policy
+from bevformer_lib.gates.quantities import Measures, gather
+from bevformer_lib.pipeline.builds import Build, read_build
+from bevformer_lib.pipeline.diagnose import DIAGNOSIS, read_diagnosis
+from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
+from bevformer_lib.pipeline.inputs import SceneSource, open_artifact
+from bevformer_lib.pipeline.measure import COVERAGE, METRICS, read_coverage, read_metrics
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.store.aliases import get_alias
+from bevformer_lib.store.base import BUILDS, Store
+from bevformer_lib.store.records import find_record
+from bevformer_lib.store.step import Artifact, Step
+
+GATES: Final = "gates.json"
+MEASURES: Final = "measures.json"
+LATEST: Final = "latest"
+"""The alias of the build that is published."""
+_STEP: Final = "gates"
+_AFTER: Final = (_STEP, "report")
+"""Steps that depend on the published build, and so don't tell whether a build is the published one."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The build that is compared with.
+
+    Attributes:
+        build: its id.
+        measures: what it measured.
+    """
+
+    build: str
+    measures: Artifact
+
+
+@dataclass(frozen=True)
+class GatesWork:
+    """Judges a build; a failed gate does not fail this step, so that its evidence is kept.
+
+    Attributes:
+        model: name of the model.
+        scenes: all scenes.
+        evaluations: what ``EvaluateWork`` put out, by scene.
+        measured: what ``MetricsWork``, ``CoverageWork`` and ``DiagnoseWork`` put out, by file name.
+        policy: what is asked.
+        baseline: the published build; ``None``: there is none.
+    """
+
+    model: str
+    scenes: tuple[SceneSource, ...]
+    evaluations: Mapping[str, Artifact]
+    measured: Mapping[str, Artifact]
+    policy: Policy
+    baseline: Baseline | None
+
+    @property
+    def step(self) -> Step:
+        """Done again for other measurements, another policy, or another published build."""
+        inputs = dict(self.measured)
+        inputs |= {f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()}
+        if self.baseline is not None:
+            inputs["baseline"] = self.baseline.measures
+        return Step(
+            name=_STEP,
+            version=1,
+            inputs=inputs,
+            parameters={
+                "model": self.model,
+                "scenes": {scene.name: scene.content.sha256 for scene in self.scenes},
+                "policy": self.policy.model_dump(),
+                "baseline": self.baseline.build if self.baseline else None,
+            },
+            packages=software(code=("bevformer_lib.gates", "bevformer_lib.evaluate.summary", __name__)),
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Judge.
+
+        Raises:
+            StoreError: a measurement is gone.
+        """
+        quantities = gather(
+            [read_evaluation(store, artifact) for artifact in self.evaluations.values()],
+            read_metrics(store, self.measured[METRICS]),
+            read_coverage(store, self.measured[COVERAGE]),
+            read_diagnosis(store, self.measured[DIAGNOSIS]),
+        )
+        measures = Measures(self.model, {scene.name: scene.content.sha256 for scene in self.scenes}, quantities)
+        baseline = None if self.baseline is None else read_measures(store, self.baseline.measures)
+        verdict = judge(
+            self.policy, measures, baseline, baseline_id="" if self.baseline is None else self.baseline.build
+        )
+        write_json(folder / MEASURES, measures.to_dict())
+        write_json(folder / GATES, verdict.to_dict())
+        on_progress("gates", 1, 1)
+        return {"passed": not verdict.failed, "failed": [result.name for result in verdict.failed]}
+
+
+def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
+    """Return the published build, or what that one was compared with if it is the build at hand.
+
+    So a build that was published is found unchanged when it is asked for again, and not compared with itself.
+
+    Args:
+        store: holds the builds.
+        done: identities of the steps that the build at hand has done so far.
+    """
+    entry = get_alias(store, LATEST)
+    if entry is None:
+        return None
+    build = read_build(store, entry.target)
+    if MEASURES not in build.outputs:
+        return None
+    if tuple(step for step in build.steps if step.split("/")[0] not in _AFTER) != tuple(done):
+        return Baseline(entry.target, build.outputs[MEASURES])
+    [identity] = [step for step in build.steps if step.split("/")[0] == _STEP]
+    record = find_record(store, identity)
+    before = None if record is None else record.step.inputs.get("baseline")
+    if record is None or before is None:
+        return None
+    return Baseline(str(record.step.parameters["baseline"]), before)
+
+
+def read_measures(store: Store, artifact: Artifact) -> Measures:
+    """Return what a build measured."""
+    return Measures.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+
+
+def read_verdict(store: Store, build: Build) -> Verdict:
+    """Return a build's verdict.
+
+    Raises:
+        StoreError: the build was made without gates, or its verdict is gone.
+    """
+    if GATES not in build.outputs:
+        raise StoreError(f"{store.uri}: {BUILDS}/{build.identity} was built without gates; build again")
+    return read_verdict_file(store, build.outputs[GATES])
+
+
+def read_verdict_file(store: Store, artifact: Artifact) -> Verdict:
+    """Return a stored verdict."""
+    return Verdict.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+
+
+def require_gates(store: Store, build: Build, *, report: str) -> None:
+    """Raise if a build did not pass its gates.
+
+    Args:
+        store: holds the build.
+        build: the build.
+        report: where its report is, for the message.
+
+    Raises:
+        GateError: names every gate that failed, with value, bound and worst scene.
+    """
+    verdict = read_verdict(store, build)
+    if verdict.failed:
+        causes = {result: f"\n    usual cause: {result.cause}" if result.cause else "" for result in verdict.failed}
+        lines = "\n".join(f"  - {result}{cause}" for result, cause in causes.items())
+        raise GateError(
+            f"build {build.identity} failed {len(verdict.failed)} of {len(verdict.results)} gates of policy "
+            f"{verdict.policy}; nothing is published, everything is kept\n{lines}\nreport: {report}",
+            build=build.identity,
+        )

@@ -1,0 +1,243 @@
+"""What a build measures beside the comparison of outputs, as steps: detection metrics, coverage, tensors inside."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage, coverage_of
+from bevformer_lib.calibration.plan import CalibrationPlan
+from bevformer_lib.errors import ConfigError, MissingPackageError
+from bevformer_lib.evaluate.detection_metrics import score_agreement, score_scenes
+from bevformer_lib.evaluate.metric_types import DetectionMetrics
+from bevformer_lib.evaluate.tensors import TensorSummary, compare_tensors, summarize_tensors
+from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.files import write_json
+from bevformer_lib.nuscenes.devkit import require_devkit
+from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
+from bevformer_lib.pipeline.inputs import SCENE_CODE, SceneSource, open_artifact, read_scene_metas, scene_software
+from bevformer_lib.pipeline.runtimes import unload_models
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.runtime.open import ONNXRUNTIME
+from bevformer_lib.runtime.tapped import open_with_intermediates
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.scenes.types import Scene
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact, Step
+
+METRICS: Final = "metrics.json"
+COVERAGE: Final = "coverage.json"
+TENSORS: Final = "tensors.json"
+PROXY_SCORE: Final = 0.3
+"""The float model's boxes above it are taken for objects where nothing is annotated."""
+_DEVKIT: Final = "nuscenes-devkit"
+_TENSOR_FRAMES: Final = 6
+"""Enough to see where in the network precision goes; every frame of every scene is compared at the outputs."""
+_METRIC_CODE: Final = ("bevformer_lib.evaluate", "bevformer_lib.nuscenes", *SCENE_CODE, __name__)
+
+
+@dataclass(frozen=True)
+class MetricsWork:
+    """Scores both models' boxes by nuScenes' metric; against the float model's boxes where nothing is annotated.
+
+    Attributes:
+        scenes: all scenes.
+        evaluations: what ``EvaluateWork`` put out, by scene.
+    """
+
+    scenes: tuple[SceneSource, ...]
+    evaluations: Mapping[str, Artifact]
+
+    @property
+    def step(self) -> Step:
+        """Done again when boxes or annotations change, or nuscenes-devkit is installed."""
+        return Step(
+            name="metrics",
+            version=1,
+            inputs={
+                **{f"scene {scene.name}": scene.content for scene in self.scenes},
+                **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
+            },
+            parameters={"proxy_score": PROXY_SCORE},
+            packages=software(packages=(_DEVKIT,), code=_METRIC_CODE),
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Score; where that can't be done, put out why.
+
+        Raises:
+            BevformerError: detections don't belong to the scenes.
+            SceneError: a scene can't be read.
+        """
+        evaluations = [read_evaluation(store, self.evaluations[scene.name]) for scene in self.scenes]
+        try:
+            require_devkit()
+            reference, candidate = _score(read_scene_metas(self.scenes), evaluations, on_progress)
+        except (MissingPackageError, ConfigError) as error:
+            write_json(folder / METRICS, {"unavailable": str(error)})
+            return {"unavailable": str(error)}
+        write_json(folder / METRICS, {"reference": reference.to_dict(), "candidate": candidate.to_dict()})
+        return {
+            "truth": candidate.truth,
+            "mAP": {"reference": reference.mean_ap, "candidate": candidate.mean_ap},
+            "NDS": {"reference": reference.nds, "candidate": candidate.nds},
+        }
+
+
+@dataclass(frozen=True)
+class CoverageWork:
+    """Compares the frames of the calibration set with all frames.
+
+    Attributes:
+        scenes: all scenes.
+        plan: the chosen frames.
+        requirements: what the model asks of scenes.
+    """
+
+    scenes: tuple[SceneSource, ...]
+    plan: CalibrationPlan
+    requirements: SceneRequirements
+
+    @property
+    def step(self) -> Step:
+        """Done again for other scenes, or another choice of frames."""
+        return Step(
+            name="coverage",
+            version=1,
+            inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
+            parameters={"samples": [[sample.scene, sample.position] for sample in self.plan.samples]},
+            packages={**scene_software(), **software(code=("bevformer_lib.calibration.coverage", __name__))},
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Look at every frame.
+
+        Raises:
+            SceneError: a scene can't be read.
+        """
+        scenes = [scene.read(self.requirements) for scene in self.scenes]
+        samples = [(sample.scene, sample.position) for sample in self.plan.samples]
+        coverage = coverage_of(scenes, samples, on_progress=on_progress)
+        write_json(folder / COVERAGE, coverage.to_dict())
+        return {"share_within": {one.name: one.share_within for one in coverage.quantities}}
+
+
+@dataclass(frozen=True)
+class TensorsWork:
+    """Compares named tensors inside both models over the first frames of a scene.
+
+    Attributes:
+        scene: the scene.
+        reference: the float graph.
+        candidate: the compiled model.
+        requirements: what the models ask of scenes.
+        runtime: what executes the candidate; only ONNX Runtime lets us look inside.
+        device: where; not part of the step.
+    """
+
+    scene: SceneSource
+    reference: Artifact
+    candidate: Artifact
+    requirements: SceneRequirements
+    runtime: str
+    device: str
+
+    @property
+    def step(self) -> Step:
+        """Done again for another model or scene."""
+        return Step(
+            name="tensors",
+            version=1,
+            inputs={"reference": self.reference, "candidate": self.candidate, "scene": self.scene.content},
+            parameters={
+                "runtime": self.runtime,
+                "frames": _TENSOR_FRAMES,
+                **dataclasses.asdict(self.requirements),
+            },
+            packages={
+                **scene_software(),
+                **software(
+                    packages=("onnx", "onnxruntime"),
+                    code=("bevformer_lib.evaluate", "bevformer_lib.runtime", "bevformer_lib.export.taps", __name__),
+                ),
+            },
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Run both models.
+
+        Raises:
+            RuntimeUnavailableError: a model can't be run here.
+            SceneError: the scene can't be read.
+        """
+        if self.runtime != ONNXRUNTIME:
+            write_json(folder / TENSORS, {"tensors": []})
+            return {"unavailable": f"{self.runtime} gives a model's outputs only"}
+        unload_models()
+        scene = self.scene.read(self.requirements)
+        compared = compare_tensors(
+            Scene(scene.name, scene.frames[:_TENSOR_FRAMES]),
+            reference=open_with_intermediates(open_artifact(store, self.reference), device=self.device),
+            candidate=open_with_intermediates(open_artifact(store, self.candidate), device=self.device),
+            preprocessor=Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
+            on_progress=lambda name, done, total: on_progress(f"tensors of {name}", done, total),
+        )
+        summaries = summarize_tensors([compared])
+        write_json(folder / TENSORS, {"tensors": [dataclasses.asdict(summary) for summary in summaries]})
+        return {"scene": scene.name, "frames": len(compared.frames), "tensors": len(summaries)}
+
+
+def read_metrics(store: Store, artifact: Artifact) -> tuple[DetectionMetrics, DetectionMetrics] | str:
+    """Return a build's metrics of the reference and the candidate, or why there are none."""
+    content = _read(store, artifact)
+    if "unavailable" in content:
+        return str(content["unavailable"])
+    return DetectionMetrics.from_dict(content["reference"]), DetectionMetrics.from_dict(content["candidate"])
+
+
+def read_coverage(store: Store, artifact: Artifact) -> CalibrationCoverage:
+    """Return a build's coverage."""
+    content = _read(store, artifact)
+    quantities = tuple(
+        QuantityCoverage(one["name"], one["unit"], tuple(one["calibration"]), tuple(one["scenes"]))
+        for one in content.pop("quantities")
+    )
+    return CalibrationCoverage(**content, quantities=quantities)
+
+
+def read_tensors(store: Store, artifact: Artifact) -> tuple[TensorSummary, ...]:
+    """Return a build's tensors; none where the runtime does not let us look inside."""
+    return tuple(TensorSummary(**fields) for fields in _read(store, artifact)["tensors"])
+
+
+def _score(
+    scenes: list[Scene], evaluations: list[SceneEvaluation], on_progress: ProgressCallback
+) -> tuple[DetectionMetrics, DetectionMetrics]:
+    class_names = evaluations[0].class_names
+    reference, candidate = (
+        {one.scene: [getattr(frame, model) for frame in one.frames] for one in evaluations}
+        for model in ("reference", "candidate")
+    )
+    if any(frame.gt_boxes is not None for scene in scenes for frame in scene.frames):
+        scored = [score_scenes(scenes, boxes, class_names, on_progress=on_progress) for boxes in (reference, candidate)]
+    elif not any((boxes.scores > PROXY_SCORE).any() for frames in reference.values() for boxes in frames):
+        raise ConfigError(
+            f"nothing is annotated, and the float model finds no box above a score of {PROXY_SCORE} to agree on"
+        )
+    else:
+        scored = [
+            score_agreement(scenes, boxes, reference, class_names, score_threshold=PROXY_SCORE, on_progress=on_progress)
+            for boxes in (reference, candidate)
+        ]
+    return scored[0], scored[1]
+
+
+def _read(store: Store, artifact: Artifact) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(open_artifact(store, artifact).read_text(encoding="utf-8"))
+    return content
