@@ -46,6 +46,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("bevformer_lib.cli.score", "Score detections by nuScenes' metric: NDS and mAP."),
     "evaluate": ("bevformer_lib.cli.evaluate", "Compare a compiled model with the float one over scenes."),
     "ancestry": ("bevformer_lib.cli.ancestry", "Print everything that an artifact was made from."),
+    "explain": ("bevformer_lib.cli.explain", "Print what made each step of a build run."),
     "doctor": ("bevformer_lib.cli.doctor", "Check this machine for its role and say what to fix."),
     "store": ("bevformer_lib.cli.store", "Look into a store, copy from it, check it, clean it."),
     "fetch": ("bevformer_lib.cli.fetch", "Copy a file or a folder from the HuggingFace hub."),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from bevformer_lib.errors import StoreError
-from bevformer_lib.store.base import ALIASES, BUILDS, Store, holds_steps
+from bevformer_lib.store.base import Store, holds_steps
 from bevformer_lib.store.records import find_record
 from bevformer_lib.store.step import Artifact, StepRecord
 
 _MIN_DIGITS = 6
-NOT_STEPS: Final = (BUILDS, ALIASES)
-"""First parts of the kinds whose records are not of steps."""
 
 
 @dataclass(frozen=True)

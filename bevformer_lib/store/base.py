@@ -14,13 +14,15 @@ BUILDS: Final = "builds"
 """Kind of the records of whole builds: ``{"steps": [identity of a step's record, ...], ...}`` under the build's id."""
 ALIASES: Final = "aliases"
 """First part of the kinds that hold the history of a name; see :mod:`bevformer_lib.store.aliases`."""
+RUNS: Final = "runs"
+"""Kind of the records of what each run of a build did and why; they name no content."""
 REFRESH_AGE_S: Final = 24 * 3600.0
 """What is used again and was not written or refreshed for so long is refreshed: the collector spares what is young."""
 
 
 def holds_steps(kind: str) -> bool:
     """Return whether the records of a kind are those of steps."""
-    return kind != BUILDS and kind.split("/")[0] != ALIASES
+    return kind not in (BUILDS, RUNS) and kind.split("/")[0] != ALIASES
 
 
 @dataclass(frozen=True)

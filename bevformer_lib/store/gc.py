@@ -10,7 +10,7 @@ from typing import Final
 from bevformer_lib.errors import StoreError
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.store.aliases import alias_history, list_aliases
-from bevformer_lib.store.base import BUILDS, REFRESH_AGE_S, ObjectEntry, Store, holds_steps
+from bevformer_lib.store.base import BUILDS, REFRESH_AGE_S, RUNS, ObjectEntry, Store, holds_steps
 from bevformer_lib.store.reach import Reach, reach, readable
 
 DEFAULT_GRACE_S: Final = 7 * 24 * 3600.0
@@ -25,7 +25,7 @@ class Garbage:
 
     Attributes:
         builds: ids of builds that are neither named by an alias nor among those to keep.
-        records: identities of steps that no kept build reaches.
+        records: identities of steps that no kept build reaches, and of the runs of builds that are not kept.
         objects: content that no kept record names.
         unreadable: identities of old records that can't be understood; as long as there are any, no object goes, since
             they may name it.
@@ -85,8 +85,15 @@ def find_garbage(
     found = reach(store, sorted(roots))
     garbage = sorted(identity for identity in old - found.records if readable(store, identity))
     unreadable = sorted(old - found.records - set(garbage))
+    garbage += _old_runs(store, limit, kept_builds)
     on_progress("reading records", len(times), len(times))
     return _with_objects(store, found, limit, sorted(set(builds) - kept_builds), garbage, unreadable)
+
+
+def _old_runs(store: Store, limit: float, kept_builds: set[str]) -> list[str]:
+    """Return the identities of old runs whose build is not kept."""
+    old = sorted(key for key, modified in store.record_times(RUNS).items() if modified <= limit)
+    return [f"{RUNS}/{key}" for key in old if (store.get_record(RUNS, key) or {}).get("build") not in kept_builds]
 
 
 def _with_objects(
