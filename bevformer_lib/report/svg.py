@@ -76,6 +76,9 @@ def axes(plane: Plane, x_ticks: Sequence[float], y_ticks: Sequence[float], x_lab
     parts.append(text("label", (left + right) / 2, HEIGHT - 10, x_label, anchor="middle"))
     return parts
 
+_ROUNDING = 1e-9
+"""Values that differ by less of their size are one value; ticks between them would not."""
+
 
 def tick_texts(ticks: Sequence[float]) -> list[str]:
     """Write evenly spaced values with as many decimals as their spacing needs."""
@@ -94,7 +97,7 @@ def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | N
         whole: whether the steps are whole numbers.
         limit: no tick goes beyond it.
     """
-    if high <= low:
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):
         spread = 1.0 if whole else max(abs(high), 1e-6) * 0.01
         low, high = (low - spread, high) if limit is not None and high >= limit else (low, high + spread)
     step = _nice_step((high - low) / _TICKS)
