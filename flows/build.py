@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from bevformer_lib.store.open import open_store
+from bevformer_lib.pipeline.runs import recorded_run
 from flows.chain import BuildResult, read_inputs, run_chain
 from flows.request import BuildRequest
-from tasks.executor import TaskExecutor
-from tasks.summary import publish_steps
+from tasks.credentials import opened
+from tasks.pools import executor
+from tasks.settings import RunSettings
+from tasks.summary import publish
 
-_CORES_PER_SCENE = 8
+_CORES_PER_SCENE: Final = 8
 """One scene keeps about so many cores busy; each scene at once holds another frame's activations in memory."""
+RUNNER: Final = ThreadPoolTaskRunner(max_workers=max(1, (os.cpu_count() or 1) // _CORES_PER_SCENE))
+DEFAULTS: Final = RunSettings()
 
 
-@flow(
-    name="build",
-    flow_run_name="build {request.model}",
-    task_runner=ThreadPoolTaskRunner(max_workers=max(1, (os.cpu_count() or 1) // _CORES_PER_SCENE)),
-    persist_result=False,
-)
-def build(request: BuildRequest) -> BuildResult:
+@flow(name="build", flow_run_name="build {request.label}", task_runner=RUNNER, persist_result=False)
+def build(request: BuildRequest, settings: RunSettings = DEFAULTS) -> BuildResult:
     """Build, doing only what was not done before.
 
+    Args:
+        request: what to build from what.
+        settings: how machines reach the hub, the store and each other.
+
     Raises:
+        GateError: the build is worse than its policy allows; it is kept, and nothing is published.
         BevformerError: the inputs have defects, or a step failed; finished steps are kept.
     """
-    store = open_store(request.store)
-    inputs = read_inputs(request, store.digests)
-    result = run_chain(request, inputs, store, TaskExecutor(store))
-    publish_steps(result.steps)
-    return result
+    return run_build(request, settings)
+
+
+def run_build(request: BuildRequest, settings: RunSettings) -> BuildResult:
+    """Build within the flow run that calls this; see :func:`build`."""
+    with opened(request.store, settings) as store:
+        names = (str(flow_run.id), str(flow_run.name))
+        with recorded_run(store, executor(store, settings), *names, on_end=lambda run: publish(run, store)) as recorded:
+            does, run = recorded
+            result = run_chain(request, read_inputs(request, store.digests), store, does)
+            run.build = result.build.identity
+            return result

@@ -47,8 +47,10 @@ def command(
     runtime: str | None = None,
     device: str = "cpu",
     score_thr: float | None = None,
+    policy: Path | None = None,
+    publish: bool = False,
 ) -> None:
-    """Build: export, calibrate, quantise, evaluate, report. Only what changed since the last build is done.
+    """Build: export, calibrate, quantise, evaluate, judge, report. Only what changed since the last build is done.
 
     Args:
         model: preset name (tiny, small, base), or an original config file.
@@ -71,11 +73,16 @@ def command(
         runtime: what executes the quantised model: onnxruntime, pulsar2 (its simulator) or axengine.
         device: where float models run: cpu, cuda or cuda:N.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
+        policy: YAML file with the gates that the build must pass; without it those that come along.
+        publish: publish the build if it passes them.
     """
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.pipeline.builds import lay_out
+    from bevformer_lib.pipeline.gates import require_gates
+    from bevformer_lib.pipeline.publish import publish_build
+    from bevformer_lib.pipeline.report import REPORT
     from bevformer_lib.store.open import open_store
 
     started = time.monotonic()
@@ -102,12 +109,14 @@ def command(
         runtime=runtime,
         device=device,
         score_threshold=score_thr,
+        policy=None if policy is None else str(policy),
+        publish=publish,
     )
     opened = open_store(store)
     place = _local_place(opened)
     opened.remove_abandoned_scratch()
     with progress_bar() as on_progress:
-        result = _finished_build(request, opened, on_progress) or _run_flow(request, place, on_progress)
+        result = _finished_build(request, opened, on_progress) or _run_flow(request, opened, place, on_progress)
     folder = lay_out(opened, result.build, place / _BUILDS)
     console = Console(markup=False, highlight=False)
     console.print(steps_table(result))
@@ -115,7 +124,10 @@ def command(
     done = f"{ran} of {len(result.steps)} steps done" if ran else "nothing to do: nothing changed"
     console.print(f"{done}, {time.monotonic() - started:.1f} s", soft_wrap=True)
     console.print(f"files:  {folder}", soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    require_gates(opened, result.build, report=str(folder / REPORT))
+    console.print(f"report: {folder / REPORT}", soft_wrap=True)
+    if publish:
+        console.print(f"latest: {publish_build(opened, result.build).target}", soft_wrap=True)
 
 
 def _request(**fields: Any) -> BuildRequest:
@@ -157,17 +169,35 @@ def _local_place(store: Store) -> Path:
 def _finished_build(request: BuildRequest, store: Store, on_progress: ProgressCallback) -> BuildResult | None:
     """Return the build if all its steps are in the store; that takes no Prefect."""
     from bevformer_lib.pipeline.executors import FindingExecutor, NotDoneError
+    from bevformer_lib.pipeline.runs import record_found
     from flows.chain import read_inputs, run_chain
 
     inputs = read_inputs(request, store.digests, on_progress)
     try:
-        return run_chain(request, inputs, store, FindingExecutor(store))
+        result = run_chain(request, inputs, store, FindingExecutor(store))
     except NotDoneError:
         return None
+    record_found(store, result.build.identity, result.steps)
+    return result
 
 
-def _run_flow(request: BuildRequest, place: Path, on_progress: ProgressCallback) -> BuildResult:
-    """Run the flow in this process, with the user's Prefect server or else one of its own."""
+def _run_flow(request: BuildRequest, store: Store, place: Path, on_progress: ProgressCallback) -> BuildResult:
+    """Run the flow in this process, with the user's Prefect server or else one of its own.
+
+    A build that fails its gates fails the flow run; here it is a result like any other, to be shown first.
+    """
+    from bevformer_lib.errors import GateError
+
+    try:
+        return _serve_flow(request, place, on_progress)
+    except GateError:
+        failed = _finished_build(request, store, on_progress)
+        if failed is None:
+            raise
+        return failed
+
+
+def _serve_flow(request: BuildRequest, place: Path, on_progress: ProgressCallback) -> BuildResult:
     from flows.local_server import QUIET, LocalServer
 
     log = place / _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,7 +47,13 @@ class BuildRequest(BaseModel):
         Field(description="What executes the quantised model; empty: ONNX Runtime, or Pulsar2's simulator."),
     ] = None
     policy: Annotated[str | None, Field(description="YAML file with the gates; empty: those that come along.")] = None
+    publish: Annotated[bool, Field(description="Publish the build if it passes its gates.")] = False
     device: Annotated[str, Field(description="Where float models run: cpu, cuda or cuda:N.")] = "cpu"
     score_threshold: Annotated[
         float | None, Field(description="Boxes at or below are dropped; empty: as the model's config says.", ge=0, le=1)
     ] = None
+
+    @property
+    def label(self) -> str:
+        """Short name for people: the preset, or the config file without its folder and suffix."""
+        return PurePath(self.model).stem

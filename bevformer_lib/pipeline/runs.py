@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -34,6 +34,11 @@ class RunStep:
     ran: bool
     reason: str
     seconds: float
+
+    @classmethod
+    def of(cls, done: StepResult) -> RunStep:
+        """Return what a run keeps of a step."""
+        return cls(done.record.step.title, done.record.identity, done.ran, done.reason, done.record.seconds)
 
 
 @dataclass
@@ -73,24 +78,23 @@ class _Recording:
         return self._note(self._executor.do_all(work))
 
     def _note(self, results: list[StepResult]) -> list[StepResult]:
-        self._run.steps += [
-            RunStep(done.record.step.title, done.record.identity, done.ran, done.reason, done.record.seconds)
-            for done in results
-        ]
+        self._run.steps += map(RunStep.of, results)
         return results
 
 
 @contextmanager
-def recorded_run(store: Store, executor: Executor, *names: str) -> Iterator[tuple[Executor, Run]]:
+def recorded_run(
+    store: Store, executor: Executor, *names: str, on_end: Callable[[Run], None] = lambda _: None
+) -> Iterator[tuple[Executor, Run]]:
     """Give an executor whose steps are recorded as a run when the block ends, however it ends.
 
     Args:
         store: gets the record.
         executor: does the work.
         names: what else the run is known by.
+        on_end: told of the run when it was recorded.
     """
-    started = datetime.now(timezone.utc)
-    run = Run(f"{started:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}", names, _text(started))
+    run = _begun(names)
     try:
         yield _Recording(executor, run), run
     except BaseException as error:
@@ -98,8 +102,15 @@ def recorded_run(store: Store, executor: Executor, *names: str) -> Iterator[tupl
         run.build = getattr(error, "build", None)  # a build that did not pass its gates is there all the same
         raise
     finally:
-        run.ended_at = _text(datetime.now(timezone.utc))
-        store.put_record(RUNS, run.key, asdict(run))
+        _end(store, run)
+        on_end(run)
+
+
+def record_found(store: Store, build: str, steps: Sequence[StepResult]) -> None:
+    """Record a run that found all its steps done."""
+    run = _begun(())
+    run.steps, run.build = list(map(RunStep.of, steps)), build
+    _end(store, run)
 
 
 def find_run(store: Store, name: str) -> Run:
@@ -128,6 +139,16 @@ def find_run(store: Store, name: str) -> Run:
     if len(by_name) > 1:
         raise StoreError(f"{name}: fits several runs: {', '.join(run.key for run in by_name[:5])}; give more letters")
     return by_name[0]
+
+
+def _begun(names: Sequence[str]) -> Run:
+    started = datetime.now(timezone.utc)
+    return Run(f"{started:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}", names, _text(started))
+
+
+def _end(store: Store, run: Run) -> None:
+    run.ended_at = _text(datetime.now(timezone.utc))
+    store.put_record(RUNS, run.key, asdict(run))
 
 
 def _read(store: Store, key: str) -> Run:
