@@ -95,6 +95,6 @@ class GateError(BevformerError):
         build: id of the build.
     """
 
-    def __init__(self, message: str, *, build: str) -> None:
+    def __init__(self, message: str, build: str = "") -> None:
         self.build = build
         super().__init__(message)

@@ -9,6 +9,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from bevformer_lib.errors import GateError
+from bevformer_lib.pipeline.gates import require_gates
+from bevformer_lib.pipeline.publish import publish_build
 from bevformer_lib.pipeline.runs import recorded_run
 from flows.chain import BuildResult, read_inputs, run_chain
 from flows.request import BuildRequest
@@ -23,6 +26,22 @@ RUNNER: Final = ThreadPoolTaskRunner(max_workers=max(1, (os.cpu_count() or 1) //
 DEFAULTS: Final = RunSettings()
 
 
+class FailedBuildError(GateError):
+    """A build that failed its gates.
+
+    Attributes:
+        result: the build, which is recorded, and what became of its steps.
+    """
+
+    def __init__(self, message: str, result: BuildResult) -> None:
+        super().__init__(message, result.build.identity)
+        self.args = (message, result)
+        self.result = result
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 @flow(name="build", flow_run_name="build {request.label}", task_runner=RUNNER, persist_result=False)
 def build(request: BuildRequest, settings: RunSettings = DEFAULTS) -> BuildResult:
     """Build, doing only what was not done before.
@@ -32,7 +51,7 @@ def build(request: BuildRequest, settings: RunSettings = DEFAULTS) -> BuildResul
         settings: how machines reach the hub, the store and each other.
 
     Raises:
-        GateError: the build is worse than its policy allows; it is kept, and nothing is published.
+        FailedBuildError: the build is worse than its policy allows; it is kept, and nothing is published.
         BevformerError: the inputs have defects, or a step failed; finished steps are kept.
     """
     return run_build(request, settings)
@@ -46,4 +65,10 @@ def run_build(request: BuildRequest, settings: RunSettings) -> BuildResult:
             does, run = recorded
             result = run_chain(request, read_inputs(request, store.digests), store, does)
             run.build = result.build.identity
+            try:
+                require_gates(store, result.build, report=f"in build {result.build.identity} of {store.uri}")
+            except GateError as error:
+                raise FailedBuildError(str(error), result) from None
+            if request.publish:
+                publish_build(store, result.build)
             return result

@@ -116,7 +116,7 @@ def command(
     place = _local_place(opened)
     opened.remove_abandoned_scratch()
     with progress_bar() as on_progress:
-        result = _finished_build(request, opened, on_progress) or _run_flow(request, opened, place, on_progress)
+        result = _finished_build(request, opened, on_progress) or _run_flow(request, place, on_progress)
     folder = lay_out(opened, result.build, place / _BUILDS)
     console = Console(markup=False, highlight=False)
     console.print(steps_table(result))
@@ -181,23 +181,8 @@ def _finished_build(request: BuildRequest, store: Store, on_progress: ProgressCa
     return result
 
 
-def _run_flow(request: BuildRequest, store: Store, place: Path, on_progress: ProgressCallback) -> BuildResult:
-    """Run the flow in this process, with the user's Prefect server or else one of its own.
-
-    A build that fails its gates fails the flow run; here it is a result like any other, to be shown first.
-    """
-    from bevformer_lib.errors import GateError
-
-    try:
-        return _serve_flow(request, place, on_progress)
-    except GateError:
-        failed = _finished_build(request, store, on_progress)
-        if failed is None:
-            raise
-        return failed
-
-
-def _serve_flow(request: BuildRequest, place: Path, on_progress: ProgressCallback) -> BuildResult:
+def _run_flow(request: BuildRequest, place: Path, on_progress: ProgressCallback) -> BuildResult:
+    """Run the flow in this process, with the user's Prefect server or else one of its own."""
     from flows.local_server import QUIET, LocalServer
 
     log = place / _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
@@ -227,7 +212,7 @@ def _send_what_is_left() -> None:
 def _call_flow(request: BuildRequest, log: Path, on_progress: ProgressCallback) -> BuildResult:
     # Prefect's own log handlers write to the console; a local build's log goes to a file, and its progress is shown.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    from flows.build import build
+    from flows.build import FailedBuildError, build
     from tasks.progress import console_progress
 
     handler = logging.FileHandler(log, encoding="utf-8")
@@ -238,6 +223,8 @@ def _call_flow(request: BuildRequest, log: Path, on_progress: ProgressCallback) 
     try:
         with console_progress(on_progress):
             return build(request)
+    except FailedBuildError as error:
+        return error.result  # shown like any other first
     finally:
         for name in _LOGGED:
             logging.getLogger(name).removeHandler(handler)

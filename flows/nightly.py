@@ -30,6 +30,7 @@ def nightly(request: BuildRequest, settings: RunSettings = DEFAULTS) -> BuildRes
         settings: how machines reach the hub, the store and each other.
 
     Raises:
+        FailedBuildError: the build is worse than its policy allows; it is kept, and nothing is published.
         BevformerError: the inputs have defects, or a step failed; finished steps are kept.
     """
     return run_build(request, settings)

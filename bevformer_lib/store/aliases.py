@@ -25,11 +25,13 @@ class AliasEntry:
         number: counted from 1.
         target: what it names, usually a build's id.
         set_at: UTC, ISO 8601.
+        note: why, where whoever set it said so.
     """
 
     number: int
     target: str
     set_at: str
+    note: str = ""
 
 
 class AliasMovedError(StoreError):
@@ -47,7 +49,7 @@ class Expected:
     target: str | None
 
 
-def set_alias(store: Store, name: str, target: str, *, expected: Expected | None = None) -> AliasEntry:
+def set_alias(store: Store, name: str, target: str, *, expected: Expected | None = None, note: str = "") -> AliasEntry:
     """Let an alias name ``target`` from now on; no move is recorded if it does already.
 
     Args:
@@ -55,6 +57,7 @@ def set_alias(store: Store, name: str, target: str, *, expected: Expected | None
         name: of the alias.
         target: what it is to name, usually a build's id.
         expected: move only from this; whatever it names now, if left out.
+        note: why, to be kept with the move.
 
     Raises:
         AliasMovedError: the alias names something else than expected.
@@ -71,8 +74,8 @@ def set_alias(store: Store, name: str, target: str, *, expected: Expected | None
         if current is not None and current.target == target:
             return current
         number = 1 if current is None else current.number + 1
-        entry = AliasEntry(number, target, datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
-        content = {"target": entry.target, "set_at": entry.set_at}
+        entry = AliasEntry(number, target, datetime.now(timezone.utc).isoformat(timespec="milliseconds"), note)
+        content = {"target": entry.target, "set_at": entry.set_at} | ({"note": note} if note else {})
         if store.put_record(_kind(name), f"{number:0{_DIGITS}d}", content):
             return entry
 
@@ -99,7 +102,7 @@ def _read(store: Store, name: str, key: str) -> AliasEntry:
     try:
         if content is None:
             raise KeyError("record")
-        return AliasEntry(int(key), str(content["target"]), str(content["set_at"]))
+        return AliasEntry(int(key), str(content["target"]), str(content["set_at"]), str(content.get("note", "")))
     except (KeyError, ValueError) as error:
         raise StoreError(
             f"{store.uri}: entry {key} of alias {name} can't be read ({error}); delete that record and set the alias"
