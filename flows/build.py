@@ -12,13 +12,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from bevformer_lib.errors import GateError
 from bevformer_lib.pipeline.gates import require_gates
 from bevformer_lib.pipeline.publish import publish_build
+from bevformer_lib.pipeline.gates import require_gates
+from bevformer_lib.pipeline.publish import publish_build
 from bevformer_lib.pipeline.runs import recorded_run
 from flows.chain import BuildResult, read_inputs, run_chain
 from flows.request import BuildRequest
 from tasks.credentials import opened
 from tasks.pools import executor
 from tasks.settings import RunSettings
-from tasks.summary import publish
+from tasks.summary import show
 
 _CORES_PER_SCENE: Final = 8
 """One scene keeps about so many cores busy; each scene at once holds another frame's activations in memory."""
@@ -61,7 +63,7 @@ def run_build(request: BuildRequest, settings: RunSettings) -> BuildResult:
     """Build within the flow run that calls this; see :func:`build`."""
     with opened(request.store, settings) as store:
         names = (str(flow_run.id), str(flow_run.name))
-        with recorded_run(store, executor(store, settings), *names, on_end=lambda run: publish(run, store)) as recorded:
+        with recorded_run(store, executor(store, settings), *names, on_end=lambda run: show(run, store)) as recorded:
             does, run = recorded
             result = run_chain(request, read_inputs(request, store.digests), store, does)
             run.build = result.build.identity

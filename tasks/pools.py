@@ -25,6 +25,8 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "calibration-histories": "extract/extract",
     "convert": "convert/convert",
     "evaluate": "evaluate/evaluate",
+    "diagnose": "evaluate/evaluate",
+    "tensors": "extract/extract",
 }
 """Step -> the deployment that does it; steps that are not here cost little and stay with the build."""
 

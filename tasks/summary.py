@@ -30,7 +30,7 @@ _JPEG: Final = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
 _log = logging.getLogger(__name__)
 
 
-def publish(run: Run, store: Store) -> None:
+def show(run: Run, store: Store) -> None:
     """Leave a run's steps in the flow run, and what its build found, where there is one.
 
     What can't be shown is no reason for a build to fail.
@@ -39,7 +39,7 @@ def publish(run: Run, store: Store) -> None:
         create_table_artifact(key="steps", table=_steps(run), description="What this build did, and why.")
         content = None if run.build is None else store.get_record(BUILDS, run.build)
         if content is not None:
-            _publish_build(Build.from_dict(content), store)
+            _show_build(Build.from_dict(content), store)
     except Exception:
         _log.exception("the artifacts of this run could not be published")
 
@@ -51,7 +51,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _publish_build(build: Build, store: Store) -> None:
+def _show_build(build: Build, store: Store) -> None:
     if SUMMARY in build.outputs:
         summary = json.loads(open_artifact(store, build.outputs[SUMMARY]).read_text(encoding="utf-8"))
         lines = "\n".join(_lines(build, store, summary))

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.pipeline.calibrate import HistoriesWork
 from bevformer_lib.pipeline.convert import ConvertWork
+from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.export import ExportWork
+from bevformer_lib.pipeline.measure import TensorsWork
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.step import Step
 
@@ -53,12 +55,24 @@ class _Evaluate(_Sent):
     work: EvaluateWork
 
 
-_Any: TypeAlias = _Export | _Histories | _Convert | _Evaluate
+class _Diagnose(_Sent):
+    kind: Literal["diagnose"] = "diagnose"
+    work: DiagnoseWork
+
+
+class _Tensors(_Sent):
+    kind: Literal["tensors"] = "tensors"
+    work: TensorsWork
+
+
+_Any: TypeAlias = _Export | _Histories | _Convert | _Evaluate | _Diagnose | _Tensors
 _ENVELOPES: Final[Mapping[type, type[_Any]]] = {
     ExportWork: _Export,
     HistoriesWork: _Histories,
     ConvertWork: _Convert,
     EvaluateWork: _Evaluate,
+    DiagnoseWork: _Diagnose,
+    TensorsWork: _Tensors,
 }
 _ADAPTER: Final[TypeAdapter[_Any]] = TypeAdapter(Annotated[_Any, Field(discriminator="kind")])
 

@@ -11,9 +11,11 @@ import pytest
 from bevformer_lib.pipeline.calibrate import HistoriesWork
 from bevformer_lib.pipeline.check import CheckScenesWork
 from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Settings
+from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.inputs import SceneSource
+from bevformer_lib.pipeline.measure import TensorsWork
 from bevformer_lib.pipeline.wire import WireError, from_wire, to_wire
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -34,6 +36,8 @@ WORK: tuple[Work, ...] = (
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu", "AX650"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25),
+    DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu"),
+    TensorsWork(SCENE, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu"),
 )
 
 
