@@ -12,8 +12,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from bevformer_lib.errors import GateError
 from bevformer_lib.pipeline.gates import require_gates
 from bevformer_lib.pipeline.publish import publish_build
-from bevformer_lib.pipeline.gates import require_gates
-from bevformer_lib.pipeline.publish import publish_build
 from bevformer_lib.pipeline.runs import recorded_run
 from flows.chain import BuildResult, read_inputs, run_chain
 from flows.request import BuildRequest

@@ -99,9 +99,7 @@ def recorded_run(
         yield _Recording(executor, run), run
     except BaseException as error:
         run.outcome = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        run.build = run.build or getattr(
-            error, "build", None
-        )  # a build that did not pass its gates is there all the same
+        run.build = run.build or getattr(error, "build", None)
         raise
     finally:
         _end(store, run)
