@@ -95,7 +95,8 @@ def test_pulsar2(on_path) -> None:
     assert finding.status is Status.OK and finding.found.startswith("4.2 (native: ")
 
 
-def test_axengine_that_is_not_there() -> None:
+def test_axengine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "axengine", None)  # as if it was not installed, whatever was imported before
     finding = check_axengine()
     assert finding.status is Status.FAIL and "pyaxengine/releases" in finding.fix
 
