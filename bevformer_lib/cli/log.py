@@ -15,7 +15,10 @@ def command(*, store: str) -> None:
     from bevformer_lib.pipeline.history import history
     from bevformer_lib.store.open import open_store
 
-    table = Table("when (UTC)", "build", "what", "model")
+    table = Table()
+    for column in ("when (UTC)", "build", "what"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("model", overflow="fold")
     table.add_column("gates, or why", overflow="fold")
     for event in reversed(history(open_store(store, must_exist=True))):
         table.add_row(event.at[:19].replace("T", " "), event.build, event.what, event.model, event.detail)

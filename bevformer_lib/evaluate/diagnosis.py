@@ -41,6 +41,7 @@ MIN_EFFECT: Final = 1e-3
 """Relative change of the float model's ``bev_embed`` below which a trial says nothing."""
 SUSPICIOUS_ERROR: Final = 0.1
 """Relative error of ``bev_embed`` from which on causes in the pictures are looked for: no wrong picture gives less."""
+_WORDS: Final = {EGO_MOTION: "ego motion", HISTORY: "the history"}
 _SIMILAR: Final = 0.5
 """Cosine from which on two answers are the same one."""
 _CLEARLY_LESS: Final = 0.75
@@ -116,21 +117,15 @@ def try_frame(
     first = _feed(previous, zeros)
     history = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
     trials = _Trials(_feed(inputs, history), reference, candidate, HostPreparation(img_norm))
+    found, seen = _pictures(trials, inputs.img, img_norm)
+    on_progress("diagnosis", 1, 2)
     standing = inputs.can_bus.copy()
     standing[:, CAN_BUS_POSITION] = standing[:, CAN_BUS_YAW_DEG] = 0.0
-    found = {
-        EGO_MOTION: _share(*trials.answers({INPUT_CAN_BUS: standing}), trials.norm, "ego motion"),
-        HISTORY: _share(*trials.answers({INPUT_PREV_BEV: zeros}), trials.norm, "the history"),
-    }
-    on_progress("diagnosis", 1, 3)
-    error = _norm(trials.candidate - trials.reference) / trials.norm if trials.norm else 0.0
-    if error < SUSPICIOUS_ERROR:
-        clean = Finding(0.0, f"bev_embed of the frame is off by {error:.1%} only")
-        return {**found, CAMERAS: clean, NORMALIZATION: clean}
-    found[CAMERAS] = _cameras(trials, inputs.img)
-    on_progress("diagnosis", 2, 3)
-    found[NORMALIZATION] = _normalization(trials, inputs.img, img_norm, error)
-    on_progress("diagnosis", 3, 3)
+    changes = {EGO_MOTION: {INPUT_CAN_BUS: standing}, HISTORY: {INPUT_PREV_BEV: zeros}}
+    for name, change in changes.items():
+        # Where the candidate is known to see other pictures, the reference sees them here too: one fault is one cause.
+        found[name] = _share(*trials.answers(change, seen), trials.norm, _WORDS[name])
+    on_progress("diagnosis", 2, 2)
     return found
 
 
@@ -146,10 +141,19 @@ class _Trials:
         self.reference, self.candidate = (self._run(model, {}) for model in self._models)
         self.norm = _norm(self.reference)
 
-    def answers(self, change: Mapping[str, _Array]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return by how much ``bev_embed`` of the reference and of the candidate changes."""
-        changed = [self._run(model, change) for model in self._models]
-        return changed[0] - self.reference, changed[1] - self.candidate
+    def answers(
+        self, change: Mapping[str, _Array], seen: Mapping[str, _Array] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return by how much ``bev_embed`` of the reference and of the candidate changes.
+
+        Args:
+            change: inputs that are changed for both.
+            seen: inputs that the reference is given instead of the frame's, with and without the change.
+        """
+        reference, candidate = self._models
+        unchanged = self._run(reference, seen) if seen else self.reference
+        expected = self._run(reference, {**(seen or {}), **change}) - unchanged
+        return expected, self._run(candidate, change) - self.candidate
 
     def expected(self, change: Mapping[str, _Array]) -> NDArray[np.float64]:
         """Return the reference's ``bev_embed`` of the changed frame."""
@@ -177,19 +181,38 @@ def _share(expected: NDArray[np.float64], given: NDArray[np.float64], norm: floa
     return Finding(share, f"the compiled model answers to {what} with {share:.0%} of the float model's answer")
 
 
-def _cameras(trials: _Trials, img: _Array) -> Finding:
-    """Blank one camera after the other; the candidate has to miss what the reference misses."""
+def _pictures(trials: _Trials, img: _Array, img_norm: ImageNormConfig) -> tuple[dict[str, Finding], dict[str, _Array]]:
+    """Look for faults of the pictures; return what was found, and what the candidate sees instead of the frame's."""
+    error = _norm(trials.candidate - trials.reference) / trials.norm if trials.norm else 0.0
+    if error < SUSPICIOUS_ERROR:
+        clean = Finding(0.0, f"bev_embed of the frame is off by {error:.1%} only")
+        return {CAMERAS: clean, NORMALIZATION: clean}, {}
+    cameras, order = _cameras(trials, img)
+    normalization, picture = _normalization(trials, img, img_norm, error)
+    seen = {}
+    if normalization.value:
+        seen[INPUT_IMG] = picture
+    elif cameras.value:
+        seen[INPUT_IMG] = np.ascontiguousarray(img[:, order])
+    return {CAMERAS: cameras, NORMALIZATION: normalization}, seen
+
+
+def _cameras(trials: _Trials, img: _Array) -> tuple[Finding, list[int]]:
+    """Blank one camera after the other; the candidate has to miss what the reference misses.
+
+    Returns:
+        The finding, and for every place of a camera the one whose pictures the candidate sees there.
+    """
     answers = [trials.answers({INPUT_IMG: _without(img, camera)}) for camera in range(img.shape[1])]
     expected, given = (np.stack(side) for side in zip(*answers, strict=True))
     lengths = np.linalg.norm(given, axis=1)[:, None] * np.linalg.norm(expected, axis=1)[None, :]
     alike = np.divide(given @ expected.T, lengths, out=np.zeros_like(lengths), where=lengths > 0.0)
-    seen_as = alike.argmax(axis=1)
-    wrong = [
-        f"{_camera(camera)} is taken for {_camera(int(other))}"
-        for camera, other in enumerate(seen_as)
-        if other != camera and alike[camera, other] > _SIMILAR > alike[camera, camera]
-    ]
-    return Finding(float(len(wrong)), "; ".join(wrong) or "every camera is in its place")
+    order, wrong = list(range(img.shape[1])), []
+    for camera, place in enumerate(alike.argmax(axis=1).tolist()):
+        if place != camera and alike[camera, place] > _SIMILAR > alike[camera, camera]:
+            order[place] = camera
+            wrong.append(f"{_camera(camera)} is taken for {_camera(place)}")
+    return Finding(float(len(wrong)), "; ".join(wrong) or "every camera is in its place"), order
 
 
 def _without(img: _Array, camera: int) -> _Array:
@@ -202,25 +225,27 @@ def _camera(number: int) -> str:
     return CAMERA_ORDER[number] if number < len(CAMERA_ORDER) else f"camera {number}"
 
 
-def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, error: float) -> Finding:
-    """Feed the reference pictures that are normalised wrongly; none of them may explain the candidate."""
+def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, error: float) -> tuple[Finding, _Array]:
+    """Feed the reference pictures that are normalised wrongly; none of them may explain the candidate.
+
+    Returns:
+        The finding, and the pictures that explain the candidate best.
+    """
     low, high = float(img.min()), float(img.max())
-    errors: dict[str, float] = {}
-    for name, wrong in _mistakes(img, img_norm).items():
+    best, name, explained = np.inf, "", img
+    for mistake, wrong in _mistakes(img, img_norm).items():
         # A model whose 8 bits were chosen for rightly normalised pictures cuts off what lies beyond.
         for picture in (wrong, np.clip(wrong, low, high)):
-            expected = trials.expected({INPUT_IMG: np.ascontiguousarray(picture, dtype=np.float32)})
+            fed = np.ascontiguousarray(picture, dtype=np.float32)
+            expected = trials.expected({INPUT_IMG: fed})
             norm = _norm(expected)
             left = _norm(trials.candidate - expected) / norm if norm else np.inf
-            errors[name] = min(left, errors.get(name, np.inf))
-    name, left = min(errors.items(), key=lambda found: found[1])
-    if left < _CLEARLY_LESS * error:
-        return Finding(
-            1.0,
-            f"the compiled model sees pictures {name}: it is off by {left:.1%} from a float model that does too, by "
-            f"{error:.1%} from one that does not",
-        )
-    return Finding(0.0, "no usual mistake explains the error")
+            if left < best:
+                best, name, explained = left, mistake, fed
+    if best < _CLEARLY_LESS * error:
+        words = f"it is off by {best:.1%} from a float model that does too, by {error:.1%} from one that does not"
+        return Finding(1.0, f"the compiled model sees pictures {name}: {words}"), explained
+    return Finding(0.0, "no usual mistake explains the error"), explained
 
 
 def _mistakes(img: _Array, img_norm: ImageNormConfig) -> dict[str, _Array]:

@@ -76,6 +76,7 @@ def axes(plane: Plane, x_ticks: Sequence[float], y_ticks: Sequence[float], x_lab
     parts.append(text("label", (left + right) / 2, HEIGHT - 10, x_label, anchor="middle"))
     return parts
 
+
 _ROUNDING = 1e-9
 """Values that differ by less of their size are one value; ticks between them would not."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def why_run(step: Step, previous: Step | None) -> str:
         return "not done before"
     changes = [
         *_changed_version(step, previous),
-        *_changes("", previous.parameters, step.parameters),
+        *_changes("", _as_stored(previous.parameters), _as_stored(step.parameters)),
         *_changes("input ", _digests(previous), _digests(step)),
         *_changes("", previous.packages, step.packages),
     ]
@@ -51,6 +52,12 @@ def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
         elif old != new:
             changes.append(f"{prefix}{name} changed{_from_to(old, new)}")
     return changes
+
+
+def _as_stored(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as a record gives them back: tuples are lists there."""
+    stored: dict[str, Any] = json.loads(json.dumps(parameters))
+    return stored
 
 
 def _digests(step: Step) -> dict[str, str]:
