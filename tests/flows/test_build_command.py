@@ -91,7 +91,7 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 def test_a_build_and_then_nothing_to_do(build: Build) -> None:
     first = build.run()
     assert first.returncode == 0, first.stderr
-    assert "9 of 9 steps done" in first.stdout
+    assert "14 of 14 steps done" in first.stdout
     report = Path(first.stdout.split("report: ")[1].strip())
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "evaluate scene-0001: 4/4" in first.stderr  # progress

@@ -29,6 +29,11 @@ ALL_STEPS = [
     "convert",
     "evaluate scene-0000",
     "evaluate scene-0001",
+    "metrics",
+    "coverage",
+    "diagnose",
+    "tensors",
+    "gates",
     "report",
 ]
 

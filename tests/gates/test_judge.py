@@ -1,0 +1,85 @@
+"""Verdicts: which gates hold, where it is worst, and where a gate does not apply."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from bevformer_lib.gates.judge import GateResult, Verdict, judge
+from bevformer_lib.gates.policy import Policy
+from bevformer_lib.gates.quantities import Measures, Quantity
+
+
+def measures(model: str = "micro", scenes: dict[str, str] | None = None, **quantities: Quantity) -> Measures:
+    named = {name.replace("__", "."): quantity for name, quantity in quantities.items()}
+    return Measures(model, scenes or {"a": "1", "b": "2"}, named)
+
+
+def one(gate: str, found: Measures, baseline: Measures | None = None, *, required: bool = False) -> GateResult:
+    policy = Policy.model_validate({"name": "p", "gates": [{"gate": gate, "required": required, "cause": "why"}]})
+    [result] = judge(policy, found, baseline, baseline_id="b1" if baseline else "").results
+    return result
+
+
+COSINE = Quantity(0.98, {"a": 0.99, "b": 0.97})
+
+
+@pytest.mark.parametrize(
+    ("gate", "passed", "worst"),
+    [
+        ("x >= 0.98", True, "b"),
+        ("x > 0.98", False, "b"),
+        ("x <= 0.9", False, "a"),
+    ],
+)
+def test_numbers(gate: str, passed: bool, worst: str) -> None:
+    result = one(gate, measures(x=COSINE))
+    assert (result.passed, result.worst_scene, result.value) == (passed, worst, 0.98)
+
+
+def test_the_worst_scene_is_the_one_that_lost_most() -> None:
+    before = measures(x=Quantity(0.9, {"a": 0.99, "b": 0.5}))
+    found = measures(x=Quantity(0.8, {"a": 0.6, "b": 0.5}))
+    result = one("x >= baseline - 0.01", found, before)
+    assert (result.passed, result.worst_scene, result.baseline) == (False, "a", 0.9)
+    assert result.bound == pytest.approx(0.89)
+    assert str(result) == "x is 0.8, asked is >= baseline - 0.01 (0.89), worst in scene a"
+
+
+def test_against_the_float_model() -> None:
+    found = measures(x=Quantity(0.3, {"a": 0.3}, reference=0.31, reference_scenes={"a": 0.31}))
+    assert one("x >= reference - 0.02", found).passed
+    assert one("x >= reference", found).passed is False
+
+
+@pytest.mark.parametrize(
+    ("gate", "found", "before", "reason"),
+    [
+        ("x >= 0", measures(x=Quantity(None, note="no annotations")), None, "no annotations"),
+        ("x >= baseline", measures(x=COSINE), None, "no published build"),
+        ("x >= baseline", measures(x=COSINE), measures(model="base", x=COSINE), r"another model \(base\)"),
+        ("x >= baseline", measures(x=COSINE), measures(scenes={"a": "9"}, x=COSINE), "other scenes"),
+        ("x >= baseline", measures(x=COSINE), measures(y=COSINE), "did not measure it"),
+        ("x >= baseline", measures(x=COSINE), measures(x=Quantity(None, note="no devkit")), "no devkit"),
+        ("x >= reference", measures(x=COSINE), None, "float model has no such value"),
+    ],
+)
+def test_what_can_not_be_computed_does_not_apply_unless_required(
+    gate: str, found: Measures, before: Measures | None, reason: str
+) -> None:
+    free, required = one(gate, found, before), one(gate, found, before, required=True)
+    assert free.passed is None
+    assert required.passed is False
+    for result in (free, required):
+        assert re.search(reason, result.reason)
+
+
+def test_a_verdict_goes_to_json_and_back() -> None:
+    policy = Policy.model_validate({"name": "p", "gates": ["x >= 0.99", "y >= 0"]})
+    verdict = judge(policy, measures(x=COSINE, y=Quantity(None, note="n")), None)
+    assert [result.name for result in verdict.failed] == ["x"]
+    content = json.loads(json.dumps(verdict.to_dict()))
+    assert content["passed"] is False
+    assert Verdict.from_dict(content) == verdict
