@@ -8,7 +8,9 @@ preprocessing or another order of frames find nothing, instead of a wrong refere
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +26,12 @@ from bevformer_lib.runtime.base import CarriesMetadata, Runtime, TensorSpec
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
+_FIRST_DATE: Final = (1980, 1, 1, 0, 0, 0)
+"""Of all that is packed: the same frames make the same bytes."""
+
+
+class UnrecordedError(RuntimeUnavailableError):
+    """A recording was asked for a frame that it does not hold."""
 
 
 class RecordingRuntime:
@@ -74,9 +82,9 @@ class RecordingRuntime:
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once, unless this feed was recorded before, and return all its outputs by name."""
-        path = _frame_path(self._folder, feed)
+        path = self._folder / _frame_name(feed)
         if path.is_file():
-            return _read_frame(path)
+            return _read_frame(path.read_bytes(), str(path))
         outputs = self._runtime.run(feed)
         with atomic_path(path) as temporary:
             np.savez(temporary, allow_pickle=False, **outputs)
@@ -86,14 +94,17 @@ class RecordingRuntime:
 class RecordedRuntime:
     """Gives a recording's outputs back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, recording: Path) -> None:
         """Open a recording.
 
+        Args:
+            recording: the folder, or the file that :func:`pack_recording` made of it.
+
         Raises:
-            RuntimeUnavailableError: the folder holds none.
+            RuntimeUnavailableError: it is none.
         """
-        description = _read_description(folder)
-        self._folder = folder
+        description = _read_description(recording)
+        self._recording = recording
         self.model_sha256: str = description["model_sha256"]
         self._inputs = _specs(description["inputs"])
         self._outputs = _specs(description["outputs"])
@@ -112,32 +123,55 @@ class RecordedRuntime:
         """Return what the model gave for this feed.
 
         Raises:
-            RuntimeUnavailableError: this frame, with this history, was not recorded.
+            UnrecordedError: this frame, with this history, was not recorded.
+            RuntimeUnavailableError: the recording is damaged.
         """
-        path = _frame_path(self._folder, feed)
-        if not path.is_file():
-            raise RuntimeUnavailableError(
-                f"{self._folder}: has no such frame; record the same scenes with the same inference config "
+        name = _frame_name(feed)
+        content = _read(self._recording, name)
+        if content is None:
+            raise UnrecordedError(
+                f"{self._recording}: has no such frame; record the same scenes with the same inference config "
                 "(bevformer record), whole scenes from their first frame"
             )
-        return _read_frame(path)
+        return _read_frame(content, str(self._recording / name))
 
 
-def _frame_path(folder: Path, feed: Mapping[str, NDArray[Any]]) -> Path:
+def pack_recording(folder: Path, output: Path) -> None:
+    """Put a recording into one file, atomically; the same frames make the same bytes."""
+    with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _FIRST_DATE)
+            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as packed:
+                shutil.copyfileobj(source, packed)
+
+
+def _frame_name(feed: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for name in sorted(feed):
         array = np.ascontiguousarray(feed[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.data)
-    return folder / _FRAMES / f"{digest.hexdigest()}.npz"
+    return f"{_FRAMES}/{digest.hexdigest()}.npz"
 
 
-def _read_frame(path: Path) -> dict[str, NDArray[Any]]:
+def _read(recording: Path, name: str) -> bytes | None:
+    """Return a file of a recording; ``None``: it has no such one."""
+    if not recording.is_file():
+        path = recording / name
+        return path.read_bytes() if path.is_file() else None
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RuntimeUnavailableError(f"{path}: is damaged ({error}); copy the recording again") from error
+        with zipfile.ZipFile(recording) as archive:
+            return archive.read(name) if name in archive.NameToInfo else None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise RuntimeUnavailableError(f"{recording}: is damaged ({error}); copy the recording again") from error
+
+
+def _read_frame(content: bytes, named: str) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RuntimeUnavailableError(f"{named}: is damaged ({error}); copy the recording again") from error
 
 
 def _described(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
@@ -150,10 +184,10 @@ def _specs(described: list[dict[str, Any]]) -> Mapping[str, TensorSpec]:
     )
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / RECORDING_FILE
+def _read_description(recording: Path) -> dict[str, Any]:
+    path = recording / RECORDING_FILE
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(_read(recording, RECORDING_FILE) or b"")
         for part in ("inputs", "outputs"):
             _specs(content[part])
         content["model_sha256"].isalnum()

@@ -7,7 +7,7 @@ import pytest
 
 from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.runtime.open import open_reference
-from bevformer_lib.runtime.recorded import RecordedRuntime, RecordingRuntime
+from bevformer_lib.runtime.recorded import RecordedRuntime, RecordingRuntime, UnrecordedError, pack_recording
 from tests.support.fake_runtime import MICRO_INPUTS, FakeRuntime, counting_runtime
 
 DIGEST = "ab" * 32
@@ -45,7 +45,7 @@ def test_frames_are_not_run_twice(tmp_path: Path) -> None:
 
 def test_another_frame_is_not_found(tmp_path: Path) -> None:
     _record(tmp_path / "rec", counting_runtime(), 1.0)
-    with pytest.raises(RuntimeUnavailableError, match="has no such frame; record the same scenes"):
+    with pytest.raises(UnrecordedError, match="has no such frame; record the same scenes"):
         RecordedRuntime(tmp_path / "rec").run({**_feed(1.0), "prev_bev": np.ones((6, 1, 4), np.float32) * 2})
 
 
@@ -69,3 +69,27 @@ def test_a_damaged_frame(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RuntimeUnavailableError, match="is damaged"):
         RecordedRuntime(tmp_path / "rec").run(_feed(1.0))
+
+
+def test_a_packed_recording_gives_the_same_and_is_the_same_every_time(tmp_path: Path) -> None:
+    runtime = counting_runtime()
+    for name, values in (("one", (1.0, 2.0)), ("other", (2.0, 1.0))):
+        _record(tmp_path / name, runtime, *values)
+        pack_recording(tmp_path / name, tmp_path / f"{name}.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "other.zip").read_bytes()
+    recorded = RecordedRuntime(tmp_path / "one.zip")
+    assert recorded.model_sha256 == DIGEST
+    for value in (1.0, 2.0):
+        for name, array in RecordedRuntime(tmp_path / "one").run(_feed(value)).items():
+            np.testing.assert_array_equal(recorded.run(_feed(value))[name], array)
+    with pytest.raises(UnrecordedError):
+        recorded.run(_feed(3.0))
+
+
+def test_a_damaged_pack(tmp_path: Path) -> None:
+    _record(tmp_path / "rec", counting_runtime(), 1.0)
+    pack_recording(tmp_path / "rec", tmp_path / "rec.zip")
+    content = (tmp_path / "rec.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
+    with pytest.raises(RuntimeUnavailableError, match="is damaged"):
+        RecordedRuntime(tmp_path / "cut.zip")
