@@ -24,6 +24,8 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "export": "export/export",
     "calibration-histories": "extract/extract",
     "convert": "convert/convert",
+    "record": "extract/extract",
+    "record-trials": "extract/extract",
     "evaluate": "evaluate/evaluate",
     "diagnose": "evaluate/evaluate",
     "tensors": "extract/extract",

@@ -7,6 +7,7 @@ from typing import Final
 
 from bevformer_lib.pipeline.calibrate import HistoriesWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
+from bevformer_lib.pipeline.record import RecordWork
 from bevformer_lib.pipeline.work import Work
 
 SHARES_PER_WORKER: Final = 4
@@ -41,4 +42,4 @@ def _frames(work: Work) -> int:
     """Return how many frames have to be run, which is what the time goes with."""
     if isinstance(work, HistoriesWork):
         return max(1, max(work.positions))
-    return work.scene.num_frames if isinstance(work, EvaluateWork) else 1
+    return work.scene.num_frames if isinstance(work, EvaluateWork | RecordWork) else 1

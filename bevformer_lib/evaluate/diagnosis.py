@@ -28,6 +28,7 @@ from bevformer_lib.names import (
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.recorded import UnrecordedError
 from bevformer_lib.scenes.types import FrameInputs
 
 EGO_MOTION: Final = "ego_motion"
@@ -124,7 +125,10 @@ def try_frame(
     changes = {EGO_MOTION: {INPUT_CAN_BUS: standing}, HISTORY: {INPUT_PREV_BEV: zeros}}
     for name, change in changes.items():
         # Where the candidate is known to see other pictures, the reference sees them here too: one fault is one cause.
-        found[name] = _share(*trials.answers(change, seen), trials.norm, _WORDS[name])
+        try:
+            found[name] = _share(*trials.answers(change, seen), trials.norm, _WORDS[name])
+        except UnrecordedError:
+            found[name] = Finding(None, f"{_WORDS[name]} can't be told from the fault of the pictures on this machine")
     on_progress("diagnosis", 2, 2)
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,14 @@ from bevformer_lib.calibration.origin import foreign_samples, listed_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, Finding, try_frame
 from bevformer_lib.files import write_json
-from bevformer_lib.names import CAN_BUS_POSITION, CAN_BUS_YAW_DEG
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas, scene_software
 from bevformer_lib.pipeline.linked import linked_folder
+from bevformer_lib.pipeline.record import open_float_model
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.trial_frame import trial_frame
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import CarriesMetadata, Runtime
-from bevformer_lib.runtime.open import ONNXRUNTIME
-from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
@@ -53,6 +51,7 @@ class DiagnoseWork:
         requirements: what the models ask of scenes.
         runtime: what executes the candidate.
         device: where; not part of the step.
+        recording: what ``RecordTrialsWork`` put out, which then stands for the float model.
     """
 
     scenes: tuple[SceneSource, ...]
@@ -62,6 +61,7 @@ class DiagnoseWork:
     requirements: SceneRequirements
     runtime: str
     device: str
+    recording: Artifact | None = None
 
     @property
     def step(self) -> Step:
@@ -74,6 +74,7 @@ class DiagnoseWork:
                 "candidate": self.candidate,
                 **self.calibration,
                 **{f"scene {scene.name}": scene.content for scene in self.scenes},
+                **({"recording": self.recording} if self.recording else {}),
             },
             parameters={"runtime": self.runtime, **dataclasses.asdict(self.requirements)},
             packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
@@ -87,27 +88,25 @@ class DiagnoseWork:
             RuntimeUnavailableError: a model can't be run here.
             SceneError: a scene can't be read.
         """
-        sources = {scene.name: scene for scene in self.scenes}
         metas = {scene.name: scene for scene in read_scene_metas(self.scenes)}
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
-        reference = Executable(self.reference, ONNXRUNTIME, self.device).open(store)
+        reference = open_float_model(store, self.reference, self.recording, self.device)
         candidate = Executable(self.candidate, self.runtime, self.device).open(store)
         findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate)}
-        place = most_moving_frame(list(metas.values()))
-        if place is None:
+        found = trial_frame(self.scenes, self.requirements)
+        if found is None:
             silent = Finding(None, "no scene has a second frame")
             diagnosis = Diagnosis({name: findings.get(name, silent) for name in DIAGNOSES})
         else:
-            frames = sources[place[0]].read(self.requirements).frames[place[1] - 1 : place[1] + 1]
             findings |= try_frame(
-                preprocessor.inputs(frames[0], None),
-                preprocessor.inputs(frames[1], frames[0]),
+                found.previous,
+                found.inputs,
                 reference=reference,
                 candidate=candidate,
                 img_norm=self.requirements.img_norm,
                 on_progress=on_progress,
             )
-            diagnosis = Diagnosis({name: findings[name] for name in DIAGNOSES}, place[0], frames[1].index)
+            diagnosis = Diagnosis({name: findings[name] for name in DIAGNOSES}, found.scene, found.index)
         write_json(folder / DIAGNOSIS, diagnosis.to_dict())
         return {name: finding.value for name, finding in diagnosis.findings.items()}
 
@@ -125,24 +124,9 @@ class DiagnoseWork:
         return Finding(float(len(found)), "; ".join(found) or "the set is of this model and these scenes")
 
 
-def most_moving_frame(scenes: list[Scene]) -> tuple[str, int] | None:
-    """Return scene and position of the frame before which the car moves most, metres and degrees together."""
-    places = [(scene, position) for scene in scenes for position in range(1, len(scene.frames))]
-    if not places:
-        return None
-    scene, position = max(places, key=lambda place: _motion(*place))
-    return scene.name, position
-
-
 def read_diagnosis(store: Store, artifact: Artifact) -> Diagnosis:
     """Return a build's diagnosis."""
     return Diagnosis.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
-
-
-def _motion(scene: Scene, position: int) -> float:
-    before, after = scene.frames[position - 1 : position + 1]
-    delta = can_bus_delta(after.can_bus_absolute, before.can_bus_absolute)
-    return math.hypot(*delta[CAN_BUS_POSITION]) + abs(float(delta[CAN_BUS_YAW_DEG]))
 
 
 def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> list[str]:

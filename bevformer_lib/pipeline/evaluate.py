@@ -15,11 +15,11 @@ from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
+from bevformer_lib.pipeline.record import open_float_model
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
-from bevformer_lib.runtime.open import ONNXRUNTIME
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
@@ -42,6 +42,7 @@ class EvaluateWork:
         runtime: what executes the candidate.
         device: where; not part of the step.
         score_threshold: boxes at or below are dropped; ``None``: as the inference config says.
+        recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
     """
 
     scene: SceneSource
@@ -52,6 +53,7 @@ class EvaluateWork:
     runtime: str
     device: str
     score_threshold: float | None
+    recording: Artifact | None = None
 
     @property
     def step(self) -> Step:
@@ -64,6 +66,7 @@ class EvaluateWork:
                 "candidate": self.candidate,
                 "inference_config": self.inference_config,
                 "scene": self.scene.content,
+                **({"recording": self.recording} if self.recording else {}),
             },
             parameters={
                 "runtime": self.runtime,
@@ -83,7 +86,7 @@ class EvaluateWork:
             SceneError: the scene can't be read.
         """
         config = read_inference_config(open_artifact(store, self.inference_config))
-        reference = Executable(self.reference, ONNXRUNTIME, self.device).open(store)
+        reference = open_float_model(store, self.reference, self.recording, self.device)
         candidate = Executable(self.candidate, self.runtime, self.device).open(store)
         for runtime, artifact in ((reference, self.reference), (candidate, self.candidate)):
             check_model(runtime, config, Path(artifact.name))

@@ -17,6 +17,7 @@ from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.measure import TensorsWork
+from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.step import Step
 
@@ -50,6 +51,16 @@ class _Convert(_Sent):
     work: ConvertWork
 
 
+class _Record(_Sent):
+    kind: Literal["record"] = "record"
+    work: RecordWork
+
+
+class _RecordTrials(_Sent):
+    kind: Literal["record-trials"] = "record-trials"
+    work: RecordTrialsWork
+
+
 class _Evaluate(_Sent):
     kind: Literal["evaluate"] = "evaluate"
     work: EvaluateWork
@@ -65,11 +76,13 @@ class _Tensors(_Sent):
     work: TensorsWork
 
 
-_Any: TypeAlias = _Export | _Histories | _Convert | _Evaluate | _Diagnose | _Tensors
+_Any: TypeAlias = _Export | _Histories | _Convert | _Record | _RecordTrials | _Evaluate | _Diagnose | _Tensors
 _ENVELOPES: Final[Mapping[type, type[_Any]]] = {
     ExportWork: _Export,
     HistoriesWork: _Histories,
     ConvertWork: _Convert,
+    RecordWork: _Record,
+    RecordTrialsWork: _RecordTrials,
     EvaluateWork: _Evaluate,
     DiagnoseWork: _Diagnose,
     TensorsWork: _Tensors,

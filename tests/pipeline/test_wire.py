@@ -16,6 +16,7 @@ from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.inputs import SceneSource
 from bevformer_lib.pipeline.measure import TensorsWork
+from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.wire import WireError, from_wire, to_wire
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -35,8 +36,10 @@ WORK: tuple[Work, ...] = (
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "pulsar2", "cpu", "AX650", SETTINGS),
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu", "AX650"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
-    EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25),
-    DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu"),
+    RecordWork(SCENE, GRAPH, NEEDS, "cuda"),
+    RecordTrialsWork((SCENE,), GRAPH, NEEDS, "cpu"),
+    EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, GRAPH),
+    DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu", GRAPH),
     TensorsWork(SCENE, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu"),
 )
 

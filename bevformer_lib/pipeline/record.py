@@ -1,0 +1,170 @@
+"""What the float model gives, as steps: a board has nothing to run it with, and reads it instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.evaluate.diagnosis import try_frame
+from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
+from bevformer_lib.pipeline.runtimes import Executable
+from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.trial_frame import trial_frame
+from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.runtime.open import AXENGINE, ONNXRUNTIME
+from bevformer_lib.runtime.recorded import RecordedRuntime, RecordingRuntime, pack_recording
+from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.scenes.stream import stream_inputs
+from bevformer_lib.store.base import Store
+from bevformer_lib.store.step import Artifact, Step
+
+RECORDING: Final = "recording.zip"
+NEEDS_RECORDING: Final = frozenset({AXENGINE})
+"""Runtimes of machines that can't run the float model."""
+_CODE: Final = ("bevformer_lib.runtime", __name__)
+
+
+@dataclass(frozen=True)
+class RecordWork:
+    """Runs the float model over a scene and keeps its outputs.
+
+    Attributes:
+        scene: the scene.
+        reference: the float model.
+        requirements: what the model asks of scenes.
+        device: where to run it; not part of the step.
+    """
+
+    scene: SceneSource
+    reference: Artifact
+    requirements: SceneRequirements
+    device: str
+
+    @property
+    def step(self) -> Step:
+        """Done again for another model or scene."""
+        return Step(
+            name="record",
+            version=1,
+            inputs={"reference": self.reference, "scene": self.scene.content},
+            parameters=dataclasses.asdict(self.requirements),
+            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+            part=self.scene.name,
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Record the scene.
+
+        Raises:
+            RuntimeUnavailableError: the model can't be run here.
+            SceneError: the scene can't be read.
+        """
+        scene = self.scene.read(self.requirements)
+        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
+        with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
+            session = TemporalSession(_recording(store, self.reference, self.device, Path(name)))
+            for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
+                session.step(decoded.inputs, first=position == 0)
+                on_progress(f"record {scene.name}", position + 1, len(scene.frames))
+            pack_recording(Path(name), folder / RECORDING)
+        return {"frames": len(scene.frames), "device": self.device}
+
+
+@dataclass(frozen=True)
+class RecordTrialsWork:
+    """Keeps what the float model gives in the trials of a diagnosis.
+
+    Attributes:
+        scenes: all scenes.
+        reference: the float model.
+        requirements: what the model asks of scenes.
+        device: where to run it; not part of the step.
+    """
+
+    scenes: tuple[SceneSource, ...]
+    reference: Artifact
+    requirements: SceneRequirements
+    device: str
+
+    @property
+    def step(self) -> Step:
+        """Done again for another model or other scenes."""
+        return Step(
+            name="record-trials",
+            version=1,
+            inputs={
+                "reference": self.reference,
+                **{f"scene {scene.name}": scene.content for scene in self.scenes},
+            },
+            parameters=dataclasses.asdict(self.requirements),
+            packages={
+                **scene_software(),
+                **software(packages=("onnxruntime",), code=("bevformer_lib.evaluate.diagnosis", *_CODE)),
+            },
+        )
+
+    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
+        """Record the trials; nothing where no scene has a second frame.
+
+        Raises:
+            RuntimeUnavailableError: the model can't be run here.
+            SceneError: a scene can't be read.
+        """
+        with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
+            recording = _recording(store, self.reference, self.device, Path(name))
+            found = trial_frame(self.scenes, self.requirements)
+            if found is not None:
+                try_frame(
+                    found.previous,
+                    found.inputs,
+                    reference=recording,
+                    candidate=_Blind(recording),
+                    img_norm=self.requirements.img_norm,
+                    on_progress=on_progress,
+                )
+            pack_recording(Path(name), folder / RECORDING)
+        return {"device": self.device, **({"scene": found.scene, "frame": found.index} if found else {})}
+
+
+def open_float_model(store: Store, reference: Artifact, recording: Artifact | None, device: str) -> Runtime:
+    """Load the float model, or the recording that stands for it on a machine that can't run it.
+
+    Raises:
+        RuntimeUnavailableError: the model can't be run here, or the recording is damaged.
+    """
+    if recording is not None:
+        return RecordedRuntime(open_artifact(store, recording))
+    return Executable(reference, ONNXRUNTIME, device).open(store)
+
+
+class _Blind:
+    """A candidate that sees nothing: a diagnosis tries everything on it that it may ever try."""
+
+    def __init__(self, like: Runtime) -> None:
+        self._like = like
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        return self._like.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        return self._like.outputs
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.outputs.items()}
+
+
+def _recording(store: Store, reference: Artifact, device: str, folder: Path) -> RecordingRuntime:
+    loaded = Executable(reference, ONNXRUNTIME, device).open(store)
+    return RecordingRuntime(loaded, folder, model_sha256=reference.sha256)
