@@ -20,6 +20,7 @@ from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, RAW_GRAPH, Ex
 from bevformer_lib.pipeline.gates import GatesWork, find_baseline
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.pipeline.measure import CoverageWork, MetricsWork, TensorsWork
+from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.report import REPORT, SUMMARY, DoneStep, ReportWork
 from bevformer_lib.pipeline.work import Executor, Work
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -110,8 +111,16 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     [conversion] = do(convert)
     quantized, runtime = conversion.record.output(convert.output), request.runtime or request.converter
 
+    recorded: dict[str, Artifact] = {}
+    trials = None
+    if runtime in NEEDS_RECORDING:
+        record = [RecordWork(scene, graph, needs, request.device) for scene in inputs.scenes]
+        recorded = {name: done.record.output(RECORDING) for name, done in zip(scenes, do(*record), strict=True)}
+        trials = do(RecordTrialsWork(inputs.scenes, graph, needs, request.device))[0].record.output(RECORDING)
+
+    decode = (runtime, request.device, request.score_threshold)
     compare = [
-        EvaluateWork(scene, graph, quantized, config, needs, runtime, request.device, request.score_threshold)
+        EvaluateWork(scene, graph, quantized, config, needs, *decode, recorded.get(scene.name))
         for scene in inputs.scenes
     ]
     evaluations = {name: done.record.output(EVALUATION) for name, done in zip(scenes, do(*compare), strict=True)}
@@ -120,7 +129,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     for work in (
         MetricsWork(inputs.scenes, evaluations),
         CoverageWork(inputs.scenes, plan, needs),
-        DiagnoseWork(inputs.scenes, graph, quantized, archives, needs, runtime, request.device),
+        DiagnoseWork(inputs.scenes, graph, quantized, archives, needs, runtime, request.device, trials),
         TensorsWork(inputs.scenes[0], graph, quantized, needs, runtime, request.device),
     ):
         measured |= do(work)[0].record.outputs
