@@ -28,8 +28,8 @@ _LOGGED: Final = ("bevformer_lib", "tasks", "flows", "prefect")
 def command(
     *,
     model: str,
-    checkpoint: Path,
-    scenes: Path,
+    checkpoint: str,
+    scenes: str,
     store: str,
     num_samples: int = 32,
     seed: int = 0,
@@ -54,8 +54,8 @@ def command(
 
     Args:
         model: preset name (tiny, small, base), or an original config file.
-        checkpoint: the .pth file with the weights.
-        scenes: folder of scenes.
+        checkpoint: the .pth file with the weights: a path, or hf://owner/repo[@revision]/path.
+        scenes: folder of scenes: a path, or hf://owner/repo[@revision]/path.
         store: keeps every artifact: a folder (made if missing), or s3://bucket/prefix.
         num_samples: frames in the calibration set.
         seed: another seed chooses other calibration frames.
@@ -88,8 +88,8 @@ def command(
     started = time.monotonic()
     request = _request(
         model=model,
-        checkpoint=str(checkpoint),
-        scenes=str(scenes),
+        checkpoint=checkpoint,
+        scenes=scenes,
         store=store,
         num_samples=num_samples,
         seed=seed,

@@ -63,9 +63,9 @@ def read_inputs(
     """
     model = load_model_config(request.model)
     requirements = SceneRequirements.of_model(model)
-    checkpoint = checkpoint_input(Path(request.checkpoint), digests)
+    checkpoint = checkpoint_input(request.checkpoint, digests)
     scenes = scene_inputs(
-        Path(request.scenes),
+        request.scenes,
         digests,
         requirements,
         start_scene=request.start_scene,
@@ -155,7 +155,7 @@ def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | N
     return Pulsar2Settings(
         recipe=asked.recipe,
         npu_mode=asked.npu_mode,
-        overrides=None if asked.overrides is None else file_input(Path(asked.overrides), digests),
+        overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
         image=asked.image,
         executable=asked.executable,
         time_limit_seconds=None if minutes is None else minutes * 60.0,

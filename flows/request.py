@@ -28,9 +28,11 @@ class BuildRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Annotated[str, Field(description="Preset name (tiny, small, base), or the path of an original config file.")]
-    checkpoint: Annotated[str, Field(description="The .pth file with the weights.")]
-    scenes: Annotated[str, Field(description="Folder of scenes.")]
-    store: Annotated[str, Field(description="Where artifacts are kept.")]
+    checkpoint: Annotated[
+        str, Field(description="The .pth file with the weights: a path, or hf://owner/repo[@revision]/path.")
+    ]
+    scenes: Annotated[str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.")]
+    store: Annotated[str, Field(description="Where artifacts are kept: a folder, or s3://bucket/prefix.")]
     num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1)] = 32
     seed: Annotated[int, Field(description="Another seed chooses other calibration frames.")] = 0
     start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0

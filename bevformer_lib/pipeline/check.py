@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.inputs import SceneSource, scene_software
+from bevformer_lib.pipeline.inputs import SceneSource, scene_software, scenes_root
+from bevformer_lib.pipeline.places import position_here
 from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.scenes.layout import MADE_UP_MARK
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Step
 
 SCENE_LIST: Final = "scenes.json"
-MADE_UP_MARK: Final = "made_up.json"
-"""What `make-scenes` leaves beside the scenes that it renders."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class CheckScenesWork:
         Raises:
             SceneError: with every defect of every scene.
         """
-        root = Path(self.scenes[0].content.source or "")
-        start = self.scenes[0].position
+        root = scenes_root(self.scenes)
+        start = position_here(root, self.scenes[0].name)
         scenes = read_scenes(
             root, self.requirements, start_scene=start, end_scene=start + len(self.scenes), on_progress=on_progress
         )

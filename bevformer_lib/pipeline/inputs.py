@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
+from bevformer_lib.pipeline.places import file_here, file_place, position_here, scenes_here, scenes_place
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.index import find_scenes
@@ -31,13 +32,12 @@ class SceneSource:
     """A scene by its content.
 
     Attributes:
-        content: digest over its files in order of the frames; ``source`` is the folder of scenes that holds it.
-        position: its place in the folder's order, counted from 0.
+        content: digest over its files in order of the frames; ``source`` is the folder of scenes that holds it, or its
+            address on the hub.
         num_frames: its frames.
     """
 
     content: Artifact
-    position: int
     num_frames: int
 
     @property
@@ -51,39 +51,48 @@ class SceneSource:
         Raises:
             SceneError: it has defects, or is no longer there.
         """
-        root = Path(_source_of(self.content))
-        scenes = read_scenes(root, requirements, start_scene=self.position, end_scene=self.position + 1)
+        root = scenes_root([self])
+        start = position_here(root, self.name)
+        scenes = read_scenes(root, requirements, start_scene=start, end_scene=start + 1)
         if scenes[0].name != self.name or len(scenes[0].frames) != self.num_frames:
             raise SceneError(f"{root}: was changed while it was in use; start the build again")
         return scenes[0]
 
 
-def checkpoint_input(path: Path, digests: DigestCache) -> Artifact:
+def checkpoint_input(address: str | Path, digests: DigestCache) -> Artifact:
     """Return a checkpoint by its content.
+
+    Args:
+        address: a path, or ``hf://owner/repo[@revision]/path``, which is fetched.
+        digests: of files that were read before.
 
     Raises:
         CheckpointError: the file can't be read.
+        SourceError: the hub does not have it, or can't be reached.
     """
     try:
-        return file_input(path, digests)
+        return file_input(address, digests)
     except ConfigError as error:
         raise CheckpointError(f"{error}: give the checkpoint's .pth file") from error
 
 
-def file_input(path: Path, digests: DigestCache) -> Artifact:
-    """Return a file from outside by its content.
+def file_input(address: str | Path, digests: DigestCache) -> Artifact:
+    """Return a file from outside by its content; see :func:`checkpoint_input`.
 
     Raises:
         ConfigError: the file can't be read.
+        SourceError: the hub does not have it, or can't be reached.
     """
+    place = file_place(address)
+    path = place.path
     try:
-        return Artifact(path.name, digests.digest(path), path.stat().st_size, source=str(path.absolute()))
+        return Artifact(path.name, digests.digest(path), path.stat().st_size, source=place.source)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def scene_inputs(
-    root: Path,
+    address: str | Path,
     digests: DigestCache,
     requirements: SceneRequirements,
     *,
@@ -96,10 +105,24 @@ def scene_inputs(
     Files that were not touched since they were last read are not read again. What the files hold is not checked here,
     unless one is missing: then all defects are reported together.
 
+    Args:
+        address: a folder, or ``hf://owner/repo[@revision]/path``, of which these scenes are fetched.
+        digests: of files that were read before.
+        requirements: what the model asks of scenes.
+        start_scene: counted from 0.
+        end_scene: scene to stop before; ``None``: all.
+        on_progress: told of the frames.
+
     Raises:
+        SourceError: the hub does not have it, or can't be reached.
         SceneError: the folder holds no such scenes, or files are missing; ``defects`` holds everything that is wrong.
     """
+    place = scenes_place(address, lambda listed: listed[start_scene:end_scene], on_progress)
+    root = place.path
     entries, defects = find_scenes(root)
+    if place.chosen is not None:  # the hub's folder; without an index, only scenes that were fetched show here
+        here = [entry.name for entry in entries]
+        start_scene, end_scene = here.index(place.chosen[0]), here.index(place.chosen[-1]) + 1
     selected = entries[start_scene:end_scene]
     files: list[tuple[FrameFiles, ...]] = []
     for entry in selected:
@@ -111,9 +134,9 @@ def scene_inputs(
         read_scenes(root, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
         raise SceneError(f"{root} has {len(defects)} defects; correct them and run again:", defects)
     total, done, sources = sum(map(len, files)), 0, []
-    for position, (entry, listed) in enumerate(zip(selected, files, strict=True), start=start_scene):
-        content = _content_of(entry.name, root, _paths(listed), digests)
-        sources.append(SceneSource(content, position, len(listed)))
+    for entry, listed in zip(selected, files, strict=True):
+        content = _content_of(entry.name, place.source, _paths(listed), digests)
+        sources.append(SceneSource(content, len(listed)))
         done += len(listed)
         on_progress(_LABEL, done, total)
     return tuple(sources)
@@ -125,7 +148,7 @@ def read_scene_metas(sources: Sequence[SceneSource]) -> list[Scene]:
     Raises:
         SceneError: they have defects, or are no longer there.
     """
-    root = Path(_source_of(sources[0].content))
+    root = scenes_root(sources)
     by_name = {scene.name: scene for scene in read_metas(root, [source.name for source in sources])}
     return [by_name[source.name] for source in sources]
 
@@ -139,10 +162,26 @@ def open_artifact(store: Store, artifact: Artifact) -> Path:
     """
     if artifact.source is None:
         return store.get_object(artifact.sha256)
-    path = Path(artifact.source)
+    path = file_here(artifact.source)
     if not path.is_file() or path.stat().st_size != artifact.size:
-        raise BevformerError(f"{path}: was changed or removed while it was in use; start the build again")
+        raise BevformerError(
+            f"{path}: was changed or removed while it was in use, or is not on this machine; start the build again; "
+            "machines that share a build's work need the file under one path, or on the hub (hf://...)"
+        )
     return path
+
+
+def scenes_root(scenes: Sequence[SceneSource]) -> Path:
+    """Return the folder of scenes on this machine, with these scenes of it.
+
+    Raises:
+        SceneError: it is not there.
+        SourceError: the hub can't be reached.
+    """
+    source = scenes[0].content.source
+    if source is None:
+        raise SceneError(f"scene {scenes[0].name}: does not say where it is")
+    return scenes_here(source, [scene.name for scene in scenes])
 
 
 def scene_software() -> dict[str, str]:
@@ -160,7 +199,7 @@ def _paths(frames: tuple[FrameFiles, ...]) -> list[Path]:
     ]
 
 
-def _content_of(name: str, root: Path, paths: list[Path], digests: DigestCache) -> Artifact:
+def _content_of(name: str, source: str, paths: list[Path], digests: DigestCache) -> Artifact:
     lines = hashlib.sha256()
     size = 0
     for path in paths:
@@ -169,10 +208,4 @@ def _content_of(name: str, root: Path, paths: list[Path], digests: DigestCache) 
             size += path.stat().st_size
         except OSError as error:
             raise SceneError(f"{path}: can't be read ({error.strerror}); correct it and run again") from error
-    return Artifact(name, lines.hexdigest(), size, source=str(root.absolute()))
-
-
-def _source_of(artifact: Artifact) -> str:
-    if artifact.source is None:
-        raise SceneError(f"scene {artifact.name}: does not say where it is")
-    return artifact.source
+    return Artifact(name, lines.hexdigest(), size, source=source)

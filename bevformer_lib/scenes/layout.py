@@ -7,6 +7,8 @@ digits there; any number of digits is read.
 from __future__ import annotations
 
 SCENE_INDEX_NAME = "scene_index.json"
+MADE_UP_MARK = "made_up.json"
+"""What `make-scenes` leaves beside the scenes that it renders."""
 PICTURE_MULTIPLE = 32
 """Padded picture sizes are multiples of this: the backbone's coarsest stride."""
 

@@ -28,7 +28,7 @@ from tests.support.micro import micro_config
 MODEL = micro_config()
 NEEDS = SceneRequirements.of_model(MODEL)
 GRAPH = Artifact("model.onnx", "a" * 64, 1000, made_by="export/00")
-SCENE = SceneSource(Artifact("scene-0001", "b" * 64, 5, source="hf://me/it@" + "c" * 40 + "/scenes"), 1, 40)
+SCENE = SceneSource(Artifact("scene-0001", "b" * 64, 5, source="hf://me/it@" + "c" * 40 + "/scenes"), 40)
 SETTINGS = Pulsar2Settings("int8", overrides=Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), memory_limit_gb=4.5)
 WORK: tuple[Work, ...] = (
     ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/checkpoint.pth"), "AX650"),
