@@ -13,9 +13,9 @@ from bevformer_lib.geometry.pillars import MIN_DEPTH_M, PillarGrid, pillar_point
 MAX_OUTSIDE_IMAGES: Final = 4.0
 """Reference points further outside the picture than this many picture sizes are moved to that distance.
 
-Behind the camera the quotient grows to 1e8, which would set the quantisation range of the whole tensor. Such a
-point only matters in a cell that sees the camera through another anchor, and then only if a sampling offset spans
-more than this many pictures.
+Near the plane of the camera the quotient grows to 1e8, which would set the quantisation range of the whole tensor; a
+point behind it has no place in the picture and is put this far outside. Such points only matter in a cell that sees
+the camera through another anchor, and then only if a sampling offset spans more than this many pictures.
 """
 
 
@@ -23,13 +23,16 @@ class PillarProjection(nn.Module):
     """Projects ``pillar_points`` heights above every BEV cell into every camera."""
 
     points: Tensor
+    pixels_to_shares: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_cams = config.num_cams
         self.cells = config.num_bev_cells
         self.anchors = config.encoder.pillar_points
-        self.image_h, self.image_w = config.image_hw
+        image_h, image_w = config.image_hw
+        pixels_to_shares = torch.tensor([1 / image_w, 1 / image_h, 1.0]).view(1, 3, 1)
+        self.register_buffer("pixels_to_shares", pixels_to_shares, persistent=False)
         self.register_buffer("points", torch.from_numpy(pillar_points_lidar_m(PillarGrid.of(config))), persistent=False)
 
     def forward(self, lidar2img: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,11 +43,17 @@ class PillarProjection(nn.Module):
             which cell, (cameras, cells), 1 or 0. A cell is seen when one of its anchors has a depth above
             ``MIN_DEPTH_M`` and 0 < u < 1, 0 < v < 1.
         """
-        projected = torch.matmul(lidar2img.reshape(self.num_cams, 4, 4), self.points)
+        # In shares of the picture from the start: in pixels, depths would have to share a range of 1e5 with positions.
+        lidar_to_shares = lidar2img.reshape(self.num_cams, 4, 4)[:, :3] * self.pixels_to_shares
+        projected = torch.matmul(lidar_to_shares, self.points)
         depth = projected[:, 2:3]
-        uv = projected[:, 0:2] / torch.clamp(depth, min=MIN_DEPTH_M)
-        u, v = uv[:, 0:1] / self.image_w, uv[:, 1:2] / self.image_h
-        inside = torch.cat([depth - MIN_DEPTH_M, u, 1 - u, v, 1 - v], dim=1).amin(dim=1)
+        in_front = depth > MIN_DEPTH_M
+        divisor = torch.where(in_front, depth, 1.0)
+        # Bounded before the division, by multiples of its divisor: the quotient is the same as if it were bounded
+        # afterwards, but no tensor on the way has a range in which one quantisation step is as large as the picture.
+        lowest, highest = divisor * -MAX_OUTSIDE_IMAGES, divisor * (1 + MAX_OUTSIDE_IMAGES)
+        bounded = torch.minimum(torch.maximum(projected[:, 0:2], lowest), highest)
+        reference = torch.where(in_front, bounded / divisor, -MAX_OUTSIDE_IMAGES)
+        inside = torch.minimum(reference, 1 - reference).amin(dim=1)
         seen = torch.where(inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0, 1.0, 0.0)
-        reference = torch.cat([u, v], dim=1).clamp(-MAX_OUTSIDE_IMAGES, 1 + MAX_OUTSIDE_IMAGES)
         return reference.reshape(self.num_cams, 2, self.cells, self.anchors).permute(0, 3, 2, 1), seen
