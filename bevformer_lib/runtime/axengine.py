@@ -6,8 +6,11 @@ Only the documented Python interface is used: ``InferenceSession(path, providers
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import logging
+import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -31,6 +34,8 @@ _WHEEL: Final = (
 )
 
 _log = logging.getLogger(__name__)
+_one_at_a_time = threading.RLock()
+"""A session has one set of buffers on the device, and a process one standard output."""
 
 
 class AxEngineRuntime:
@@ -53,11 +58,13 @@ class AxEngineRuntime:
             raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
         self._model = model
         # The library raises whatever its layers raise: ImportError, RuntimeError, ValueError, OSError, AssertionError.
-        with stdout_kept_apart(_log):
+        with _one_at_a_time, stdout_kept_apart(_log):
             axengine = import_axengine()
             try:
                 self._session = axengine.InferenceSession(str(model), providers=list(PROVIDERS))
                 send_last_words_to_stderr()
+                # Registered after the library's own farewell, so run before it: no session outlives its device.
+                atexit.register(_release, weakref.ref(self))
                 self._inputs = _specs(self._session.get_inputs(), model)
                 self._outputs = _specs(self._session.get_outputs(), model)
             except RuntimeUnavailableError:
@@ -83,16 +90,26 @@ class AxEngineRuntime:
         """
         # All names in the model's own order: in any other order the library mixes its outputs up.
         names = list(self._outputs)
+        # C order, since the library copies memory as it lies.
         arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
-        with stdout_kept_apart(_log):
+        with _one_at_a_time, stdout_kept_apart(_log):
             try:
-                results = self._session.run(names, arrays)
+                # Copies: the library may give views of its buffers, which the next run overwrites.
+                results = [np.array(result) for result in self._session.run(names, arrays)]
             except Exception as error:
                 raise RuntimeUnavailableError(
                     f"{self._model}: the NPU failed ({_said(error)}); look into the board's kernel log (dmesg), and "
                     "whether another program uses the NPU"
                 ) from error
         return dict(zip(names, results, strict=True))
+
+
+def _release(loaded: weakref.ref[AxEngineRuntime]) -> None:
+    """Let go of a session, whoever still holds its runtime."""
+    runtime = loaded()
+    if runtime is not None:
+        with _one_at_a_time, stdout_kept_apart(_log):
+            runtime._session = None
 
 
 def import_axengine() -> ModuleType:
@@ -105,9 +122,7 @@ def import_axengine() -> ModuleType:
         return importlib.import_module("axengine")
     except ModuleNotFoundError as error:
         if error.name != "axengine":
-            raise RuntimeUnavailableError(
-                f"AXEngine lacks a package that it needs ({error}); install it with 'pip install bevformer-axera[edge]'"
-            ) from error
+            raise _package_error(error) from error
         raise RuntimeUnavailableError(
             f"AXEngine is not installed ({error}); it is not on the Python package index: {_WHEEL}"
         ) from error
@@ -120,10 +135,20 @@ def import_axengine() -> ModuleType:
         raise RuntimeUnavailableError(_device_message(error)) from error
 
 
+def _package_error(error: ModuleNotFoundError) -> RuntimeUnavailableError:
+    return RuntimeUnavailableError(
+        f"AXEngine lacks a package that it needs ({error}); install it with 'pip install bevformer-axera[edge]'"
+    )
+
+
 def _load_error(model: Path, error: Exception) -> RuntimeUnavailableError:
     """Tell a device that does not start from a model that does not load."""
     said = _said(error)
-    if "initialize" in said or "axcl runtime" in said or "device" in said.lower() or isinstance(error, ImportError):
+    if isinstance(error, ModuleNotFoundError):
+        return _package_error(error)
+    # The library loads its drivers when the first session starts; cffi's errors of that name no file.
+    of_driver = isinstance(error, ImportError) or (isinstance(error, OSError) and error.filename is None)
+    if of_driver or "initialize" in said or "axcl runtime" in said or "device" in said.lower():
         return RuntimeUnavailableError(_device_message(error))
     if "vnpu" in said.lower():
         return RuntimeUnavailableError(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +190,61 @@ def test_missing_file(tmp_path: Path, board: pytest.MonkeyPatch) -> None:
 def test_it_has_no_device_and_no_threads(axmodel: Path, board: pytest.MonkeyPatch, options: dict[str, object]) -> None:
     with pytest.raises(RuntimeUnavailableError, match=f"leave --{next(iter(options))} out"):
         open_runtime("axengine", axmodel, **options)  # type: ignore[arg-type]
+
+
+def test_outputs_outlive_the_next_run(toy: Path, axmodel: Path, board: pytest.MonkeyPatch) -> None:
+    runtime, expected = AxEngineRuntime(axmodel), OnnxRuntime(toy, threads=1)
+    first = runtime.run(_feed(0))
+    runtime.run(_feed(1))
+    for name, array in expected.run(_feed(0)).items():
+        np.testing.assert_array_equal(first[name], array)
+
+
+def test_threads_take_turns(toy: Path, axmodel: Path, board: pytest.MonkeyPatch) -> None:
+    runtime, expected = AxEngineRuntime(axmodel), OnnxRuntime(toy, threads=1)
+    stdout = os.fstat(1)
+    with ThreadPoolExecutor(4) as pool:
+        given = list(pool.map(lambda seed: runtime.run(_feed(seed)), range(8)))
+    for seed, outputs in enumerate(given):
+        for name, array in expected.run(_feed(seed)).items():
+            np.testing.assert_array_equal(outputs[name], array)
+    assert os.path.samestat(os.fstat(1), stdout)
+
+
+def test_a_session_ends_before_its_device(tmp_path: Path) -> None:
+    library = """
+import atexit, os
+alive = [True]
+def end():
+    alive[0] = False
+atexit.register(end)
+class InferenceSession:
+    def __init__(self, path, providers): pass
+    def get_inputs(self): return []
+    def get_outputs(self): return []
+    def __del__(self):
+        os.write(2, b"released in time" if alive[0] else b"released too late")
+"""
+    (tmp_path / "axengine.py").write_text(library)
+    (tmp_path / "m.axmodel").write_bytes(b"m")
+    program = (
+        "import sys; from pathlib import Path; from bevformer_lib.runtime.axengine import AxEngineRuntime; "
+        f"sys.kept = AxEngineRuntime(Path({str(tmp_path / 'm.axmodel')!r}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert ran.stderr == b"released in time"
+
+
+def test_driver_that_cannot_be_loaded(axmodel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "axengine.py").write_text(
+        "class InferenceSession:\n    def __init__(self, path, providers):\n"
+        "        raise OSError(\"cannot load library 'libax_sys.so': no such file\")\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "axengine", raising=False)
+    with pytest.raises(RuntimeUnavailableError, match=r"can't start the NPU \(cannot load library"):
+        AxEngineRuntime(axmodel)
 
 
 def test_a_failing_npu_is_one_clear_error(axmodel: Path, board: pytest.MonkeyPatch) -> None:

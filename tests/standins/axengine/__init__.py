@@ -11,7 +11,8 @@ from the environment:
 
 Like the real one it prints to standard output, also from below Python, mixes outputs up that are asked for in another
 order than the model's, takes no feed of another type or shape, and keeps its "NPU" outside of this process: the graph
-is executed by a child, so that nothing that a board lacks is imported here.
+is executed by a child, so that nothing that a board lacks is imported here. It is stricter in one way: outputs are
+views of buffers that the next run overwrites, as some versions of the real one gave them.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class InferenceSession:
         _say(f"Compiler version: {self._npu.description['version']}")
         self._inputs = _arguments(self._npu.description["inputs"], as_list=on_card)
         self._outputs = _arguments(self._npu.description["outputs"], as_list=on_card)
+        self._buffers: dict[str, NDArray[Any]] = {}
 
     def get_providers(self) -> str:
         """Return the provider in use."""
@@ -148,8 +150,10 @@ class InferenceSession:
                 raise ValueError(f"Output name '{name}' is not in model outputs name list.")
         os.write(1, b"[stand-in's C library] AX_ENGINE_RunSyncV2\n")
         results = self._npu.run(input_feed)
+        for name, array in results.items():
+            np.copyto(self._buffers.setdefault(name, np.empty_like(array)), array)
         asked = names if output_names is None else output_names
-        return [results[names[asked.index(name)]] for name in names]
+        return [self._buffers[names[asked.index(name)]].view() for name in names]
 
 
 def _chosen_provider(providers: str | list[Any] | None) -> str:
