@@ -14,6 +14,7 @@ from bevformer_lib.calibration.quantization_data import (
     EXTRACTION_RECORD,
     GLOBAL_INDEX,
     SCENE_INDEX,
+    SCENE_ORIGIN,
     meta_path,
     read_index,
     tensor_path,
@@ -24,9 +25,10 @@ from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
-from bevformer_lib.scenes.types import Frame, Scene
+from bevformer_lib.scenes.types import Scene
 
 
 def extract_quantization_data(
@@ -90,8 +92,9 @@ def extract_scene(
         folder.mkdir()
         for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
             result = session.step(decoded.inputs, first=position == 0)
-            _write_frame(folder, scene, decoded, result.prev_bev)
+            _write_frame(folder, position, decoded, result.prev_bev)
             on_progress(scene.name, position + 1, len(scene.frames))
+        write_json(folder / SCENE_ORIGIN, _origin(scene))
         write_json(folder / SCENE_INDEX, _scene_index(scene))
     return target
 
@@ -124,22 +127,26 @@ def _claim_folder(output: Path, origin: dict[str, str]) -> None:
 
 
 def _is_finished(folder: Path, scene: Scene) -> bool:
-    index = folder / SCENE_INDEX
-    if not index.is_file():
+    if not (folder / SCENE_INDEX).is_file():
         return False
-    if read_index(index) != _scene_index(scene):
+    if read_index(folder / SCENE_ORIGIN) != _origin(scene):
         raise CalibrationError(
-            f"{index}: the scene was extracted with other frames than it has now; remove {folder} and run again"
+            f"{folder / SCENE_ORIGIN}: the scene was extracted with other frames than it has now; remove {folder} and "
+            "run again"
         )
     return True
 
 
+def _origin(scene: Scene) -> dict[str, Any]:
+    return {"frames": [frame.index for frame in scene.frames], "scene_sha256": scene_fingerprint(scene)}
+
+
 def _scene_index(scene: Scene) -> dict[str, Any]:
-    indices = [frame.index for frame in scene.frames]
-    return {"scene_name": scene.name, "num_frames": len(indices), "frame_indices": indices}
+    count = len(scene.frames)
+    return {"scene_name": scene.name, "num_frames": count, "frame_indices": list(range(count))}
 
 
-def _write_frame(folder: Path, scene: Scene, decoded: DecodedFrame, prev_bev: np.ndarray[Any, Any]) -> None:
+def _write_frame(folder: Path, position: int, decoded: DecodedFrame, prev_bev: np.ndarray[Any, Any]) -> None:
     arrays = {
         INPUT_IMG: decoded.inputs.img,
         INPUT_LIDAR2IMG: decoded.inputs.lidar2img,
@@ -147,19 +154,8 @@ def _write_frame(folder: Path, scene: Scene, decoded: DecodedFrame, prev_bev: np
         INPUT_PREV_BEV: prev_bev,
     }
     for name, array in arrays.items():
-        np.save(tensor_path(folder, decoded.frame.index, name), array)
-    write_json(meta_path(folder, decoded.frame.index), _frame_meta(scene, decoded.frame, arrays))
-
-
-def _frame_meta(scene: Scene, frame: Frame, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    return {
-        "scene_name": scene.name,
-        "frame_index": frame.index,
-        "is_first_frame": frame.index == scene.frames[0].index,
-        "sample_token": frame.sample_token,
-        "timestamp": frame.timestamp_us,
-        "shapes": {name: list(array.shape) for name, array in arrays.items()},
-    }
+        np.save(tensor_path(folder, position, name), array)
+    shutil.copyfile(decoded.frame.meta_path, meta_path(folder, position))
 
 
 def _escaped(name: str) -> str:

@@ -18,6 +18,8 @@ GLOBAL_INDEX: Final = "global_index.json"
 SCENE_INDEX: Final = "scene_index.json"
 EXTRACTION_RECORD: Final = "extraction.json"
 """Not part of the vendor's format: which model and config the folder was made with."""
+SCENE_ORIGIN: Final = "origin.json"
+"""Not part of the vendor's format: which scene a scene's folder was made from, and its own numbers of the frames."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class QuantizationData:
 
     Attributes:
         folder: where it is.
-        frame_indices: the frames of every scene, in time order.
+        frame_indices: the numbers in the file names of every scene, in time order.
+        frame_numbers: the frames' own numbers in the scenes they come from, where that was recorded.
         model_sha256: the model that made the histories, or ``None`` where that was not recorded.
     """
 
     folder: Path
     frame_indices: Mapping[str, tuple[int, ...]]
+    frame_numbers: Mapping[str, tuple[int, ...]]
     model_sha256: str | None
 
     def load(self, scene: str, position: int) -> dict[str, NDArray[np.float32]]:
@@ -51,14 +55,14 @@ class QuantizationData:
         return arrays
 
 
-def tensor_path(scene_folder: Path, frame_index: int, name: str) -> Path:
-    """Return the file of a network input."""
-    return scene_folder / f"frame_{frame_index:04d}_{name}.npy"
+def tensor_path(scene_folder: Path, number: int, name: str) -> Path:
+    """Return the file of a network input; frames are numbered by their place in the scene."""
+    return scene_folder / f"frame_{number:04d}_{name}.npy"
 
 
-def meta_path(scene_folder: Path, frame_index: int) -> Path:
-    """Return the file that describes a frame."""
-    return scene_folder / f"frame_{frame_index:04d}_meta.json"
+def meta_path(scene_folder: Path, number: int) -> Path:
+    """Return the copy of a frame's meta file."""
+    return scene_folder / f"frame_{number:04d}_meta.json"
 
 
 def read_quantization_data(folder: Path) -> QuantizationData:
@@ -69,6 +73,7 @@ def read_quantization_data(folder: Path) -> QuantizationData:
     """
     listed = _field(folder / GLOBAL_INDEX, "scenes", list)
     frame_indices: dict[str, tuple[int, ...]] = {}
+    frame_numbers: dict[str, tuple[int, ...]] = {}
     for entry in listed:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise CalibrationError(f"{folder / GLOBAL_INDEX}: 'scenes' needs a 'name' in every entry")
@@ -78,11 +83,16 @@ def read_quantization_data(folder: Path) -> QuantizationData:
         if not indices or not all(isinstance(index, int) for index in indices):
             raise CalibrationError(f"{scene_index}: 'frame_indices' must list at least one frame number")
         frame_indices[name] = tuple(indices)
+        origin = folder / name / SCENE_ORIGIN
+        numbers = _field(origin, "frames", list) if origin.is_file() else indices
+        if len(numbers) != len(indices):
+            raise CalibrationError(f"{origin}: {len(numbers)} frames, {scene_index} lists {len(indices)}")
+        frame_numbers[name] = tuple(numbers)
     if not frame_indices:
         raise CalibrationError(f"{folder / GLOBAL_INDEX}: it lists no scenes; extract some first")
     record = folder / EXTRACTION_RECORD
     model_sha256 = _field(record, "model_sha256", str) if record.is_file() else None
-    return QuantizationData(folder, frame_indices, model_sha256)
+    return QuantizationData(folder, frame_indices, frame_numbers, model_sha256)
 
 
 def read_index(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def samples_from_quantization_data(plan: CalibrationPlan, data: QuantizationData
     """Give the samples of a plan in order, from frames that were extracted before."""
     for planned in plan.samples:
         arrays = data.load(planned.scene, planned.position)
-        yield CalibrationSample(planned, data.frame_indices[planned.scene][planned.position], arrays)
+        yield CalibrationSample(planned, data.frame_numbers[planned.scene][planned.position], arrays)
 
 
 def _load_history(path: Path) -> NDArray[np.float32]:

@@ -25,7 +25,6 @@ from bevformer_lib.evaluate.infer_records import (
     DETECTIONS_FILE,
     frame_record,
     is_finished,
-    scene_fingerprint,
     scene_record,
 )
 from bevformer_lib.evaluate.summary import Latency
@@ -34,6 +33,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Scene

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,17 +62,6 @@ def scene_record(
         "box_values": list(BOX_VALUES),
         "frames": list(frames),
     }
-
-
-def scene_fingerprint(scene: Scene) -> str:
-    """Return a sha256 (hex) that changes with the scene's frames: their metas, and their pictures' names and sizes."""
-    digest = hashlib.sha256()
-    for frame in scene.frames:
-        digest.update(frame.meta_path.read_bytes())
-        for picture in frame.pictures:
-            stored = f"\n{picture.path.name} {picture.path.stat().st_size} {picture.rows}\n"
-            digest.update(stored.encode())
-    return digest.hexdigest()
 
 
 def is_finished(folder: Path, made_with: Mapping[str, Any]) -> bool:

@@ -12,7 +12,6 @@ from typing import Final
 from bevformer_lib.config.inference_config import InferenceConfig
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.evaluate.decode import decode_detections
-from bevformer_lib.evaluate.infer_records import scene_fingerprint
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.precision.builders import CandidateBuilder
 from bevformer_lib.precision.groups import LayerGroup
@@ -23,6 +22,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.recorded import RecordingRuntime
 from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Scene

@@ -11,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bevformer_lib.calibration.extract import extract_quantization_data
+from bevformer_lib.calibration.plan import plan_samples
 from bevformer_lib.calibration.quantization_data import read_quantization_data
+from bevformer_lib.calibration.samples import samples_from_quantization_data
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from tests.support.calibration import ToyWorld, brute_force_history
@@ -58,7 +60,10 @@ def test_the_vendors_format(world: ToyWorld, tmp_path: Path) -> None:
     }
     names = {path.name for path in scene.iterdir()}
     kinds = ("img.npy", "lidar2img.npy", "can_bus.npy", "prev_bev.npy", "meta.json")
-    assert names == {f"frame_{index:04d}_{kind}" for index in range(5) for kind in kinds} | {"scene_index.json"}
+    assert names == {f"frame_{index:04d}_{kind}" for index in range(5) for kind in kinds} | {
+        "scene_index.json",
+        "origin.json",
+    }
     frames = world.scenes["scene-0001"].frames
     inputs = world.preprocessor.inputs(frames[3], frames[2])
     for name in ("img", "lidar2img", "can_bus"):
@@ -67,8 +72,25 @@ def test_the_vendors_format(world: ToyWorld, tmp_path: Path) -> None:
         stored = np.load(scene / f"frame_{position:04d}_prev_bev.npy")
         assert stored.dtype == np.float32
         assert np.array_equal(stored, history)
-    meta = _json(scene / "frame_0000_meta.json")
-    assert (meta["scene_name"], meta["frame_index"], meta["is_first_frame"]) == ("scene-0001", 0, True)
+    assert (scene / "frame_0003_meta.json").read_bytes() == frames[3].meta_path.read_bytes()
+
+
+def test_frames_are_numbered_by_their_place_whatever_their_own_numbers(world: ToyWorld, tmp_path: Path) -> None:
+    scene = world.scenes["scene-0000"]
+    later = dataclasses.replace(
+        scene, frames=tuple(dataclasses.replace(frame, index=7 + 3 * frame.index) for frame in scene.frames)
+    )
+    _extract(dataclasses.replace(world, scenes={"scene-0000": later}), tmp_path, ["scene-0000"])
+    folder = tmp_path / "scene-0000"
+    assert _json(folder / "scene_index.json")["frame_indices"] == [0, 1, 2, 3, 4]
+    assert len(list(folder.glob("frame_000[0-4]_img.npy"))) == 5
+    data = read_quantization_data(tmp_path)
+    assert data.frame_numbers == {"scene-0000": (7, 10, 13, 16, 19)}
+    plan = plan_samples({"scene-0000": 5}, 5, seed=0)
+    for sample in samples_from_quantization_data(plan, data):
+        assert sample.frame_index == 7 + 3 * sample.planned.position
+        stored = np.load(folder / f"frame_{sample.planned.position:04d}_can_bus.npy")
+        assert np.array_equal(sample.arrays["can_bus"], stored)
 
 
 def test_finished_scenes_are_not_run_again(world: ToyWorld, tmp_path: Path) -> None:
@@ -117,14 +139,14 @@ def test_a_scene_that_changed_is_an_error(world: ToyWorld, tmp_path: Path) -> No
     scene = world.scenes["scene-0000"]
     shorter = dataclasses.replace(scene, frames=scene.frames[:3])
     changed = dataclasses.replace(world, scenes={"scene-0000": shorter})
-    with pytest.raises(CalibrationError, match=r"scene-0000/scene_index\.json: .* with other frames"):
+    with pytest.raises(CalibrationError, match=r"scene-0000/origin\.json: .* with other frames"):
         _extract(changed, tmp_path, ["scene-0000"])
 
 
 def test_reading_back(world: ToyWorld, tmp_path: Path) -> None:
     _extract(world, tmp_path, ["scene-0000"])
     data = read_quantization_data(tmp_path)
-    assert data.frame_indices == {"scene-0000": (0, 1, 2, 3, 4)}
+    assert data.frame_indices == data.frame_numbers == {"scene-0000": (0, 1, 2, 3, 4)}
     assert data.model_sha256 == "a" * 64
     assert set(data.load("scene-0000", 2)) == {"img", "can_bus", "lidar2img", "prev_bev"}
     (tmp_path / "extraction.json").unlink()
