@@ -176,7 +176,8 @@ def _pulsar2_builder(onnx: Path, calibration: Path, state: Path, options: Mappin
     def converter_for(layers: Sequence[str]) -> Converter:
         overrides = state / "overrides.yaml"
         write_overrides(layers, overrides)
-        return open_converter(PULSAR2, pulsar2=Pulsar2Options(**chosen, overrides=overrides))  # type: ignore[arg-type]
+        options = Pulsar2Options(**chosen, overrides=overrides, leave_out_missing=True)  # type: ignore[arg-type]
+        return open_converter(PULSAR2, pulsar2=options)
 
     return ConverterBuilder(
         onnx,

@@ -29,6 +29,7 @@ from bevformer_lib.convert.pulsar2.log import (
     ran_out_of_memory,
     refuses_config,
 )
+from bevformer_lib.convert.pulsar2.missing_layers import MOST_ATTEMPTS, missing_layers, without_layers
 from bevformer_lib.convert.pulsar2.precision import count_types
 from bevformer_lib.convert.pulsar2.process import Completed, Limits, LineCallback, run_child
 from bevformer_lib.convert.pulsar2.tool import Mount, Tool, ToolVersion, find_tool, named_link
@@ -61,6 +62,8 @@ class Pulsar2Options:
         executable: native command; ``None``: found.
         time_limit_seconds: longest build.
         memory_limit_gb: most memory of a build; ``None``: no limit.
+        leave_out_missing: build again without layers that are not there any more when the converter looks for them;
+            ``None``: where no overrides are given, so that nobody asked for these layers by name.
         on_line: told of every line of the build's log.
         cancelled: set by another thread to stop the build.
     """
@@ -73,6 +76,7 @@ class Pulsar2Options:
     executable: Path | None = None
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
     memory_limit_gb: float | None = None
+    leave_out_missing: bool | None = None
     on_line: LineCallback | None = None
     cancelled: threading.Event | None = None
 
@@ -132,7 +136,7 @@ class Pulsar2Converter:
         tool = find_tool(executable=options.executable, image=options.image)
         version = tool.identify()
         with _work_folder(output, tool) as work:
-            built = self._build(tool, model, config, work, on_progress)
+            built, config, left_out = self._build_what_is_there(tool, model, config, work, on_progress)
             evidence = collect_evidence(
                 work / OUTPUT_FOLDER, built.lines, model=float_model, path=model, config=config, tool=version
             )
@@ -145,6 +149,7 @@ class Pulsar2Converter:
                 "config": config.to_content(),
                 "build_seconds": built.seconds,
                 **evidence.to_content(),
+                "findings": [*left_out, *evidence.findings],
             }
             try:
                 with atomic_path(output) as temporary:
@@ -162,8 +167,33 @@ class Pulsar2Converter:
             bytes_after=output.stat().st_size,
             seconds=time.perf_counter() - started,
             facts=facts,
-            findings=evidence.findings,
+            findings=(*left_out, *evidence.findings),
         )
+
+    def _build_what_is_there(
+        self, tool: Tool, model: Path, config: BuildConfig, work: Path, on_progress: ProgressCallback
+    ) -> tuple[Completed, BuildConfig, list[str]]:
+        """Build, and where layers that nobody asked for by name are gone when the tool looks for them, without these.
+
+        Returns:
+            The build, its config, and a finding for every layer that was left out.
+        """
+        options = self._options
+        allowed = options.overrides is None if options.leave_out_missing is None else options.leave_out_missing
+        left_out: list[str] = []
+        for _ in range(MOST_ATTEMPTS if allowed else 0):
+            try:
+                return self._build(tool, model, config, work, on_progress), config, left_out
+            except (BuildFailedError, BuildConfigError) as error:
+                gone = missing_layers(config, str(error))
+                if not gone:
+                    raise
+                _log.warning("%s: building again without %s, fused away or never there", model, ", ".join(gone))
+                config = without_layers(config, gone)
+                left_out += [f"layer_configs: no operator '{name}' when it was looked for; left out" for name in gone]
+                tool.remove(work / OUTPUT_FOLDER)
+                (work / MODEL_FILE).unlink(missing_ok=True)
+        return self._build(tool, model, config, work, on_progress), config, left_out
 
     def _build(
         self, tool: Tool, model: Path, config: BuildConfig, work: Path, on_progress: ProgressCallback

@@ -9,7 +9,7 @@ every operator that the converter computes in float (its documented list) and th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -98,28 +98,43 @@ def float_layers_behind(graph: onnx.GraphProto, tensor: str) -> list[str]:
     """Return the names of nodes that depend on ``tensor`` and that the converter can compute in float.
 
     Nodes that converters merge into the one before are left out, since a name that is gone makes the build fail: a
-    Relu or a bias after a Conv, Gemm or MatMul that nothing else reads, and the two halves of a Swish.
+    bias after a Conv, Gemm or MatMul that nothing else reads, a Relu after either, and the two halves of a Swish.
     """
     names_in_use = Counter(node.name for node in graph.node)
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
     makers = {name: node for node in graph.node for name in node.output}
+    merging = _merging_outputs(graph, readers)
     reached, names = {tensor}, []
     for node in graph.node:
         if reached.intersection(node.input):
             reached.update(node.output)
             usable = node.op_type in FLOAT_OPS and node.name and names_in_use[node.name] == 1
-            if usable and not _may_be_merged(node, makers, readers):
+            if usable and not _may_be_merged(node, makers, readers, merging):
                 names.append(node.name)
     return names
 
 
-def _may_be_merged(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], readers: Mapping[str, int]) -> bool:
-    sources = {name: makers[name] for name in node.input if name in makers}
+def _merging_outputs(graph: onnx.GraphProto, readers: Mapping[str, int]) -> set[str]:
+    """Return the tensors whose one reader may be merged: of weighted operators, and of biases merged into them."""
+    constants = {tensor.name for tensor in graph.initializer}
+    merging: set[str] = set()
+    for node in graph.node:
+        biased = node.op_type == "Add" and merging.intersection(node.input) and constants.intersection(node.input)
+        if node.op_type in WEIGHTED_OPS or biased:
+            merging.update(name for name in node.output if readers[name] == 1)
+    return merging
+
+
+def _may_be_merged(
+    node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], readers: Mapping[str, int], merging: Collection[str]
+) -> bool:
     if node.op_type in _MERGED_OPS:
-        return any(maker.op_type in WEIGHTED_OPS and readers[name] == 1 for name, maker in sources.items())
+        sources = [name for name in node.input if name in merging]
+        return any(node.op_type != "Add" or makers[name].op_type in WEIGHTED_OPS for name in sources)
     if node.op_type == "Mul":
-        return any(maker.op_type == "Sigmoid" and maker.input[0] in node.input for maker in sources.values())
+        sources = [makers[name] for name in node.input if name in makers]
+        return any(maker.op_type == "Sigmoid" and maker.input[0] in node.input for maker in sources)
     if node.op_type == "Sigmoid":
         return readers[node.input[0]] > 1
     return False

@@ -10,6 +10,7 @@ import pytest
 
 from bevformer_lib.convert.onnxruntime import OnnxRuntimeConverter
 from bevformer_lib.convert.open import open_converter
+from bevformer_lib.convert.pulsar2 import recipes
 from bevformer_lib.convert.pulsar2.converter import Pulsar2Converter, Pulsar2Options
 from bevformer_lib.convert.pulsar2.errors import (
     BuildConfigError,
@@ -18,6 +19,7 @@ from bevformer_lib.convert.pulsar2.errors import (
     ImageMissingError,
     ToolMissingError,
 )
+from bevformer_lib.convert.pulsar2.recipes import float_layers_behind
 from bevformer_lib.errors import CalibrationError, ConversionError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.runtime.pulsar2_run import Pulsar2Run
@@ -251,6 +253,18 @@ def test_a_name_from_before_fusion_fails_the_build(
     (tmp_path / "out").mkdir()
     message = r"layer_name \[toy/stem.relu\] not found in graph"
     expect_failure(world, calibration, tmp_path / "out" / "m", BuildFailedError, message, overrides=mine)
+
+
+def test_layers_that_a_recipe_named_and_that_are_gone_are_left_out(
+    native: Path, world: ToyWorld, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a converter that fuses more than is known."""
+    chosen = [*float_layers_behind(onnx.load(world.model).graph, "prev_bev"), "toy/stem.relu", "toy/gone"]
+    monkeypatch.setattr(recipes, "float_layers_behind", lambda graph, tensor: chosen)
+    first, second = convert(world, calibration, tmp_path / "out" / "m.axmodel", recipe="vendor-tiny").findings[:2]
+    assert first == "layer_configs: no operator 'toy/stem.relu' when it was looked for; left out"
+    assert "'toy/gone'" in second
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["m.axmodel"]
 
 
 def test_a_config_that_the_tool_refuses(native: Path, world: ToyWorld, calibration: Path, tmp_path: Path) -> None:

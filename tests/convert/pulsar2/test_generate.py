@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import helper
 
 from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.convert.pulsar2.build_config import BuildConfig
@@ -62,6 +63,22 @@ def test_float_layers_are_of_types_that_can_be_float(graph: onnx.GraphProto) -> 
     kinds = {node.name: node.op_type for node in graph.node}
     assert {kinds[name] for name in names} <= FLOAT_OPS
     assert len(names) == len(set(names)) > 3
+
+
+def test_a_relu_behind_a_merged_bias_is_merged_too() -> None:
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("MatMul", ["prev_bev", "w"], ["a"], "matmul"),
+        helper.make_node("Add", ["a", "b"], ["c"], "bias"),
+        helper.make_node("Relu", ["c"], ["d"], "merged"),
+        helper.make_node("MatMul", ["d", "w"], ["e"], "second"),
+        helper.make_node("Add", ["e", "b"], ["f"], "second bias"),
+        helper.make_node("Add", ["f", "prev_bev"], ["g"], "residual"),
+        helper.make_node("Relu", ["g"], ["h"], "kept"),
+    ]
+    weights = [helper.make_tensor("w", 1, [2, 2], [0.0] * 4), helper.make_tensor("b", 1, [2], [0.0] * 2)]
+    graph = helper.make_graph(nodes, "g", [value("prev_bev", 1, [2, 2])], [value("h", 1, [2, 2])], weights)
+    assert float_layers_behind(graph, "prev_bev") == ["residual", "kept"]
 
 
 def test_recipes_differ_in_their_layers(graph: onnx.GraphProto, samples: CalibrationSet) -> None:
