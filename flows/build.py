@@ -16,6 +16,7 @@ from bevformer_lib.pipeline.runs import recorded_run
 from flows.chain import BuildResult, read_inputs, run_chain
 from flows.request import BuildRequest
 from tasks.credentials import opened
+from tasks.logs import keep_library_logs
 from tasks.pools import executor
 from tasks.settings import RunSettings
 from tasks.summary import show
@@ -59,6 +60,7 @@ def build(request: BuildRequest, settings: RunSettings = DEFAULTS) -> BuildResul
 
 def run_build(request: BuildRequest, settings: RunSettings) -> BuildResult:
     """Build within the flow run that calls this; see :func:`build`."""
+    keep_library_logs()
     with opened(request.store, settings) as store:
         names = (str(flow_run.id), str(flow_run.name))
         with recorded_run(store, executor(store, settings), *names, on_end=lambda run: show(run, store)) as recorded:

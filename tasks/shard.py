@@ -19,6 +19,7 @@ from bevformer_lib.store.run import note_step
 from tasks.board import the_board
 from tasks.credentials import opened
 from tasks.executor import TaskExecutor
+from tasks.logs import keep_library_logs
 from tasks.settings import RunSettings
 from tasks.watch import Abandoned, ends_with_its_parent
 
@@ -45,6 +46,7 @@ def do_shard(
     Returns:
         A cancelled state if nobody waits for the work any more.
     """
+    keep_library_logs()
     try:
         with ends_with_its_parent(), the_board() if alone else nullcontext(), opened(store, settings) as place:
             _do_all(place, [from_wire(one) for one in work])

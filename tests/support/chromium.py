@@ -47,12 +47,16 @@ class Page:
 
     def open(self, path: Path, *, width: int, scheme: Literal["light", "dark"], height: int = 900) -> None:
         """Load a file as a device of this width with this colour scheme shows it."""
+        self.visit(path.as_uri(), width=width, scheme=scheme, height=height)
+
+    def visit(self, address: str, *, width: int, scheme: Literal["light", "dark"], height: int = 900) -> None:
+        """Load a page as a device of this width with this colour scheme shows it."""
         self._events.clear()
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.send("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url=address)
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(json.loads(self._connection.recv(timeout=START_SECONDS)))
 
