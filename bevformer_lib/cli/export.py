@@ -47,7 +47,8 @@ def command(
         image_size: padded picture size HxW in pixels, instead of the config's own.
         spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (with room for a few per
             cell), or dense, in every camera. Left out: slots where they are fewer than the cameras.
-        cameras_per_cell: room per cell of the slots; 2 if left out. A frame that needs more is refused when it is run.
+        cameras_per_cell: room per cell of the slots; if left out, what so many cameras around a car need, at least 2. A
+            frame that needs more is refused when it is run.
         rig_scenes: folder of scenes whose calibrations decide how much room there is, instead of cameras-per-cell.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several

@@ -26,7 +26,7 @@ from bevformer_lib.export.reachability import require_all_paths
 from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
 from bevformer_lib.export.taps import drop_outputs, intermediate_names
 from bevformer_lib.export.trace import EXPORTER, trace_model
-from bevformer_lib.files import atomic_path, sha256_of_file
+from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.camera_sampling import DenseSampling, SpatialForm
 from bevformer_lib.model.checkpoint import CheckpointFacts, load_checkpoint
@@ -94,7 +94,7 @@ def export_onnx(
         output: the ``.onnx`` file to write; the raw graph goes beside it. Files of these names are replaced, once the
             new ones have passed everything.
         spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
-        cameras_per_cell: room of the slots form; ``None``: what nuScenes' cameras need.
+        cameras_per_cell: room of the slots form; ``None``: what so many cameras around a car need.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
         on_progress: told of stages, passes and proof frames.
@@ -104,9 +104,12 @@ def export_onnx(
         ProofError: the graph does not compute what the model computes.
         ExportError: the graph can't be made, the chip's converter won't take it, or an input lost its influence.
             After any error nothing new is under either name.
+        OutputError: nothing can be written there.
     """
     if output.suffix != ".onnx":
         raise ExportError(f"{output}: name the graph to write with the suffix .onnx")
+    for path in (output, raw_path(output)):
+        require_writable_file(path)
     chip = load_chip(target)
     choice = choose_spatial(config, spatial, cameras_per_cell)
     stages = _Stages(on_progress)

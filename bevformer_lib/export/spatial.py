@@ -8,12 +8,15 @@ from typing import Final
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid, cameras_per_cell
+from bevformer_lib.geometry.pillars import PillarGrid, cameras_per_cell, needed_cameras_per_cell
 from bevformer_lib.geometry.surround_rig import surround_cameras
 from bevformer_lib.model.camera_sampling import SpatialForm
 
 DEFAULT_CAMERAS_PER_CELL: Final = 2
-"""What nuScenes' six cameras need, with all three published models, even were every picture 20 % wider on each side."""
+"""What nuScenes' six cameras need, with all three published models, even with :data:`UNKNOWN_RIG_MARGIN`."""
+
+UNKNOWN_RIG_MARGIN: Final = 0.2
+"""Part of the picture by which every picture of a rig that nobody described is taken to be wider on each side."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def choose_spatial(
     Args:
         config: the model.
         form: ``None``: slots where they are fewer than the cameras, else dense; docs/lean-graph.md holds the figures.
-        cameras_per_cell: of the slots; ``None``: :data:`DEFAULT_CAMERAS_PER_CELL`, or all cameras if they are fewer.
+        cameras_per_cell: of the slots; ``None``: :data:`DEFAULT_CAMERAS_PER_CELL`, or more where so many cameras around
+            a car need it, or all cameras if they are fewer.
 
     Raises:
         ExportError: the two don't go together, or the proof's rig needs more room.
@@ -54,11 +58,17 @@ def choose_spatial(
         raise ExportError(
             f"{cameras_per_cell} cameras per cell: give a number from 1 to {config.num_cams}, the model's cameras"
         )
-    slots = min(DEFAULT_CAMERAS_PER_CELL, config.num_cams) if cameras_per_cell is None else cameras_per_cell
+    slots = _default_slots(config) if cameras_per_cell is None else cameras_per_cell
     if form == "dense" or (form is None and slots == config.num_cams):
         return SpatialChoice("dense", config.num_cams)
     _require_room_for_the_proof(config, slots)
     return SpatialChoice("slots", slots)
+
+
+def _default_slots(config: ModelConfig) -> int:
+    rig = surround_cameras(config.num_cams, config.image_hw)
+    needed = needed_cameras_per_cell(PillarGrid.of(config), [rig], margin=UNKNOWN_RIG_MARGIN)
+    return min(max(DEFAULT_CAMERAS_PER_CELL, needed), config.num_cams)
 
 
 def _require_room_for_the_proof(config: ModelConfig, slots: int) -> None:

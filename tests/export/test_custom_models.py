@@ -91,7 +91,14 @@ def test_the_dense_form_takes_any_rig(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("num_cams", "expected"),
-    [(1, SpatialChoice("dense", 1)), (2, SpatialChoice("dense", 2)), (3, SpatialChoice("slots", 2))],
+    [
+        (1, SpatialChoice("dense", 1)),
+        (2, SpatialChoice("dense", 2)),
+        (3, SpatialChoice("slots", 2)),
+        (6, SpatialChoice("slots", 2)),
+        (8, SpatialChoice("slots", 2)),
+        (12, SpatialChoice("slots", 3)),
+    ],
 )
 def test_slots_are_the_default_where_they_are_fewer_than_the_cameras(num_cams: int, expected: SpatialChoice) -> None:
     assert choose_spatial(replace(micro_config(), num_cams=num_cams)) == expected
@@ -100,7 +107,7 @@ def test_slots_are_the_default_where_they_are_fewer_than_the_cameras(num_cams: i
 @pytest.mark.parametrize(
     ("num_cams", "form", "cameras_per_cell", "message"),
     [
-        (12, None, None, "12 cameras .* up to 3 of them, and there is room for 2 .* --cameras-per-cell 3"),
+        (12, None, 2, "12 cameras .* up to 3 of them, and there is room for 2 .* --cameras-per-cell 3"),
         (6, "slots", 1, "up to 2 of them, and there is room for 1"),
         (6, "slots", 7, "7 cameras per cell: give a number from 1 to 6"),
         (6, None, 0, "0 cameras per cell: give a number from 1 to 6"),
@@ -117,5 +124,5 @@ def test_what_can_not_be_honoured_is_refused_with_the_reason(
 def test_twelve_cameras_are_exported_with_room_for_three(tmp_path: Path) -> None:
     config = replace(micro_config(), num_cams=12)
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
-    result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx", cameras_per_cell=3)
+    result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
     assert result.spatial == SpatialChoice("slots", 3)
