@@ -100,7 +100,7 @@ def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | N
     """
     if high - low <= _ROUNDING * max(abs(low), abs(high)):
         spread = 1.0 if whole else max(abs(high), 1e-6) * 0.01
-        low, high = (low - spread, high) if limit is not None and high >= limit else (low, high + spread)
+        low, high = (low - spread, high) if limit is not None and high + spread > limit else (low, high + spread)
     step = _nice_step((high - low) / _TICKS)
     if whole:
         step = max(1.0, step)

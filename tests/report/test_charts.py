@@ -43,6 +43,14 @@ def test_line_chart_has_title_axes_legend_and_words() -> None:
     assert [line.get("class") for line in figure.find("svg").iter("path")] == ["line series-0", "line series-1"]
 
 
+@pytest.mark.parametrize("value", [1.0, 1.0 - 1e-12, 1.0 - 1e-5])
+def test_values_just_below_the_limit_are_drawn(value: float) -> None:
+    ticks = nice_ticks(value, value, limit=1.0)
+    assert len(ticks) > 1
+    assert ticks[-1] <= 1.0
+    assert draw(Series("a", [(0, value), (1, value)]), y_limit=1.0).find("svg") is not None
+
+
 def test_points_lie_where_their_values_are() -> None:
     figure = draw(Series("a", [(0, 0.0), (5, 0.5), (10, 1.0)]))
     circles = [(float(c.get("cx")), float(c.get("cy"))) for c in figure.iter("circle")]
