@@ -49,14 +49,14 @@ def command(
     Args:
         config_json: inference config of all.
         scenes: folder of scenes.
-        output: JSON file to write.
+        output: JSON file to write; the report stands beside it, with the end .html.
         checkpoint: PyTorch: the weights; give --model too.
         model: PyTorch: preset name (tiny, small, base), or an original config file.
         recorded: folder that bevformer record wrote, as first form on machines that can't run it.
         onnx: the float graph.
         quantized: a quantised ONNX graph.
         simulator: an .axmodel, run by pulsar2 run.
-        board: an .axmodel, run by AXEngine on this machine.
+        board: an .axmodel, run by AXEngine on this machine; or the folder of its outputs, recorded on a board.
         min_cosine: the bar: smallest cosine of a tensor with the first form's, in any frame.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
         start_scene: first scene, counted from 0.
@@ -69,16 +69,18 @@ def command(
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
-    from bevformer_lib.errors import ConfigError, OutputError
+    from bevformer_lib.errors import ConfigError
     from bevformer_lib.evaluate.ladder import Rung, climb
-    from bevformer_lib.files import write_json
+    from bevformer_lib.files import require_new_file, write_json
+    from bevformer_lib.report.ladder import ladder_verdict, write_ladder_report
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
-    if output.exists():
-        raise OutputError(f"{output} exists already; choose another name or remove it first")
+    page = output.with_suffix(".html")
+    for new_file in (output, page):
+        require_new_file(new_file)
     if (checkpoint is None) != (model is None):
         raise ConfigError("the PyTorch form takes both --checkpoint and --model")
     config = read_inference_config(config_json)
@@ -112,10 +114,11 @@ def command(
             on_progress=on_progress,
         )
     write_json(output, result.to_dict())
+    write_ladder_report(result, page)
     console = Console(markup=False, highlight=False)
     console.print(ladder_table(result))
-    console.print(verdict(result), soft_wrap=True)
-    console.print(f"{result.frames} frames on {len(rungs)} rungs: {output}", soft_wrap=True)
+    console.print(ladder_verdict(result), soft_wrap=True)
+    console.print(f"{result.frames} frames on {len(rungs)} rungs: {output}, {page}", soft_wrap=True)
 
 
 def _pytorch(checkpoint: Path, model: str) -> Rung:
@@ -140,26 +143,16 @@ def _compiled(
     from bevformer_lib.evaluate.ladder import Rung
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.runtime.open import AXENGINE, PULSAR2, open_runtime
+    from bevformer_lib.runtime.recorded import RecordedRuntime
 
     rotation = HostRotation((config.bev_h, config.bev_w), center) if center else None
     preparation = HostPreparation(config.img_norm, rotation)
     forms = ((SIMULATOR, PULSAR2, simulator), (BOARD, AXENGINE, board))
     return [
-        Rung(name, path.name, open_runtime(kind, path), preparation) for name, kind, path in forms if path is not None
+        Rung(name, path.name, RecordedRuntime(path) if path.is_dir() else open_runtime(kind, path), preparation)
+        for name, kind, path in forms
+        if path is not None
     ]
-
-
-def verdict(result: LadderResult) -> str:
-    """Return the first rung and the first tensor below the bar, in words."""
-    below = result.first_below
-    if below is None:
-        return f"every rung holds the bar: no cosine below {result.min_cosine:g} in any frame"
-    cosine = "not finite" if below.cosine is None else f"cosine {below.cosine:.6f}"
-    place = f"scene {below.place.scene}, frame {below.place.index}"
-    hint = "; it gives no tensor that is computed before, the loss may begin earlier inside" * below.unseen_before
-    return (
-        f"first below the bar of {result.min_cosine:g}: {below.rung}, tensor {below.tensor} ({cosine}, {place}{hint})"
-    )
 
 
 def ladder_table(result: LadderResult) -> Table:

@@ -12,30 +12,38 @@ def command(
     /,
     *,
     output_dir: Path,
-    device: str = "cpu",
+    runtime: str = "onnxruntime",
+    device: str | None = None,
     start_scene: int = 0,
     end_scene: int | None = None,
+    host_rotate_center: tuple[float, float] | None = None,
 ) -> None:
-    """Run the float model over whole scenes and keep its outputs, for bevformer evaluate on a board.
+    """Run a model over whole scenes and keep its outputs, for machines that can't run it.
+
+    A float model's are for bevformer evaluate on a board, a board's for bevformer ladder where PyTorch is.
 
     Frames that were recorded before are not run again.
 
     Args:
-        model: the ONNX graph.
+        model: the ONNX graph, or a compiled model.
         config_json: its inference_config.json.
         scenes: folder with a folder per scene.
-        output_dir: gets the recording; give it to evaluate in place of the float model.
-        device: where to run the model: cpu, cuda or cuda:N.
+        output_dir: gets the recording; give it to evaluate or ladder in place of the model.
+        runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
+        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
         start_scene: position of the first scene, counted from 0.
         end_scene: position after the last one.
+        host_rotate_center: rotate prev_bev here, about this x and y in cells, for models that don't do it themselves
+            (the vendor's exported ones: 100 100).
     """
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
-    from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+    from bevformer_lib.runtime.host import HostPreparation, HostRotation
+    from bevformer_lib.runtime.open import open_runtime
     from bevformer_lib.runtime.recorded import RecordingRuntime
     from bevformer_lib.runtime.temporal import TemporalSession
     from bevformer_lib.scenes.preprocess import Preprocessor
@@ -43,15 +51,17 @@ def command(
     from bevformer_lib.scenes.requirements import SceneRequirements
     from bevformer_lib.scenes.stream import stream_inputs
 
+    require_writable_folder(output_dir)
     config = read_inference_config(config_json)
-    loaded = open_runtime(ONNXRUNTIME, model, device=device)
+    loaded = open_runtime(runtime, model, device=device)
     geometry = check_model(loaded, config, model)
     preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
+    rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
         recording = RecordingRuntime(loaded, output_dir, model_sha256=sha256_of_file(model))
-        session = TemporalSession(recording)
+        session = TemporalSession(recording, HostPreparation(config.img_norm, rotation))
         for scene in found:
             for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
                 session.step(decoded.inputs, first=position == 0)

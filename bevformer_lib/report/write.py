@@ -43,6 +43,11 @@ def write_report(content: ReportContent, output: Path) -> None:
 
 def render_report(content: ReportContent) -> str:
     """Return the report's HTML."""
+    return page_environment().get_template(_TEMPLATE).render(_view(content))
+
+
+def page_environment() -> Environment:
+    """Return what renders pages: the templates of this folder and the filters that they use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -63,7 +68,7 @@ def render_report(content: ReportContent) -> str:
     )
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters |= {"data_uri": picture_data_uri, "short_name": short_name}
-    return environment.get_template(_TEMPLATE).render(_view(content))
+    return environment
 
 
 def picture_data_uri(picture: bytes) -> Markup:

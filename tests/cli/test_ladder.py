@@ -45,6 +45,10 @@ def test_from_onnx_to_the_board(
     content = json.loads((tmp_path / "ladder.json").read_text())
     assert [rung["name"] for rung in content["rungs"]] == ["ONNX", "quantised", "board"]
     assert content["first_below"]["rung"] == "quantised"
+    page = (tmp_path / "ladder.html").read_text(encoding="utf-8")
+    assert "First below the bar of 0.995: quantised, tensor bev_embed" in page
+    assert page.count('class="number bad"') >= 2
+    assert page.count("<figure") == 1
     assert content["rungs"][2]["from_above"]["bev_embed"]["worst_cosine"] > 0.999
 
 
@@ -62,6 +66,27 @@ def test_against_a_recording(
     options = ("--recorded", tmp_path / "rec", "--board", forms["compiled"], "--output", tmp_path / "ladder.json")
     assert bevformer("ladder", config_json, scenes, *options) == 0
     assert "every rung holds the bar" in capsys.readouterr().out
+
+
+def test_a_boards_recording_stands_for_the_board(
+    forms: dict[str, Path],
+    toy_world: ToyWorld,
+    config_json: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenes, rungs = toy_world.scenes_root, {}
+    with monkeypatch.context() as board:
+        be_a_board(board)
+        recorded = ("--runtime", "axengine", "--output-dir", tmp_path / "board")
+        assert bevformer("record", forms["compiled"], config_json, scenes, *recorded) == 0
+        given = ("--onnx", forms["onnx"], "--board", forms["compiled"], "--output", tmp_path / "live.json")
+        assert bevformer("ladder", config_json, scenes, *given) == 0
+    given = ("--onnx", forms["onnx"], "--board", tmp_path / "board", "--output", tmp_path / "later.json")
+    assert bevformer("ladder", config_json, scenes, *given) == 0
+    for name in ("live", "later"):
+        rungs[name] = json.loads((tmp_path / f"{name}.json").read_text())["rungs"][1]
+    assert rungs["live"]["from_first"] == rungs["later"]["from_first"]
 
 
 @pytest.mark.slow
