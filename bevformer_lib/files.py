@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-_CHUNK_BYTES = 1 << 20
+from bevformer_lib.errors import OutputError
+
+_CHUNK_BYTES: Final = 1 << 20
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
@@ -20,7 +25,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise.
 
     The temporary name keeps the suffix of ``path``, since writers choose formats by it. Works for a file and for a
-    folder (a folder must not exist yet under the final name).
+    folder (a folder must not exist yet under the final name). An :class:`OSError` from the block names the final path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.partial{path.suffix}")
@@ -30,11 +35,67 @@ def atomic_path(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        _name_final_path(error, temporary, path)
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _name_final_path(error: OSError, temporary: Path, path: Path) -> None:
+    """Let an error name what the user asked for: not the temporary name, and not nothing, as a full disk does."""
+    if error.filename is None:
+        if error.errno in _FULL:
+            error.filename = str(path)
+    elif str(error.filename).startswith(str(temporary)):
+        error.filename = str(path) + str(error.filename)[len(str(temporary)) :]
+        error.filename2 = None
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Find out before the work, not after it, whether a folder can be written to, or made; nothing is left behind.
+
+    Raises:
+        OutputError: it can't.
+    """
+    try:
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"{folder}: {existing} is a file, not a folder; choose another output")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"{folder}: can't be written to ({reason}); choose another output, or change its permissions"
+        ) from error
+
+
+def require_writable_file(path: Path) -> None:
+    """Find out before the work, not after it, whether a file can be written under ``path``, new or in place of another.
+
+    Raises:
+        OutputError: it can't.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file to write")
+    require_writable_folder(path.parent)
+
+
+def require_new_file(path: Path) -> None:
+    """Find out before the work whether a file can be written under ``path``, which must not exist yet.
+
+    Raises:
+        OutputError: it exists, or it can't be written.
+    """
+    if path.exists():
+        raise OutputError(f"{path} exists already; choose another name or remove it first")
+    require_writable_folder(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:

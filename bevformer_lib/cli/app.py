@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,15 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Command name -> (module that holds a function ``command``, one-line help)."""
 
+_ADVICE: Mapping[int | None, str] = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some space, or choose another place, and run it again"
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "; choose another place, or change its permissions"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "; choose another name"),
+}
+"""What to do about failures of the file system that a command did not name itself."""
+
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -99,7 +109,8 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except OSError as error:
-        sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}\n")
+        advice = _ADVICE.get(error.errno, "")
+        sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}{advice}\n")
         return EXIT_ERROR
     return 0
 

@@ -50,10 +50,9 @@ def command(
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
-    from bevformer_lib.errors import OutputError
     from bevformer_lib.evaluate.scene import evaluate_scene
     from bevformer_lib.evaluate.summary import summarize
-    from bevformer_lib.files import write_json
+    from bevformer_lib.files import require_new_file, write_json
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.runtime.open import open_reference, open_runtime
@@ -61,8 +60,7 @@ def command(
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
-    if output.exists():
-        raise OutputError(f"{output} exists already; choose another name or remove it first")
+    require_new_file(output)
     config = read_inference_config(config_json)
     candidate_runtime = open_runtime(runtime, candidate, device=device)
     check_model(candidate_runtime, config, candidate)

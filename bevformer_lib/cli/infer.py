@@ -60,7 +60,7 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.evaluate.infer import InferModel, InferSettings, infer_scenes
-    from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.runtime.open import DEFAULT_DEVICE, ONNXRUNTIME, open_runtime
@@ -69,6 +69,7 @@ def command(
     from bevformer_lib.scenes.requirements import SceneRequirements
 
     settings = InferSettings(score_threshold=score_thr, fps=fps, pictures=pictures, video=video)
+    require_writable_folder(output_dir)
     config = read_inference_config(config_json)
     started = time.perf_counter()
     loaded = open_runtime(runtime, model, device=device, threads=threads)

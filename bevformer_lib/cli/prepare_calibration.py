@@ -40,7 +40,9 @@ def command(
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.files import require_writable_folder
 
+    require_writable_folder(output_dir)
     with progress_bar() as on_progress:
         if quantization_data is not None:
             manifest = _from_quantization_data(

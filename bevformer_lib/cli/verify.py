@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.errors import OutputError, VerifyError
+from bevformer_lib.errors import VerifyError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,14 +53,14 @@ def command(
     from bevformer_lib.cli.export import parse_image_size
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.load import load_model_config
-    from bevformer_lib.files import write_json
+    from bevformer_lib.files import require_new_file, write_json
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
     from bevformer_lib.verify.openmmlab import build_original, check_packages
     from bevformer_lib.verify.verify import verify
 
-    if output is not None and output.exists():
-        raise OutputError(f"{output} exists already; choose another name or remove it first")
+    if output is not None:
+        require_new_file(output)
     check_packages()
     image_hw = None if image_size is None else parse_image_size(image_size)
     model_config = load_model_config(str(config), image_hw=image_hw)

@@ -24,7 +24,7 @@ from bevformer_lib.convert.kept import check_kept, restore_kept_inputs
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.files import atomic_path, sha256_of_file
+from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
 
 CONVERTER_NAME: Final = "onnxruntime"
@@ -63,12 +63,16 @@ class OnnxRuntimeConverter:
             ConversionError: the model can't be read or quantised, or does not fit the calibration set, or the output
                 can't be written.
             CalibrationError: the calibration set is broken.
+            OutputError: nothing can be written there.
             RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
         """
         started = time.perf_counter()
         float_model = load_float_model(model)
         if output.resolve() == model.resolve():
             raise ConversionError(f"{output}: is the float model itself; give another output")
+        if output.suffix != ".onnx":
+            raise ConversionError(f"{output}: name the quantised model to write with the suffix .onnx")
+        require_writable_file(output)
         samples = read_calibration(calibration)
         check_inputs(float_model, model, samples)
         check_kept(select_nodes(float_model.graph), self._keep_float)

@@ -72,13 +72,18 @@ def is_finished(folder: Path, made_with: Mapping[str, Any]) -> bool:
     """
     if not folder.exists():
         return False
+    if not (folder / DETECTIONS_FILE).is_file():
+        # Perhaps the scene itself: never advise to remove what was not made here.
+        raise OutputError(
+            f"{folder} is in the way: it holds no {DETECTIONS_FILE} of an earlier run; choose another output folder"
+        )
     try:
         earlier = json.loads((folder / DETECTIONS_FILE).read_text(encoding="utf-8"))["made_with"]
         differing = [name for name in made_with if earlier.get(name) != made_with[name]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
-            f"{folder} is in the way: it holds no {DETECTIONS_FILE} of an earlier run ({error}); "
-            "remove it, or choose another output folder"
+            f"{folder / DETECTIONS_FILE} is not that of an earlier run ({error}); remove {folder}, "
+            "or choose another output folder"
         ) from error
     if differing:
         changes = ", ".join(f"{name} was {earlier.get(name)!r} and is {made_with[name]!r}" for name in differing)

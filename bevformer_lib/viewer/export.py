@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bevformer_lib.drawing.cameras import DRIVING_ORDER
 from bevformer_lib.drawing.style import GROUND_TRUTH, Picture, detections_by_class
-from bevformer_lib.errors import MissingPackageError, OutputError
+from bevformer_lib.errors import MissingPackageError
 from bevformer_lib.evaluate.geometry import ground_truth_as_detection_boxes, heading_from_yaw_rad
 from bevformer_lib.evaluate.types import Detections
-from bevformer_lib.files import atomic_path
+from bevformer_lib.files import atomic_path, require_new_file
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_POSITION, CAN_BUS_YAW_RAD
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -79,12 +79,11 @@ def export_scene(
 
     Raises:
         MissingPackageError: rerun is not installed.
-        OutputError: ``output`` exists already.
+        OutputError: ``output`` exists already, or can't be written.
         SceneError: a picture can't be read.
     """
     rerun = import_rerun()
-    if output.exists():
-        raise OutputError(f"{output} exists already; choose another name or remove it first")
+    require_new_file(output)
     names = camera_names(len(scene.frames[0].pictures))
     origin_m = scene.frames[0].can_bus_absolute[CAN_BUS_POSITION]
     poses = [_lidar_to_world(frame, origin_m) for frame in scene.frames]

@@ -205,14 +205,21 @@ def test_changed_scene_is_not_taken_for_finished(tmp_path: Path) -> None:
         run(root, tmp_path / "out")
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"made_with": 3}'])
-def test_foreign_folder_is_found_before_any_work(scenes_root: Path, tmp_path: Path, content: str | None) -> None:
+def test_the_folder_of_the_scenes_is_no_output_and_nobody_is_told_to_remove_it(scenes_root: Path) -> None:
+    runtime = fake_runtime()
+    with pytest.raises(OutputError, match=r"holds no detections.json of an earlier run; choose another") as caught:
+        run(scenes_root, scenes_root, runtime=runtime)
+    assert "remove" not in str(caught.value)
+    assert runtime.feeds == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"made_with": 3}'])
+def test_foreign_folder_is_found_before_any_work(scenes_root: Path, tmp_path: Path, content: str) -> None:
     folder = tmp_path / "out" / "scene-0001"
     folder.mkdir(parents=True)
-    if content is not None:
-        (folder / "detections.json").write_text(content)
+    (folder / "detections.json").write_text(content)
     runtime = fake_runtime()
-    with pytest.raises(OutputError, match=r"scene-0001 is in the way.*remove it"):
+    with pytest.raises(OutputError, match=r"scene-0001/detections.json is not that of an earlier run.*remove"):
         run(scenes_root, tmp_path / "out", runtime=runtime)
     assert runtime.feeds == []
 
