@@ -77,8 +77,8 @@ def axes(plane: Plane, x_ticks: Sequence[float], y_ticks: Sequence[float], x_lab
     return parts
 
 
-_ROUNDING = 1e-9
-"""Values that differ by less of their size are one value; ticks between them would not."""
+_ROUNDING, _DECIMALS = 1e-9, 12
+"""Values that differ by less of their size, or by less than ticks can show, are one value."""
 
 
 def tick_texts(ticks: Sequence[float]) -> list[str]:
@@ -98,14 +98,14 @@ def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | N
         whole: whether the steps are whole numbers.
         limit: no tick goes beyond it.
     """
-    if high - low <= _ROUNDING * max(abs(low), abs(high)):
+    if high - low <= max(_ROUNDING * max(abs(low), abs(high)), 100 * 10.0**-_DECIMALS):
         spread = 1.0 if whole else max(abs(high), 1e-6) * 0.01
         low, high = (low - spread, high) if limit is not None and high + spread > limit else (low, high + spread)
     step = _nice_step((high - low) / _TICKS)
     if whole:
         step = max(1.0, step)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [round(number * step, 12) for number in range(first, last + 1)]
+    ticks = [round(number * step, _DECIMALS) for number in range(first, last + 1)]
     return [tick for tick in ticks if limit is None or tick <= limit + step * 1e-6]
 
 

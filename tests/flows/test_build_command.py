@@ -159,3 +159,21 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(build: Build) -> None:
     assert "Traceback" not in failed.stderr
     assert not (build.home / "owned").exists()
     assert build.kinds() == ("check-scenes",)
+
+
+@pytest.mark.slow
+def test_a_build_that_fails_its_gates_fails_and_shows_why(build: Build, tmp_path: Path) -> None:
+    policy = tmp_path / "strict.yaml"
+    policy.write_text("name: strict\ngates: [fidelity.bev_embed.cosine >= 0.99999]")
+    asked = [*build.command(), "--policy", str(policy), "--publish"]
+    for steps in ("14 of 14 steps done", "nothing to do: nothing changed"):
+        failed = subprocess.run(
+            asked, env=build.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert failed.returncode == 1, failed.stderr
+        assert steps in failed.stdout
+        assert "error: build" in failed.stderr and "Traceback" not in failed.stderr
+        assert "fidelity.bev_embed.cosine is 0.999" in failed.stderr and "worst in scene scene-000" in failed.stderr
+        report = Path(failed.stderr.rsplit("report: ", 1)[1].strip())
+        assert "Not good enough to publish" in report.read_text(encoding="utf-8")
+        assert not [kind for kind in build.kinds() if kind.startswith("aliases")]

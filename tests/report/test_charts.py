@@ -103,7 +103,10 @@ def test_histogram_columns_are_shares_of_each_sample() -> None:
     assert "No values" in parse(histogram("Speed", (("a", []),), x_label="m/s")).findtext("p")
 
 
-@pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [0.1, 0.9], [-3.0, 12.0], [8.0, 8.0 + 1e-14], [1e-4, 2e-4], list(range(1000))])
+@pytest.mark.parametrize(
+    "values",
+    [[0.0], [5.0, 5.0], [0.1, 0.9], [-3.0, 12.0], [8.0, 8.0 + 1e-14], [-1e-14, 1e-13], [1e-4, 2e-4], list(range(1000))],
+)
 def test_bins_hold_every_value(values: list[float]) -> None:
     edges = bin_edges(np.array(values), 24)
     assert 2 <= len(edges) <= 25
