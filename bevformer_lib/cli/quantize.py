@@ -45,6 +45,12 @@ def command(
         )
     console = Console()
     console.print(_table(conversion))
+    smaller = conversion.bytes_before / conversion.bytes_after
+    console.print(
+        f"{conversion.bytes_before / 1e6:.1f} MB -> {conversion.bytes_after / 1e6:.1f} MB "
+        f"({smaller:.1f} times smaller), {conversion.num_samples} samples, {conversion.seconds:.1f} s",
+        highlight=False,
+    )
     console.print(f"quantised model: {output}", soft_wrap=True, markup=False)
 
 
@@ -54,9 +60,4 @@ def _table(conversion: Conversion) -> Table:
     table = Table("operator", "quantised", "float")
     for op in sorted({*conversion.quantized_nodes, *conversion.float_nodes}):
         table.add_row(op, str(conversion.quantized_nodes.get(op, 0)), str(conversion.float_nodes.get(op, 0)))
-    smaller = conversion.bytes_before / conversion.bytes_after
-    table.caption = (
-        f"{conversion.bytes_before / 1e6:.1f} MB -> {conversion.bytes_after / 1e6:.1f} MB "
-        f"({smaller:.1f} times smaller), {conversion.num_samples} samples, {conversion.seconds:.1f} s"
-    )
     return table

@@ -13,6 +13,7 @@ from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
 from bevformer_lib.config.load import read_json_object
 from bevformer_lib.config.model_config import BoxCoderConfig, ImageNormConfig, ModelConfig
 from bevformer_lib.config.section import Section
+from bevformer_lib.errors import ConfigError
 from bevformer_lib.files import write_json
 
 
@@ -65,7 +66,11 @@ def read_inference_config(path: Path) -> InferenceConfig:
         ConfigError: the file can't be read, a key is missing or has the wrong type, or two places disagree; names the
             file and the dotted key.
     """
-    config = Section(read_json_object(path), str(path))
+    try:
+        content = read_json_object(path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; name the inference_config.json that 'bevformer extract-config' writes") from error
+    config = Section(content, str(path))
     model = config.section("model")
     transformer = model.section("transformer")
     bev_h, bev_w = model.positive_int("bev_h"), model.positive_int("bev_w")

@@ -40,6 +40,8 @@ def read_config_text(path: Path) -> str:
         ConfigError: not a readable file, too large, or not UTF-8.
     """
     try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder; name a config file")
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         if path.stat().st_size > MAX_BYTES:

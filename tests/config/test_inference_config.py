@@ -128,3 +128,12 @@ def test_overflowing_number(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.json: no such file"):
         read_inference_config(tmp_path / "gone.json")
+
+
+def test_what_is_no_inference_config_is_answered_with_where_one_comes_from(tmp_path: Path) -> None:
+    original = tmp_path / "original.py"
+    original.write_text("model = dict()\n")
+    with pytest.raises(ConfigError, match=r"original\.py:1: not valid JSON.*that 'bevformer extract-config' writes"):
+        read_inference_config(original)
+    with pytest.raises(ConfigError, match=r"is a folder.*'bevformer extract-config'"):
+        read_inference_config(tmp_path)
