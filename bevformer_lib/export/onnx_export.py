@@ -110,6 +110,7 @@ def export_onnx(
         raise ExportError(f"{output}: name the graph to write with the suffix .onnx")
     for path in (output, raw_path(output)):
         require_writable_file(path)
+    _require_use_of_can_bus(config)
     chip = load_chip(target)
     choice = choose_spatial(config, spatial, cameras_per_cell)
     stages = _Stages(on_progress)
@@ -150,6 +151,14 @@ def export_onnx(
         checkpoint=facts,
         seconds=stages.seconds,
     )
+
+
+def _require_use_of_can_bus(config: ModelConfig) -> None:
+    if not (config.use_can_bus or config.use_shift or config.rotate_prev_bev):
+        raise ExportError(
+            f"{config.name}: use_can_bus, use_shift and rotate_prev_bev are all off, so the graph would have no "
+            "can_bus input and the history would not follow the car; turn one of them on"
+        )
 
 
 class _Stages:

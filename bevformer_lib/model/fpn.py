@@ -42,9 +42,29 @@ class FPN(nn.Module):
         merged = [conv(feature) for conv, feature in zip(self.lateral_convs, features, strict=True)]
         for level in range(self.num_lateral - 1, 0, -1):
             finer = merged[level - 1]
-            merged[level - 1] = finer + F.interpolate(merged[level], size=finer.shape[-2:], mode="nearest")
+            height, width = (int(size) for size in finer.shape[-2:])
+            merged[level - 1] = finer + _upsampled(merged[level], height, width)
         outputs = [conv(level) for conv, level in zip(self.fpn_convs, merged, strict=False)]
         for index, conv in enumerate(self.fpn_convs[self.num_lateral :]):
             source = outputs[-1]
             outputs.append(conv(F.relu(source) if index > 0 and self.relu_before_extra_convs else source))
         return outputs
+
+
+def _upsampled(coarse: Tensor, height: int, width: int) -> Tensor:
+    """Repeat the nearest values of (B, C, h, w) to (B, C, height, width).
+
+    A feature map of an odd size has a half that is rounded up; repeating whole pixels and cutting off the last is then
+    the same as the original's resizing by a fraction, which the NPU rounds otherwise.
+    """
+    coarse_h, coarse_w = (int(size) for size in coarse.shape[-2:])
+    factor_h, factor_w = -(-height // coarse_h), -(-width // coarse_w)
+    if not (_repeats(coarse_h, height, factor_h) and _repeats(coarse_w, width, factor_w)):
+        return F.interpolate(coarse, size=(height, width), mode="nearest")
+    whole = F.interpolate(coarse, size=(coarse_h * factor_h, coarse_w * factor_w), mode="nearest")
+    return whole[:, :, :height, :width]
+
+
+def _repeats(coarse: int, fine: int, factor: int) -> bool:
+    """Whether resizing from ``coarse`` to ``fine`` values takes the nearest one ``factor`` times, from the first on."""
+    return all(position * coarse // fine == position // factor for position in range(fine))

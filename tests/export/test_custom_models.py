@@ -126,3 +126,18 @@ def test_twelve_cameras_are_exported_with_room_for_three(tmp_path: Path) -> None
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
     assert result.spatial == SpatialChoice("slots", 3)
+
+
+def test_pictures_that_do_not_halve_evenly_are_exported_with_four_levels(tmp_path: Path) -> None:
+    config = replace(micro_base_config(), image_hw=(90, 150))
+    make_checkpoint(config, tmp_path / "w.pth", seed=4)
+    result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
+    assert result.proof.worst("bev_embed") <= result.proof.tolerance
+
+
+def test_a_model_that_does_not_read_can_bus_is_refused(tmp_path: Path) -> None:
+    config = replace(micro_config(), use_can_bus=False, use_shift=False, rotate_prev_bev=False)
+    make_checkpoint(config, tmp_path / "w.pth", seed=4)
+    with pytest.raises(ExportError, match="would have no can_bus input"):
+        export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
