@@ -36,6 +36,7 @@ def command(
     min_matched: float | None = None,
     time_limit_minutes: float = 60.0,
     probe_frames: int = 4,
+    by_layer: bool = True,
     score_thr: float | None = None,
     start_scene: int = 0,
     end_scene: int | None = None,
@@ -62,6 +63,7 @@ def command(
         min_matched: the bar: smallest share of the float model's boxes that are found.
         time_limit_minutes: time budget of this run.
         probe_frames: frames over which every group alone is measured.
+        by_layer: in groups that have to be kept, search the single layers that have to.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
         start_scene: first scene, counted from 0.
         end_scene: scene to stop before.
@@ -130,6 +132,7 @@ def command(
             probe_frames=probe_frames,
             seconds=time_limit_minutes * 60,
             identity=identity,
+            by_layer=by_layer,
         )
         result = tune_precision(task, output_dir, on_progress=on_progress)
     write_outputs(result, groups, bar, identity, output_dir)
@@ -191,13 +194,19 @@ def _pulsar2_builder(onnx: Path, calibration: Path, state: Path, options: Mappin
 def summary_lines(groups: Sequence[LayerGroup], result: TuneResult, output_dir: Path) -> list[str]:
     """Return the result in words."""
     from bevformer_lib.precision.outputs import macs_share
+    from bevformer_lib.precision.tune import layers_of
 
     trials = f"{result.new_trials} trials in this run, {len(result.trials)} over whole scenes in all"
     if result.kept is None:
         return [f"no set is known yet that holds the bar ({trials}); the same command carries on"]
     if result.kept:
-        share = macs_share(groups, result.kept)
-        found = f"keep {len(result.kept)} of {len(groups)} groups ({share:.1%} of the multiply-accumulates)"
+        layers = layers_of(result.groups, result.kept)
+        touched = [group for group in groups if any(layer in layers for layer in group.layers)]
+        share = macs_share(groups, layers)
+        found = f"keep {len(touched)} of {len(groups)} groups"
+        if (among := sum(len(group.layers) for group in touched)) != len(layers):
+            found += f", {len(layers)} of their {among} layers"
+        found += f" ({share:.1%} of the multiply-accumulates)"
         found += f": {', '.join(result.kept)}"
     else:
         found = "nothing need be kept: the bar holds with everything in 8 bits"
@@ -208,16 +217,19 @@ def summary_lines(groups: Sequence[LayerGroup], result: TuneResult, output_dir: 
 def _table(groups: Sequence[LayerGroup], result: TuneResult) -> Table:
     from rich.table import Table
 
+    from bevformer_lib.precision.tune import layers_of
     from bevformer_lib.report import numbers
 
     total = sum(group.macs for group in groups)
+    layers = layers_of(result.groups, result.kept or ())
     table = Table("group", "layers", "multiply-accumulates", "error alone", "kept", title_justify="left")
     for group in groups:
+        kept = sum(layer in layers for layer in group.layers)
         table.add_row(
             group.name,
             str(len(group.layers)),
             numbers.share(group.macs / total if total else None),
             numbers.error(result.sensitivity.get(group.name)),
-            "yes" if group.name in (result.kept or ()) else "",
+            str(kept) if kept else "",
         )
     return table

@@ -48,11 +48,21 @@ class LayerGroup:
         name: of the group.
         layers: names of its nodes, in graph order.
         macs: multiply-accumulates of its Conv, Gemm and MatMul nodes for one frame.
+        layer_macs: those of every layer; not needed of a group of one.
     """
 
     name: str
     layers: tuple[str, ...]
     macs: int
+    layer_macs: tuple[int, ...] = ()
+
+    def split(self) -> tuple[LayerGroup, ...]:
+        """Return every layer as a group of its own; a group of one is itself."""
+        if len(self.layers) == 1:
+            return (self,)
+        return tuple(
+            LayerGroup(layer, (layer,), macs) for layer, macs in zip(self.layers, self.layer_macs, strict=True)
+        )
 
 
 def group_name(layer: str) -> str:
@@ -78,9 +88,12 @@ def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[LayerGr
     members: dict[str, list[str]] = {}
     for layer in layers:
         members.setdefault(group_name(layer), []).append(layer)
-    return tuple(
-        LayerGroup(name, tuple(found), sum(macs.get(layer, 0) for layer in found)) for name, found in members.items()
-    )
+    return tuple(_group(name, found, macs) for name, found in members.items())
+
+
+def _group(name: str, layers: Sequence[str], macs: Mapping[str, int]) -> LayerGroup:
+    layer_macs = tuple(macs.get(layer, 0) for layer in layers)
+    return LayerGroup(name, tuple(layers), sum(layer_macs), layer_macs)
 
 
 def operators_after_fusion(graph: onnx.GraphProto) -> tuple[str, ...]:

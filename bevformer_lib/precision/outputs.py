@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,19 +41,27 @@ def write_overrides(layers: Sequence[str], path: Path) -> None:
 def write_outputs(
     result: TuneResult, groups: Sequence[LayerGroup], bar: Bar, identity: Mapping[str, str], folder: Path
 ) -> None:
-    """Write everything into ``folder``; settings only where a set was found that holds the bar."""
+    """Write everything into ``folder``; settings only where a set was found that holds the bar.
+
+    Args:
+        result: what was found.
+        groups: the modules, as the search began with them.
+        bar: that had to be held.
+        identity: what decided the results.
+        folder: gets the files.
+    """
     total = sum(group.macs for group in groups)
-    kept = set(result.kept or ())
+    layers = layers_of(result.groups, result.kept or ())
     facts = {
         "bar": dataclasses.asdict(bar),
         "made_with": dict(identity),
         "minimal": result.minimal,
         "kept": None if result.kept is None else list(result.kept),
-        "kept_macs_share": None if result.kept is None else macs_share(groups, kept),
+        "kept_macs_share": None if result.kept is None else macs_share(groups, layers),
         "groups": [
             {
                 "name": group.name,
-                "kept": None if result.kept is None else group.name in kept,
+                "kept": None if result.kept is None else [layer for layer in group.layers if layer in layers],
                 "macs": group.macs,
                 "error_alone": _finite(result.sensitivity.get(group.name)),
                 "layers": list(group.layers),
@@ -63,13 +71,12 @@ def write_outputs(
         "macs": total,
         "frames": result.frames,
         "trials": [
-            {"kept": list(names), "macs_share": macs_share(groups, names), **dataclasses.asdict(trial)}
+            {"kept": list(names), "macs_share": _share(groups, result, names), **dataclasses.asdict(trial)}
             for names, trial in result.trials
         ],
     }
     write_json(folder / FACTS_FILE, facts)
     if result.kept is not None:
-        layers = layers_of(groups, result.kept)
         write_overrides(layers, folder / LAYER_CONFIGS_FILE)
         write_json(folder / KEEP_FILE, layers)
     points = [_point(groups, names, trial, result) for names, trial in result.trials]
@@ -77,15 +84,20 @@ def write_outputs(
         temporary.write_text(trade_off_svg(points, bar.min_cosine), encoding="utf-8")
 
 
-def macs_share(groups: Sequence[LayerGroup], names: Sequence[str] | set[str]) -> float:
-    """Return the share of multiply-accumulates that these groups hold."""
+def macs_share(groups: Sequence[LayerGroup], layers: Collection[str]) -> float:
+    """Return the share of the groups' multiply-accumulates that these layers hold."""
     total = sum(group.macs for group in groups)
-    return sum(group.macs for group in groups if group.name in names) / total if total else 0.0
+    singles = [single for group in groups for single in group.split()]
+    return sum(one.macs for one in singles if one.layers[0] in layers) / total if total else 0.0
+
+
+def _share(groups: Sequence[LayerGroup], result: TuneResult, names: Sequence[str]) -> float:
+    return macs_share(groups, layers_of((*groups, *result.groups), names))
 
 
 def _point(groups: Sequence[LayerGroup], names: Sequence[str], trial: TrialResult, result: TuneResult) -> TrialPoint:
     return TrialPoint(
-        macs_share=macs_share(groups, names),
+        macs_share=_share(groups, result, names),
         worst_cosine=trial.worst_cosine,
         passed=trial.passed,
         complete=trial.frames == result.frames,

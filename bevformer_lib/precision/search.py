@@ -7,8 +7,10 @@
 4. Whatever need not be kept is given up again, from the other end of that list: large blocks first, halves of these
    where a block is needed. What is left is minimal: the bar is missed when any one of them is given up.
 
-Steps 1, 3 and 4 run whole scenes. Steps 3 and 4 suppose that keeping more never makes a model worse; where that is not
-so the result still holds the bar, for it was run, but may not be the smallest.
+5. Groups that are kept may be searched again, layer by layer, as in step 4.
+
+All steps but 2 run whole scenes. Steps 3 to 5 suppose that keeping more never makes a model worse; where that is not so
+the result still holds the bar, for it was run, but may not be the smallest.
 """
 
 from __future__ import annotations
@@ -53,6 +55,13 @@ class PrecisionSearch:
             order = ranked(self._groups, self.sensitivity)
             kept = self._shortest_beginning(order)
             self._give_up(kept, [name for name in reversed(order) if name in kept])
+        self.minimal = True
+
+    def shrink(self) -> None:
+        """Give up what need not be kept, of all groups, which are known to hold the bar; the costliest first."""
+        order = sorted(self._groups.values(), key=lambda group: group.macs, reverse=True)
+        self.best = frozenset(self._groups)
+        self._give_up(self.best, [group.name for group in order])
         self.minimal = True
 
     def _ask(self, kept: Kept) -> bool:

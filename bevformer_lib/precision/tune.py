@@ -50,6 +50,7 @@ class TuneTask:
         probe_frames: frames over which every group alone is measured.
         seconds: time budget of this run.
         identity: what else decides the results: digests, converter and its settings.
+        by_layer: whether groups that have to be kept are searched for the layers that have to.
     """
 
     model: Path
@@ -64,6 +65,7 @@ class TuneTask:
     probe_frames: int
     seconds: float
     identity: Mapping[str, str]
+    by_layer: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class TuneResult:
     """What a search found.
 
     Attributes:
-        kept: groups to keep; ``None``: none known that holds the bar, the time was up before.
+        groups: those that were searched; a group whose layers were searched is there layer by layer.
+        kept: names of those to keep; ``None``: none known that holds the bar, the time was up before.
         minimal: whether the search came to its end.
         sensitivity: error of every group quantised alone, as far as measured; infinite where a value was not finite.
         trials: finished trials over scenes, of this run and earlier ones: the groups kept, and what was found.
@@ -79,6 +82,7 @@ class TuneResult:
         new_trials: trials that this run made.
     """
 
+    groups: tuple[LayerGroup, ...]
     kept: tuple[str, ...] | None
     minimal: bool
     sensitivity: Mapping[str, float]
@@ -115,7 +119,7 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
         found = state.find(kind, kept)
         if found is None:
             check_time()
-            found = _run(task, world, kind, kept, folder)
+            found = _run(task, world, kind, layers_of((*task.groups, *singles), kept), folder)
             state.add(kind, kept, found)
             made += 1
         on_progress(f"trials over {kind}", made, made)
@@ -125,10 +129,20 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
         error = trial(_PROBES, kept).mean_error
         return math.inf if error is None else error
 
-    search = PrecisionSearch(task.groups, lambda kept: trial(_SCENES, kept).passed, error_of)
+    def holds(kept: Kept) -> bool:
+        return trial(_SCENES, kept).passed
+
+    singles: tuple[LayerGroup, ...] = ()
+    search = PrecisionSearch(task.groups, holds, error_of)
+    finer: PrecisionSearch | None = None
     try:
         world = _world(task, folder, check_time, on_progress)
         search.run()
+        chosen = [group for group in task.groups if group.name in (search.best or ())]
+        if task.by_layer and any(len(group.layers) > 1 for group in chosen):
+            singles = tuple(single for group in chosen for single in group.split())
+            finer = PrecisionSearch(singles, holds, error_of)
+            finer.shrink()
     except BudgetExhaustedError:
         pass
     if search.minimal and search.best is None:
@@ -137,9 +151,14 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
             f"the bar is missed even with every layer kept (worst cosine {worst.worst_cosine if worst else None}): "
             "lower it, or look at what the converter does to the rest of the graph"
         )
+    best, groups = search.best, task.groups
+    if finer is not None:
+        best = finer.best
+        groups = tuple(one for group in task.groups for one in (group.split() if group in chosen else (group,)))
     return TuneResult(
-        kept=None if search.best is None else tuple(g.name for g in task.groups if g.name in search.best),
-        minimal=search.minimal,
+        groups=tuple(groups),
+        kept=None if best is None else tuple(group.name for group in groups if group.name in best),
+        minimal=search.minimal and (finer is None or finer.minimal),
         sensitivity=search.sensitivity,
         trials=state.scene_trials(),
         frames=sum(len(scene.frames) for scene in task.scenes),
@@ -148,14 +167,14 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
 
 
 def layers_of(groups: Sequence[LayerGroup], names: Collection[str]) -> list[str]:
-    """Return the layers of the groups with these names, in graph order."""
-    return [layer for group in groups if group.name in names for layer in group.layers]
+    """Return the layers of the groups with these names, in the order of the groups."""
+    return list(dict.fromkeys(layer for group in groups if group.name in names for layer in group.layers))
 
 
-def _run(task: TuneTask, world: TrialWorld, kind: str, kept: Kept, folder: Path) -> TrialResult:
+def _run(task: TuneTask, world: TrialWorld, kind: str, layers: Sequence[str], folder: Path) -> TrialResult:
     with scratch_folder(folder / _SCRATCH) as scratch:
         path = scratch / f"candidate{task.builder.suffix}"
-        task.builder.build(layers_of(task.groups, kept), path)
+        task.builder.build(layers, path)
         candidate = task.builder.open(path)
         if kind == _SCENES:
             return run_trial(world, candidate, task.bar)

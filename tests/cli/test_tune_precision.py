@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bevformer_lib.precision import groups
 from bevformer_lib.precision.trial import TrialResult
 from tests.support.calibration import ToyWorld, make_calibration
 from tests.support.commands import bevformer
@@ -64,6 +65,32 @@ def test_planted_layers_are_found_exactly(planted: Planted, tmp_path: Path, caps
         "trials.json", "reference", "ranges", "scratch",
     }  # fmt: skip
     assert list((out / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "kept"), [("--by-layer", list(PLANTED)), ("--no-by-layer", None)])
+def test_planted_layers_are_found_inside_of_groups(
+    planted: Planted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    kept: list[str] | None,
+) -> None:
+    monkeypatch.setattr(groups, "group_name", lambda layer: "layer1" if "layer1" in layer else "rest")
+    arguments = ("tune-precision", *planted.arguments, "--output-dir", tmp_path / "out", "--min-cosine", "0.995")
+    assert bevformer(*arguments, option) == 0
+    printed = capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "precision.json").read_text())
+    layers = json.loads((tmp_path / "out" / "keep_float.json").read_text())
+    if kept is None:
+        assert facts["kept"] == ["rest", "layer1"] or facts["kept"] == ["layer1", "rest"]
+        assert len(layers) > len(PLANTED)
+    else:
+        assert f"keep 2 of 2 groups, {len(kept)} of their" in printed
+        assert sorted(layers) == sorted(facts["kept"]) == sorted(kept)
+        assert sorted(layer for group in facts["groups"] for layer in group["kept"]) == sorted(kept)
+        assert facts["kept_macs_share"] < 0.5
+    assert facts["minimal"] is True
 
 
 def test_the_list_makes_a_model_that_holds_the_bar(planted: Planted, tmp_path: Path) -> None:

@@ -46,6 +46,23 @@ def test_planted_groups_are_found_exactly() -> None:
     assert len(set(world.asked)) == len(world.asked)
 
 
+def test_a_set_that_holds_is_shrunk() -> None:
+    errors = {f"l{number}": 0.001 for number in range(20)} | {"l7": 0.5, "l19": 0.4}
+    world = World(errors, bar=0.05)
+    search = PrecisionSearch(world.groups, world.holds, world.error_of)
+    search.shrink()
+    assert search.best == {"l7", "l19"}
+    assert search.minimal
+    assert len(world.asked) <= 20
+    assert world.probed == []
+
+
+def test_a_group_is_split_into_its_layers() -> None:
+    group = LayerGroup("g", ("a", "b"), 30, (10, 20))
+    assert group.split() == (LayerGroup("a", ("a",), 10), LayerGroup("b", ("b",), 20))
+    assert group.split()[0].split() == group.split()[:1]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_found_holds_and_nothing_of_it_can_be_given_up(seed: int) -> None:
     random = np.random.RandomState(seed)
