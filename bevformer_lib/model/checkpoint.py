@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import CheckpointError
-from bevformer_lib.files import atomic_path, sha256_of_file
+from bevformer_lib.files import atomic_path, require_new_file, sha256_of_file
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.random_weights import randomize
 
@@ -21,6 +23,16 @@ RANDOM_WEIGHTS_KEY: Final = "random_weights_seed"
 """Entry of a checkpoint's ``meta`` that says its weights are random, and from which seed."""
 
 _MAX_NAMED_TENSORS = 10
+_PARALLEL_PREFIX: Final = "module."
+"""What torch's parallel wrappers put before every name; mmcv takes it off too when it loads."""
+_MAKE_NUMBER: Final = np.float64(0).__reduce__()[0]
+_PLAIN_NUMBERS: Final[list[Any]] = [
+    # mmcv records its best score as one of numpy's numbers; their maker has another address since numpy 2.
+    (_MAKE_NUMBER, "numpy.core.multiarray.scalar"),
+    (_MAKE_NUMBER, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+]
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,9 @@ def make_checkpoint(config: ModelConfig, path: Path, *, seed: int = 0) -> None:
     """Write a checkpoint of random weights in which every parameter matters, in the published layout.
 
     Raises:
-        CheckpointError: ``path`` exists already.
+        OutputError: ``path`` exists already, or can't be written.
     """
-    if path.exists():
-        raise CheckpointError(f"{path} exists already; choose another name or remove it first")
+    require_new_file(path)
     model = build_model(config)
     randomize(model, seed=seed)
     content = {
@@ -82,16 +93,20 @@ def make_checkpoint(config: ModelConfig, path: Path, *, seed: int = 0) -> None:
 
 def _read_tensors_and_plain_data(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with (
+            warnings.catch_warnings(action="ignore"),  # about other pickle protocols: read or refused, nothing between
+            torch.serialization.safe_globals(_PLAIN_NUMBERS),
+        ):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; name the checkpoint (.pth) to load") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path} is a folder; name the checkpoint (.pth) inside it") from None
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0] if str(error) else "not a pickle"
-        detail = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), reason)
+        # All else that PyTorch says is how to execute the file.
+        detail = "".join(f" ({line.strip()})" for line in str(error).splitlines() if "GLOBAL" in line)
         raise CheckpointError(
-            f"{path} is refused: it holds something other than tensors and plain data, or is damaged ({detail}). "
+            f"{path} is refused: it holds something other than tensors and plain data, or is no checkpoint{detail}. "
             "Nothing of it was executed. Save the model again as tensors only: "
             "torch.save({'state_dict': model.state_dict()}, ...)"
         ) from None
@@ -120,6 +135,8 @@ def _split(path: Path, content: object) -> tuple[dict[str, Tensor], Mapping[str,
     if len(tensors) != len(state_dict) or not tensors:
         others = [str(name) for name, value in state_dict.items() if not isinstance(value, Tensor)]
         raise CheckpointError(f"{path}: its state dict holds entries that are no tensors: {_shorten(others)}")
+    if all(name.startswith(_PARALLEL_PREFIX) for name in tensors):
+        tensors = {name.removeprefix(_PARALLEL_PREFIX): value for name, value in tensors.items()}
     meta = content.get("meta")
     return tensors, meta if isinstance(meta, Mapping) else {}
 
@@ -137,12 +154,20 @@ def _check_fit(path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, Ten
         if given[name].shape != wanted[name].shape
     ]:
         problems.append(f"misshapen: {_shorten(misshapen)}")
-    if not_finite := [name for name in shared if not bool(torch.isfinite(given[name]).all())]:
+    if not_plain := [name for name in shared if not _is_plain(given[name])]:
+        problems.append(f"sparse, complex, quantised or without values: {_shorten(not_plain)}")
+    plain = [name for name in shared if name not in not_plain]
+    if not_finite := [name for name in plain if not bool(torch.isfinite(given[name].to(wanted[name].dtype)).all())]:
         problems.append(f"not finite: {_shorten(not_finite)}")
     if problems:
         raise CheckpointError(
             f"{path} does not fit the model's configuration; check that both belong together. " + "; ".join(problems)
         )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    strange = tensor.is_complex() or tensor.is_quantized or tensor.is_meta
+    return tensor.layout == torch.strided and not strange
 
 
 def _shorten(names: list[str]) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from bevformer_lib.errors import CheckpointError
+from bevformer_lib.errors import CheckpointError, OutputError
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.checkpoint import load_checkpoint, make_checkpoint
 from tests.support.micro import micro_config
@@ -102,6 +105,16 @@ def test_truncated_checkpoint_is_named(checkpoint: Path) -> None:
         load_checkpoint(checkpoint, build_model(micro_config()))
 
 
+def test_nobody_is_advised_to_execute_the_file(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    (tmp_path / "graph.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"state_dict": {1, 2}}, protocol=4))
+    for name in ("graph.onnx", "plain.pth"):
+        with pytest.raises(CheckpointError, match=f"{name} is refused") as caught:
+            load_checkpoint(tmp_path / name, build_model(micro_config()))
+        assert "weights_only" not in str(caught.value)
+    assert not recwarn
+
+
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         load_checkpoint(tmp_path / "nowhere.pth", build_model(micro_config()))
@@ -111,6 +124,41 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
 
 def test_an_existing_file_is_not_overwritten(checkpoint: Path) -> None:
     before = checkpoint.read_bytes()
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         make_checkpoint(micro_config(), checkpoint)
     assert checkpoint.read_bytes() == before
+
+
+def test_what_mmcv_writes_beside_tensors_loads(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["meta"] = {"hook_msgs": {"best_score": np.float64(0.25), "epoch": np.int64(24), "done": np.bool_(True)}}
+    torch.save(content, tmp_path / "scored.pth")
+    assert load_checkpoint(tmp_path / "scored.pth", build_model(micro_config())).num_tensors > 100
+
+
+def test_names_under_a_parallel_wrapper_are_the_models_names(checkpoint: Path, tmp_path: Path) -> None:
+    state_dict = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state_dict.items()}}, tmp_path / "w.pth")
+    model = build_model(micro_config())
+    load_checkpoint(tmp_path / "w.pth", model)
+    assert torch.equal(model.img_backbone.conv1.weight, state_dict["img_backbone.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (torch.Tensor.to_sparse, "sparse, complex"),
+        (lambda weight: weight.to(torch.complex64), "sparse, complex"),
+        (lambda weight: weight.to("meta"), "without values"),
+        (lambda weight: weight.double() * 1e60, "not finite"),
+    ],
+)
+def test_tensors_that_are_no_float32_values_are_named(
+    checkpoint: Path, tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], problem: str
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    name = "img_backbone.bn1.weight"
+    content["state_dict"][name] = change(content["state_dict"][name])
+    torch.save(content, tmp_path / "strange.pth")
+    with pytest.raises(CheckpointError, match=f"strange.pth .*{problem}.*: {name}"):
+        load_checkpoint(tmp_path / "strange.pth", build_model(micro_config()))
