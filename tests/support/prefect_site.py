@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ PREFECT = Path(sys.executable).with_name("prefect")
 START_SECONDS = 180.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _RETRIES = 20
+_ANSWER_SECONDS = 30
 
 
 def wait_for(happened: Callable[[], Any], what: str, seconds: float = 120.0, pause: float = 0.2) -> Any:
@@ -51,7 +53,7 @@ class Site:
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def call(self, path: str, body: Mapping[str, Any] | None = None, *, method: str | None = None) -> Any:
-        """Call the API, as the UI and the clients do; a locked database answers 503 and is asked again."""
+        """Call the API, as the UI and the clients do; a server that is busy or silent is asked again."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310
             f"{self.api}/{path}",
@@ -61,13 +63,15 @@ class Site:
         )
         for _ in range(_RETRIES):
             try:
-                with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+                with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310
                     content = response.read()
                     return json.loads(content) if content else None
             except urllib.error.HTTPError as error:
                 if error.code != 503:
                     raise AssertionError(f"{path}: {error.code} {error.read().decode()}") from error
-                time.sleep(0.5)
+            except (TimeoutError, ConnectionResetError):
+                continue
+            time.sleep(0.5)
         raise AssertionError(f"{path}: the server stays busy")
 
     def prefect(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
@@ -115,7 +119,8 @@ class Site:
     def run(self, deployment: str, parameters: Mapping[str, Any]) -> str:
         """Start a run of a deployment through the API and return its id."""
         found = self.call(f"deployments/name/{deployment}")
-        return str(self.call(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"])
+        asked = {"parameters": parameters, "idempotency_key": secrets.token_hex(8)}
+        return str(self.call(f"deployments/{found['id']}/create_flow_run", asked)["id"])
 
     def state(self, run: str) -> str:
         """Type of a run's state."""
@@ -153,12 +158,13 @@ SITE_VARIABLE = "BEVFORMER_TEST_SITE"
 
 
 @contextmanager
-def running_site(folder: Path, environment: Mapping[str, str]) -> Iterator[Site]:
+def running_site(folder: Path, environment: Mapping[str, str], *, database: str | None = None) -> Iterator[Site]:
     """Start a server in a folder; stop it, its workers and their runs when the block ends.
 
     Args:
         folder: empty.
         environment: for all processes, beside Prefect's own settings.
+        database: address of PostgreSQL; ``None``: SQLite, which several workers at once bring to a standstill.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -187,7 +193,7 @@ def running_site(folder: Path, environment: Mapping[str, str]) -> Iterator[Site]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [str(PREFECT), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=settings,
+            env=settings if database is None else settings | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
