@@ -22,6 +22,7 @@ from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_in
 from bevformer_lib.pipeline.measure import CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.report import REPORT, SUMMARY, DoneStep, ReportWork
+from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.work import Executor, Work
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -119,8 +120,9 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
         trials = do(RecordTrialsWork(inputs.scenes, graph, needs, request.device))[0].record.output(RECORDING)
 
     decode = (runtime, request.device, request.score_threshold)
+    simulator = Simulator(request.pulsar2.image, request.pulsar2.executable)
     compare = [
-        EvaluateWork(scene, graph, quantized, config, needs, *decode, recorded.get(scene.name))
+        EvaluateWork(scene, graph, quantized, config, needs, *decode, recorded.get(scene.name), simulator)
         for scene in inputs.scenes
     ]
     evaluations = {name: done.record.output(EVALUATION) for name, done in zip(scenes, do(*compare), strict=True)}
@@ -129,7 +131,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     for work in (
         MetricsWork(inputs.scenes, evaluations),
         CoverageWork(inputs.scenes, plan, needs),
-        DiagnoseWork(inputs.scenes, graph, quantized, archives, needs, runtime, request.device, trials),
+        DiagnoseWork(inputs.scenes, graph, quantized, archives, needs, runtime, request.device, trials, simulator),
         TensorsWork(inputs.scenes[0], graph, quantized, needs, runtime, request.device),
     ):
         measured |= do(work)[0].record.outputs

@@ -16,7 +16,7 @@ from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas, scene_software
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.record import open_float_model
-from bevformer_lib.pipeline.runtimes import Executable
+from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.pipeline.trial_frame import trial_frame
 from bevformer_lib.progress import ProgressCallback
@@ -52,6 +52,7 @@ class DiagnoseWork:
         runtime: what executes the candidate.
         device: where; not part of the step.
         recording: what ``RecordTrialsWork`` put out, which then stands for the float model.
+        simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
     """
 
     scenes: tuple[SceneSource, ...]
@@ -62,6 +63,7 @@ class DiagnoseWork:
     runtime: str
     device: str
     recording: Artifact | None = None
+    simulator: Simulator = FOUND_SIMULATOR
 
     @property
     def step(self) -> Step:
@@ -76,7 +78,11 @@ class DiagnoseWork:
                 **{f"scene {scene.name}": scene.content for scene in self.scenes},
                 **({"recording": self.recording} if self.recording else {}),
             },
-            parameters={"runtime": self.runtime, **dataclasses.asdict(self.requirements)},
+            parameters={
+                "runtime": self.runtime,
+                **({"image": self.simulator.image} if self.simulator.image else {}),
+                **dataclasses.asdict(self.requirements),
+            },
             packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
         )
 
@@ -91,7 +97,7 @@ class DiagnoseWork:
         metas = {scene.name: scene for scene in read_scene_metas(self.scenes)}
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
         reference = open_float_model(store, self.reference, self.recording, self.device)
-        candidate = Executable(self.candidate, self.runtime, self.device).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
         findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate)}
         found = trial_frame(self.scenes, self.requirements)
         if found is None:

@@ -16,7 +16,7 @@ from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
 from bevformer_lib.pipeline.record import open_float_model
-from bevformer_lib.pipeline.runtimes import Executable
+from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
@@ -43,6 +43,7 @@ class EvaluateWork:
         device: where; not part of the step.
         score_threshold: boxes at or below are dropped; ``None``: as the inference config says.
         recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
+        simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
     """
 
     scene: SceneSource
@@ -54,6 +55,7 @@ class EvaluateWork:
     device: str
     score_threshold: float | None
     recording: Artifact | None = None
+    simulator: Simulator = FOUND_SIMULATOR
 
     @property
     def step(self) -> Step:
@@ -71,6 +73,7 @@ class EvaluateWork:
             parameters={
                 "runtime": self.runtime,
                 "score_threshold": self.score_threshold,
+                **({"image": self.simulator.image} if self.simulator.image else {}),
                 **dataclasses.asdict(self.requirements),
             },
             packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
@@ -87,7 +90,7 @@ class EvaluateWork:
         """
         config = read_inference_config(open_artifact(store, self.inference_config))
         reference = open_float_model(store, self.reference, self.recording, self.device)
-        candidate = Executable(self.candidate, self.runtime, self.device).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
         for runtime, artifact in ((reference, self.reference), (candidate, self.candidate)):
             check_model(runtime, config, Path(artifact.name))
         evaluation = evaluate_scene(

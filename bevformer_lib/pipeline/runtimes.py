@@ -10,15 +10,32 @@ from typing import Final
 
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+from bevformer_lib.runtime.open import ONNXRUNTIME, PULSAR2, open_runtime, open_simulator
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
 _KEPT: Final = 2
 """The float model and the one that is compared with it."""
 
-_loaded: OrderedDict[tuple[str, str, str], Runtime] = OrderedDict()
+_loaded: OrderedDict[tuple[str, str, str, Simulator], Runtime] = OrderedDict()
 _lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """Which Pulsar2 simulates, where that is asked for: the one that compiled.
+
+    Attributes:
+        image: docker image; ``None``: what is found on the machine.
+        executable: native command on the machine; ``None``: likewise.
+    """
+
+    image: str | None = None
+    executable: str | None = None
+
+
+FOUND_SIMULATOR: Final = Simulator()
+"""Whatever is found."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +46,13 @@ class Executable:
         model: its file.
         runtime: one of ``runtime.open.RUNTIME_KINDS``.
         device: of ONNX Runtime; the others run a model where it was compiled for.
+        simulator: of the runtime ``pulsar2``.
     """
 
     model: Artifact
     runtime: str
     device: str
+    simulator: Simulator = FOUND_SIMULATOR
 
     def open(self, store: Store) -> Runtime:
         """Load the model, or return it as it was loaded before; several threads may use one.
@@ -42,7 +61,7 @@ class Executable:
             RuntimeUnavailableError: it can't be executed here.
             StoreError: its file is missing or corrupted.
         """
-        key = (self.model.sha256, self.runtime, self.device)
+        key = (self.model.sha256, self.runtime, self.device, self.simulator)
         with _lock:
             if key not in _loaded:
                 while len(_loaded) >= _KEPT:
@@ -54,6 +73,11 @@ class Executable:
     def _load(self, model: Path) -> Runtime:
         if self.runtime == ONNXRUNTIME:
             return open_runtime(self.runtime, model, device=self.device)
+        if self.runtime == PULSAR2:
+            executable = self.simulator.executable
+            return open_simulator(
+                model, image=self.simulator.image, executable=None if executable is None else Path(executable)
+            )
         return open_runtime(self.runtime, model)
 
 

@@ -63,6 +63,27 @@ def open_runtime(kind: str, model: Path, *, device: str | None = None, threads: 
     raise RuntimeUnavailableError(f"runtime '{kind}' is not known; use one of: {', '.join(RUNTIME_KINDS)}")
 
 
+def open_simulator(model: Path, *, executable: Path | None = None, image: str | None = None) -> Runtime:
+    """Load a compiled model into the vendor's simulator.
+
+    Args:
+        model: the ``.axmodel``.
+        executable: native command; ``None``: found, if no image is named.
+        image: docker image; ``None``: found, if no command is named.
+
+    Raises:
+        RuntimeUnavailableError: the file is no compiled model, or the simulator can't be run here.
+    """
+    from bevformer_lib.convert.pulsar2.tool import find_tool
+    from bevformer_lib.errors import ConversionError
+    from bevformer_lib.runtime.pulsar2_run import Pulsar2Run
+
+    try:
+        return Pulsar2Run(model, tool=find_tool(executable=executable, image=image))
+    except ConversionError as error:
+        raise RuntimeUnavailableError(str(error)) from error
+
+
 def _refuse_options(why: str, device: str | None, threads: int | None) -> None:
     for option, value in (("device", device), ("threads", threads)):
         if value is not None:

@@ -43,7 +43,12 @@ def _no_onnx_runtime(*_: object, **__: object) -> None:
 
 def _build(inputs: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch, runtime: str) -> BuildResult:
     request = make_request(
-        inputs, store.root, converter="pulsar2", runtime=runtime, pulsar2={"recipe": "all-u16"}, end_scene=1
+        inputs,
+        store.root,
+        converter="pulsar2",
+        runtime=runtime,
+        pulsar2={"recipe": "all-u16", "executable": str(install_standin("pulsar2", store.root.parent / "bin"))},
+        end_scene=1,
     )
     executor = TwoMachines(store, monkeypatch) if runtime == "axengine" else DirectExecutor(store)
     return run_chain(request, read_inputs(request, store.digests), store, executor)
@@ -53,7 +58,6 @@ def _build(inputs: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch, ru
 def test_the_board_reads_what_the_float_model_gave(
     micro_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BEVFORMER_PULSAR2", str(install_standin("pulsar2", tmp_path / "bin")))
     be_a_board(monkeypatch)
     store = FolderStore(tmp_path / "store")
     board = _build(micro_inputs, store, monkeypatch, "axengine")

@@ -17,6 +17,7 @@ from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.inputs import SceneSource
 from bevformer_lib.pipeline.measure import TensorsWork
 from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
+from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.wire import WireError, from_wire, to_wire
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -38,6 +39,7 @@ WORK: tuple[Work, ...] = (
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
     RecordWork(SCENE, GRAPH, NEEDS, "cuda"),
     RecordTrialsWork((SCENE,), GRAPH, NEEDS, "cpu"),
+    EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "pulsar2", "cpu", 0.25, None, Simulator("pulsar2:5.1", "/p")),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, GRAPH),
     DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu", GRAPH),
     TensorsWork(SCENE, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu"),
