@@ -186,6 +186,10 @@ CLASSES: Final[Mapping[str, OriginalClass]] = {
 """Name of an original class -> its keys."""
 
 
+_SAME_NETWORKS: Final[Mapping[str, str]] = {"BEVFormer_fp16": "BEVFormer"}
+"""Class that differs in training alone -> the class whose network it is."""
+
+
 def as_original(section: Section, name: str) -> Section:
     """Return ``section`` with the constructor's defaults filled in, as the original class ``name`` gets it.
 
@@ -193,7 +197,7 @@ def as_original(section: Section, name: str) -> Section:
         ConfigError: it describes another class, has a key that is not known, or a value that is not implemented.
     """
     declared = section.text("type")
-    if declared != name:
+    if _SAME_NETWORKS.get(declared, declared) != name:
         raise section.error("type", f"is {declared!r}; only {name} can be built here")
     known = CLASSES[name]
     content = {**known.defaults, **section.content}

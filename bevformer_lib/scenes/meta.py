@@ -60,17 +60,17 @@ def parse_meta(
         for camera, matrix in enumerate(lidar_to_image):
             found.attempt(_check_projection, matrix, camera)
     can_bus = found.attempt(_required_array, content, "can_bus", (CAN_BUS_SIZE,))
-    gt_boxes = found.attempt(gt_boxes_from_json, content["gt_boxes"]) if "gt_boxes" in content else None
+    gt_boxes = found.attempt(gt_boxes_from_json, content["gt_boxes"]) if content.get("gt_boxes") is not None else None
     racks = found.attempt(gt_boxes_from_json, content.get("bicycle_racks", []), "bicycle_racks") or ()
     lidar_to_ego, ego_to_global = (
         found.attempt(_pose, content, key) if key in content else None for key in ("lidar2ego", "ego2global")
     )
     timestamp_us = found.attempt(_timestamp_us, content.get("timestamp"))
-    if "num_cams" in content and content["num_cams"] != num_cams:
+    if content.get("num_cams") not in (None, num_cams):
         found.defects.append(f"num_cams is {content['num_cams']!r}; the configuration has {num_cams}")
-    if requirements and "img_shape" in content:
+    if requirements and content.get("img_shape") is not None:
         found.attempt(_check_img_shape, content["img_shape"], requirements)
-    if requirements and "img_norm_cfg" in content:
+    if requirements and content.get("img_norm_cfg") is not None:
         img_norm = content["img_norm_cfg"]
         found.attempt(_check_norm_values, img_norm, "mean", requirements.img_norm.mean)
         found.attempt(_check_norm_values, img_norm, "std", requirements.img_norm.std)

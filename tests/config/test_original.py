@@ -42,6 +42,10 @@ def test_unchanged_fixture_is_the_tiny_preset() -> None:
     assert _model({}) == PRESETS["tiny"]
 
 
+def test_a_detector_that_was_trained_in_half_precision_is_the_same_network() -> None:
+    assert _model({"model.type": "BEVFormer_fp16", "fp16": {"loss_scale": 512.0}}) == PRESETS["tiny"]
+
+
 def test_every_size_is_free() -> None:
     names = ["boat", "buoy", "swimmer"]
     model = _model(

@@ -41,6 +41,14 @@ def test_only_lidar2img_and_can_bus_are_required():
     assert (parsed.gt_boxes, parsed.timestamp_us, parsed.sample_token) == (None, None, None)
 
 
+def test_null_says_no_more_than_a_missing_key():
+    optional = ("gt_boxes", "timestamp", "sample_idx", "num_cams", "img_shape", "img_norm_cfg")
+    parsed, defects = parse_meta(meta() | dict.fromkeys(optional), REQUIREMENTS)
+    assert defects == []
+    assert parsed is not None
+    assert parsed.gt_boxes is None
+
+
 def test_rounding_of_the_normalisation_to_single_precision_is_no_disagreement():
     content = meta()
     content["img_norm_cfg"]["mean"] = [float(np.float32(value)) for value in (123.675, 116.28, 103.53)]

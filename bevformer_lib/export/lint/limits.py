@@ -113,10 +113,8 @@ def _last(subject: Subject, _: bool) -> str | None:
 
 
 def _max_rank(subject: Subject, allowed: int) -> str | None:
-    shape = subject.facts.shapes.get(subject.tensor)
-    if shape is None or len(shape) <= allowed:
-        return None
-    return f"{subject.tensor!r} has rank {len(shape)}, at most {allowed} is accepted"
+    rank = subject.facts.ranks.get(subject.tensor, 0)
+    return f"{subject.tensor!r} has rank {rank}, at most {allowed} is accepted" if rank > allowed else None
 
 
 def _scalar_initializer(subject: Subject, _: bool) -> str | None:
