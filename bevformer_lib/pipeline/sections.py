@@ -69,7 +69,7 @@ def _parents(record: StepRecord, records: Mapping[str, StepRecord], nodes: dict[
         maker = None if artifact.made_by is None else records.get(artifact.made_by)
         if maker is not None:
             yield maker.step.name
-        elif artifact.made_by is None and role.startswith("scene "):
+        elif artifact.made_by is None and role.split(" ")[0] == "scene":
             nodes.setdefault("scenes", LineageNode("scenes", "scenes", artifact.source or "", is_input=True))
             yield "scenes"
         else:

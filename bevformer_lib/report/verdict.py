@@ -41,7 +41,7 @@ def _gates(gates: GateSection | None, candidate_name: str) -> Iterator[str]:
         return
     if not gates.failed:
         silent = len(gates.outcomes) - len(gates.applied)
-        rest = f" that apply; {numbers.count(silent, 'more')} had nothing to be computed from" if silent else ""
+        rest = f" that apply; {numbers.count(silent)} more had nothing to be computed from" if silent else ""
         yield f"The {candidate_name} passes all {numbers.count(len(gates.applied), 'gate')}{rest}."
         return
     first = gates.failed[0]
