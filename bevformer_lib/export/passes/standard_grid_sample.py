@@ -21,7 +21,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import onnx
+import onnx.version_converter
 
+from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import OPSET, STANDARD_DOMAINS, attributes, default_opset, node_label
 from bevformer_lib.export.passes.base import PassResult, Refusal
 
@@ -50,6 +52,9 @@ def apply(model: onnx.ModelProto) -> PassResult:
 
     Returns:
         The rewritten graph, the number of nodes replaced, and why others were not.
+
+    Raises:
+        ExportError: the graph's operator set is older than the standard operator and can't be converted.
     """
     if not any(_is_candidate(node) for node in model.graph.node):
         return PassResult(model, 0)
@@ -114,7 +119,13 @@ def _name_of(attribute: str, value: Any, names: tuple[str, ...]) -> str:
 def _with_grid_sample(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy whose operator set has GridSample."""
     if default_opset(model) < _FIRST_OPSET:
-        return onnx.version_converter.convert_version(model, OPSET)
+        try:
+            return onnx.version_converter.convert_version(model, OPSET)
+        except (RuntimeError, onnx.version_converter.ConvertError) as error:
+            raise ExportError(
+                f"the graph of operator set {default_opset(model)} can't be converted to {OPSET}, which has "
+                f"GridSample: {error}; export it again with operator set {OPSET}"
+            ) from error
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy

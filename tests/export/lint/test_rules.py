@@ -42,6 +42,13 @@ def _single(
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
+def _gather_of_unknown_size() -> onnx.ModelProto:
+    model = _single("Gather", ["x", "i"], constants={"i": int64([0, 1])})  # type: ignore[arg-type]
+    del model.graph.initializer[:]
+    model.graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT32, ["some", 2]))
+    return model
+
+
 def _limit_findings(model: onnx.ModelProto) -> list[str]:
     return [str(finding) for finding in _lint(model) if finding.rule == "limit"]
 
@@ -210,6 +217,7 @@ SCALE = {"s": np.ones(6, np.float32)}
             _single("Gather", ["x", "i"], constants={"i": int64([0, 1])}),  # type: ignore[arg-type]
             "indices 'i' has rank 2, at most 1 is accepted",
         ),
+        (_gather_of_unknown_size(), "indices 'i' has rank 2, at most 1 is accepted"),
         (
             _single(
                 "Gemm",

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from bevformer_lib.errors import ExportError
 from bevformer_lib.export.passes import standard_grid_sample
 from tests.export.graphs import model_of, operators, run_model, vendor_like_model
 
@@ -63,6 +64,13 @@ def test_an_older_operator_set_is_raised_first() -> None:
 
     assert [(entry.domain, entry.version) for entry in result.model.opset_import] == [("", 17)]
     np.testing.assert_array_equal(run_model(result.model)["y"], run_model(model)["y"])
+
+
+def test_an_older_operator_set_that_can_not_be_raised_says_so() -> None:
+    model = _model("com.microsoft", "GridSample", opset=13)
+    model.graph.node.append(helper.make_node("LayerNormalization", ["x", "x"], ["z"], "too_new"))
+    with pytest.raises(ExportError, match=r"operator set 13 can't be converted to 17.*LayerNormalization"):
+        standard_grid_sample.apply(model)
 
 
 def test_from_operator_set_20_the_modes_have_other_names() -> None:
