@@ -35,7 +35,7 @@ def open_store(
         must_exist: refuse a folder that is not a store yet. A bucket must exist in any case.
 
     Raises:
-        StoreError: the address is none of these, or the store can't be used.
+        StoreError: the address is none of these, the store can't be used, or the folder holds something else.
     """
     scheme, _, rest = str(address).partition("://")
     if not rest:
@@ -70,7 +70,16 @@ def cache_folder() -> Path:
 def _open_folder(root: Path, must_exist: bool) -> FolderStore:
     if must_exist and not (root / "records").is_dir():
         raise StoreError(f"{root}: not a store; give the folder or the s3:// address that `bevformer build` wrote to")
+    if _holds_something_else(root):
+        raise StoreError(f"{root}: holds other files and no store; choose an empty folder, or one to be made")
     return FolderStore(root)
+
+
+def _holds_something_else(root: Path) -> bool:
+    """Tell a folder of scenes, say, from a store, from the root of an empty disk, and from where a store was begun."""
+    if not root.is_dir() or any((root / name).is_dir() for name in ("objects", "records")):
+        return False
+    return any(not path.name.startswith(".") and path.name != "lost+found" for path in root.iterdir())
 
 
 def _cache_bytes() -> int:

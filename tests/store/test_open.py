@@ -38,6 +38,21 @@ def test_a_folder_that_must_exist_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "made-up-0000").mkdir()
+    with pytest.raises(StoreError, match="holds other files and no store; choose an empty folder"):
+        open_store(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["made-up-0000"]
+
+
+def test_an_empty_disk_and_a_store_that_was_begun_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / ".hidden").touch()
+    open_store(tmp_path)
+    (tmp_path / "records").rmdir()
+    assert open_store(tmp_path).list_kinds() == ()
+
+
 @pytest.mark.parametrize("size", ["much", "0", "-1", "nan"])
 def test_a_cache_size_that_is_none(size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEVFORMER_CACHE", str(tmp_path))
