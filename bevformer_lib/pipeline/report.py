@@ -27,7 +27,7 @@ from bevformer_lib.pipeline.measure import (
     read_tensors,
 )
 from bevformer_lib.pipeline.pictures import draw_shown_frames, frames_to_show
-from bevformer_lib.pipeline.sections import gate_section, latencies, lineage, score_shifts_of
+from bevformer_lib.pipeline.sections import conversion_section, gate_section, latencies, lineage, score_shifts_of
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.report.content import (
@@ -164,6 +164,7 @@ class ReportWork:
             tensors=tensor_rows(read_tensors(store, self.measured[TENSORS])) or None,
             score_shifts=score_shifts_of(evaluations),
             coverage=coverage_section(read_coverage(store, self.measured[COVERAGE])),
+            conversion=conversion_section(store, records),
             lineage=lineage(records, {step.identity: step.ran for step in self.steps}),
             latencies=latencies(evaluations, (REFERENCE_NAME, self.candidate_name)),
         )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from bevformer_lib.evaluate.score_shift import score_shifts
 from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.gates.judge import GateResult, Verdict
+from bevformer_lib.pipeline.convert import CONVERSION_FACTS
+from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.report import numbers
 from bevformer_lib.report.measures import score_shift_rows
 from bevformer_lib.report.sections import (
+    ConversionSection,
     GateOutcome,
     GateSection,
     LatencySamples,
     LineageNode,
+    OperatorPrecision,
     ScoreShift,
 )
+from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import StepRecord
 
 _DIGITS = 12
@@ -24,6 +32,29 @@ _DIGITS = 12
 def gate_section(verdict: Verdict) -> GateSection:
     """Return the policy's verdict in the report's terms."""
     return GateSection(verdict.policy, [_outcome(result) for result in verdict.results], verdict.baseline)
+
+
+def conversion_section(store: Store, records: Mapping[str, StepRecord]) -> ConversionSection | None:
+    """Return what the converter built; ``None`` where it left no facts behind, as the embedded quantiser does."""
+    facts = next((one.outputs[CONVERSION_FACTS] for one in records.values() if CONVERSION_FACTS in one.outputs), None)
+    if facts is None:
+        return None
+    content = json.loads(open_artifact(store, facts).read_text(encoding="utf-8"))
+    rows = [
+        OperatorPrecision(
+            row["operator"], row["kind"], row["tensor"], row["quantized_dtype"], row["cosine"], row["mse"]
+        )
+        for row in content["precision_table"]
+    ]
+    tool = content["tool"]
+    return ConversionSection(
+        tool=f"Pulsar2 {tool['version']} ({tool['kind']}: {tool['location']})",
+        max_cycle=content["max_cycle"],
+        macs=content["macs"],
+        types=dict(sorted(Counter(row.built_as for row in rows).items())),
+        operators=sorted(rows, key=lambda row: math.inf if row.cosine is None else row.cosine),
+        findings=content["findings"],
+    )
 
 
 def score_shifts_of(evaluations: Sequence[SceneEvaluation]) -> tuple[ScoreShift, ...] | None:

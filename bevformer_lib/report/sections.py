@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -205,6 +205,48 @@ class CoverageSection:
 
 
 @dataclass(frozen=True)
+class OperatorPrecision:
+    """An operator as a converter built it.
+
+    Attributes:
+        name: after fusion.
+        kind: its type, in the converter's words.
+        tensor: its output.
+        built_as: type of the output, such as U8 or FP32.
+        cosine: with the float model's tensor; ``None``: not analysed.
+        mse: likewise.
+    """
+
+    name: str
+    kind: str
+    tensor: str
+    built_as: str
+    cosine: float | None
+    mse: float | None
+
+
+@dataclass(frozen=True)
+class ConversionSection:
+    """What a converter built, by its own words.
+
+    Attributes:
+        tool: the converter and its version.
+        max_cycle: cycles of every compiled subgraph.
+        macs: multiply-accumulates of every compiled group.
+        types: type of operators' outputs -> how many.
+        operators: worst first.
+        findings: requests without effect, and what else should be looked at.
+    """
+
+    tool: str
+    max_cycle: Sequence[int]
+    macs: Sequence[int]
+    types: Mapping[str, int]
+    operators: Sequence[OperatorPrecision]
+    findings: Sequence[str]
+
+
+@dataclass(frozen=True)
 class LineageNode:
     """Something of a build's ancestry.
 
@@ -248,6 +290,7 @@ class ReportSections:
         tensors: fidelity of intermediate tensors.
         score_shifts: by class.
         coverage: of the calibration set.
+        conversion: what the converter built.
         lineage: parents before children.
         latencies: histograms beside the ones of the evaluation.
     """
@@ -257,5 +300,6 @@ class ReportSections:
     tensors: Sequence[TensorFidelity] | None = None
     score_shifts: Sequence[ScoreShift] | None = None
     coverage: CoverageSection | None = None
+    conversion: ConversionSection | None = None
     lineage: Sequence[LineageNode] | None = None
     latencies: Sequence[LatencySamples] | None = None

@@ -67,6 +67,10 @@ def test_the_board_reads_what_the_float_model_gave(
     simulated = _build(micro_inputs, store, monkeypatch, "pulsar2")
     assert not any(step.record.step.name.startswith("record") for step in simulated.steps)
 
+    report = store.get_object(board.build.outputs["report.html"].sha256).read_text(encoding="utf-8")
+    assert "What the converter built" in report
+    assert "4.2-standin" in report
+
     on_board, in_simulator = (_evaluation(store, build) for build in (board, simulated))
     for given, expected in zip(on_board.frames, in_simulator.frames, strict=True):
         assert given.fidelity == expected.fidelity

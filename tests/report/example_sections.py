@@ -8,6 +8,7 @@ import numpy as np
 
 from bevformer_lib.report.sections import (
     Breakdown,
+    ConversionSection,
     CoverageQuantity,
     CoverageSection,
     GateOutcome,
@@ -15,6 +16,7 @@ from bevformer_lib.report.sections import (
     LatencySamples,
     LineageNode,
     MetricSection,
+    OperatorPrecision,
     PrecisionRecall,
     ReportSections,
     Score,
@@ -125,6 +127,17 @@ def example_sections() -> ReportSections:
         ],
         score_shifts=[ScoreShift("car", 3120, -0.013, 0.31), ScoreShift("trailer", 0, None, None)],
         coverage=example_coverage(),
+        conversion=ConversionSection(
+            tool="Pulsar2 4.2 (docker: pulsar2:4.2)",
+            max_cycle=(450_154,),
+            macs=(98_000_000,),
+            types={"FP32": 1, "U8": 2},
+            operators=[
+                OperatorPrecision("/encoder/Softmax", "AxSoftmax", "/encoder/Softmax_output_0", "FP32", 0.9712, 0.013),
+                OperatorPrecision("/neck/Conv", "AxQuantizedConv", "/neck/Conv_output_0", "U8", None, None),
+            ],
+            findings=["layer_configs.0 (Relu: U16): no operator of type Relu was built; the request had no effect"],
+        ),
         lineage=example_lineage(),
         latencies=[LatencySamples("INT8 model on the board", (0.087 + random.gamma(2, 0.004, 400)).tolist())],
     )

@@ -19,6 +19,7 @@ HEADINGS = {
     "metrics": "Metrics",
     "tensors": "Inside the network",
     "score_shifts": "How scores moved",
+    "conversion": "What the converter built",
     "coverage": "What calibration saw",
     "lineage": "What was made from what",
     "latencies": "INT8 model on the board",
@@ -84,6 +85,16 @@ def test_coverage_says_what_the_samples_miss() -> None:
         "Ego speed: 50.0 % of all frames lie outside the 1.00 to 5.00 m/s that the samples span.",
         "Brightness: no frame lies outside the 10.0 to 90.0 that the samples span.",
     ]
+
+
+def test_the_conversion_shows_cycles_precisions_and_findings() -> None:
+    filled = example_sections().conversion
+    assert filled is not None
+    text = text_of(page_of(ReportSections(conversion=filled)))
+    for said in ("Pulsar2 4.2 (docker: pulsar2:4.2)", "450 154", "98 000 000", "2 U8", "AxSoftmax", "had no effect"):
+        assert said in text, said
+    clean = dataclasses.replace(filled, findings=(), operators=(), types={}, max_cycle=(), macs=())
+    assert "Every precision that was asked for was built" in text_of(page_of(ReportSections(conversion=clean)))
 
 
 def test_latency_histograms_need_frames_enough_and_leave_warm_up_out() -> None:
