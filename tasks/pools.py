@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
@@ -31,6 +32,8 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "tensors": "extract/extract",
 }
 """Step -> the deployment that does it; steps that are not here cost little and stay with the build."""
+
+_KINDS_ASKED: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ class PoolExecutor:
             deployed = Deployed.find(client, DEPLOYMENTS[work[0].step.name])
             workers = deployed.workers(client)
         children = Children(self._run, self._store.uri, deployed, self._settings, self._is_done)
-        children.do(shares(work, workers))
+        children.do(shares(work, workers, _seconds_per_frame(self._store, work)))
 
     def _is_done(self, work: Work) -> bool:
         return find_step(self._store, work.step) is not None
@@ -100,3 +103,15 @@ class PoolExecutor:
                 "workers must see the store under this address"
             )
         return StepResult(result.record, ran=True, reason=reason)
+
+
+def _seconds_per_frame(store: Store, work: Sequence[Work]) -> float | None:
+    """Return what a frame took in earlier steps of these kinds, whatever they were made from; ``None``: never done."""
+    figures = []
+    for one in work[:_KINDS_ASKED]:
+        for key in store.list_records(one.step.kind)[:1]:
+            content = store.get_record(one.step.kind, key)
+            if content is not None:
+                frames = content["facts"].get("frames") or content["facts"].get("frames_run")
+                figures += [content["seconds"] / frames] if frames else []
+    return statistics.median(figures) if figures else None

@@ -10,13 +10,15 @@ from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.record import RecordWork
 from bevformer_lib.pipeline.work import Work
 
-SHARES_PER_WORKER: Final = 4
-"""Docs/scale.md: with fewer, workers wait for the slowest; with more, starting runs costs more than it gains."""
+SHARES_PER_WORKER: Final = 8
+"""With fewer, workers wait for the slowest at the end; docs/scale.md has the simulation that these figures are from."""
+SHARE_SECONDS: Final = 120.0
+"""With shorter shares, starting runs (some 15 s with the models) costs more than an even end gains."""
 MOST_PARTS: Final = 100
 """Of one share: keeps a run's parameters far below the server's limit of 512 KiB."""
 
 
-def shares(work: Sequence[Work], num_workers: int) -> list[list[Work]]:
+def shares(work: Sequence[Work], num_workers: int, seconds_per_frame: float | None = None) -> list[list[Work]]:
     """Share work out so that every share takes about the same time; the largest parts are given away first.
 
     A lone worker gets all in one share, since there is nobody to share with and every run costs a start.
@@ -24,8 +26,13 @@ def shares(work: Sequence[Work], num_workers: int) -> list[list[Work]]:
     Args:
         work: parts that don't need each other.
         num_workers: workers that may take a share.
+        seconds_per_frame: as it was the last time; ``None``: unknown.
     """
-    wanted = 1 if num_workers <= 1 else num_workers * SHARES_PER_WORKER
+    wanted = 1
+    if num_workers > 1:
+        most = num_workers * SHARES_PER_WORKER
+        long = most if seconds_per_frame is None else int(sum(map(_frames, work)) * seconds_per_frame / SHARE_SECONDS)
+        wanted = min(most, max(num_workers, long))
     count = min(len(work), max(wanted, -(-len(work) // MOST_PARTS)))
     order = {id(one): place for place, one in enumerate(work)}
     result: list[list[Work]] = [[] for _ in range(count)]
