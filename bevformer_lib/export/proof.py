@@ -28,7 +28,7 @@ from bevformer_lib.names import (
 )
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.types import FrameInputs
 
 TOLERANCE: Final = 1e-4
@@ -100,7 +100,7 @@ def prove(
     """
     references = _run_clip(model, config, on_progress)
     # Opened only now: the activations of the two would otherwise be in memory together.
-    runtime = open_runtime(ONNXRUNTIME, graph)
+    runtime = OnnxRuntime(graph, keep_memory=False)
     history = _no_history(config)
     figures: list[ProofFigure] = []
     effects = (0.0, 0.0)

@@ -41,7 +41,13 @@ class OnnxRuntime:
     """
 
     def __init__(
-        self, model: Path, *, device: str = "cpu", threads: int | None = None, profile_prefix: Path | None = None
+        self,
+        model: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        profile_prefix: Path | None = None,
+        keep_memory: bool = True,
     ) -> None:
         """Load ``model``.
 
@@ -50,6 +56,7 @@ class OnnxRuntime:
             device: ``cpu``, ``cuda`` or ``cuda:N``.
             threads: threads inside an operator; ``None``: one per physical core.
             profile_prefix: ONNX Runtime profiles every run into a file whose path begins so; ``None``: it does not.
+            keep_memory: whether memory is kept from run to run; without, runs take a fifth longer and a third less.
 
         Raises:
             RuntimeUnavailableError: ONNX Runtime is not installed, the device is not there, the file is no
@@ -64,6 +71,10 @@ class OnnxRuntime:
         options.use_deterministic_compute = True
         # Without VNNI the fast 8-bit kernels saturate: a quantised model would be worse on older processors.
         options.add_session_config_entry("session.x64quantprecision", "1")
+        # From the second run on all activations would lie in one block, beside what the first run took: BEVFormer-Tiny
+        # 870 MB instead of 508 MB, no faster.
+        options.enable_mem_pattern = False
+        options.enable_cpu_mem_arena = keep_memory
         if threads is not None:
             if threads < 1:
                 raise RuntimeUnavailableError(f"threads is {threads}; give 1 or more, or leave it out")
