@@ -23,7 +23,7 @@ class PillarProjection(nn.Module):
     """Projects ``pillar_points`` heights above every BEV cell into every camera."""
 
     points: Tensor
-    pixels_to_shares: Tensor
+    picture_size: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,8 +31,7 @@ class PillarProjection(nn.Module):
         self.cells = config.num_bev_cells
         self.anchors = config.encoder.pillar_points
         image_h, image_w = config.image_hw
-        pixels_to_shares = torch.tensor([1 / image_w, 1 / image_h, 1.0]).view(1, 3, 1)
-        self.register_buffer("pixels_to_shares", pixels_to_shares, persistent=False)
+        self.register_buffer("picture_size", torch.tensor([image_w, image_h]).float().view(1, 2, 1), persistent=False)
         self.register_buffer("points", torch.from_numpy(pillar_points_lidar_m(PillarGrid.of(config))), persistent=False)
 
     def forward(self, lidar2img: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,17 +42,18 @@ class PillarProjection(nn.Module):
             which cell, (cameras, cells), 1 or 0. A cell is seen when one of its anchors has a depth above
             ``MIN_DEPTH_M`` and 0 < u < 1, 0 < v < 1.
         """
-        # In shares of the picture from the start: in pixels, depths would have to share a range of 1e5 with positions.
-        lidar_to_shares = lidar2img.reshape(self.num_cams, 4, 4)[:, :3] * self.pixels_to_shares
-        projected = torch.matmul(lidar_to_shares, self.points)
-        depth = projected[:, 2:3]
+        matrices = lidar2img.reshape(self.num_cams, 4, 4)
+        # Two products: in one tensor, depths would share a quantisation range of 1e5 pixels.
+        pixels = torch.matmul(matrices[:, 0:2], self.points)
+        depth = torch.matmul(matrices[:, 2:3], self.points)
         in_front = depth > MIN_DEPTH_M
         divisor = torch.where(in_front, depth, 1.0)
         # Bounded before the division, by multiples of its divisor: the quotient is the same as if it were bounded
         # afterwards, but no tensor on the way has a range in which one quantisation step is as large as the picture.
-        lowest, highest = divisor * -MAX_OUTSIDE_IMAGES, divisor * (1 + MAX_OUTSIDE_IMAGES)
-        bounded = torch.minimum(torch.maximum(projected[:, 0:2], lowest), highest)
-        reference = torch.where(in_front, bounded / divisor, -MAX_OUTSIDE_IMAGES)
+        lowest = divisor * (self.picture_size * -MAX_OUTSIDE_IMAGES)
+        highest = divisor * (self.picture_size * (1 + MAX_OUTSIDE_IMAGES))
+        bounded = torch.minimum(torch.maximum(pixels, lowest), highest)
+        reference = torch.where(in_front, bounded / divisor / self.picture_size, -MAX_OUTSIDE_IMAGES)
         inside = torch.minimum(reference, 1 - reference).amin(dim=1)
         seen = torch.where(inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0, 1.0, 0.0)
         return reference.reshape(self.num_cams, 2, self.cells, self.anchors).permute(0, 3, 2, 1), seen

@@ -61,4 +61,4 @@ def test_no_tensor_on_the_way_outgrows_16_bits() -> None:
     with _LargestValue() as largest:
         projection(_rig())
     farthest_m = 80.0
-    assert largest.value < (1 + MAX_OUTSIDE_IMAGES) * farthest_m
+    assert largest.value < (1 + MAX_OUTSIDE_IMAGES) * max(HEIGHT, WIDTH) * farthest_m
