@@ -99,7 +99,7 @@ def command(
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
         result = infer_scenes(found, bound, settings, output_dir, on_progress=on_progress)
     console = Console()
-    for line in summary_lines(result, output_dir):
+    for line in summary_lines(result, output_dir, score_thr):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.inferred:
         console.print(f"model loaded in {load_seconds:.2f} s", highlight=False)
@@ -108,8 +108,8 @@ def command(
         console.print(latency_table(result))
 
 
-def summary_lines(result: InferResult, output_dir: Path) -> list[str]:
-    """Return what was done and what was left alone, in one line each."""
+def summary_lines(result: InferResult, output_dir: Path, score_threshold: float) -> list[str]:
+    """Return what was done and what was left alone, in one line each; and why nothing is drawn, if so."""
     lines = []
     if result.finished_before:
         lines.append(f"left alone, finished before: {_named(result.finished_before)}")
@@ -117,6 +117,8 @@ def summary_lines(result: InferResult, output_dir: Path) -> list[str]:
         lines.append(
             f"{result.frames} frames of {_named(result.inferred)}: {result.boxes} boxes, written to {output_dir}"
         )
+        if not result.boxes:
+            lines.append(f"no box scores above {score_threshold:g}; a lower --score-thr and another folder show more")
     else:
         lines.append(f"nothing to do; the results are in {output_dir}")
     return lines

@@ -60,6 +60,11 @@ def test_issue_command(given: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "nothing to do" in said.out
 
 
+def test_pictures_without_boxes_are_explained(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bevformer_infer(given, tmp_path / "out", "--score-thr", "1", "--no-video", "--end-scene", "1") == 0
+    assert "no box scores above 1; a lower --score-thr and another folder show more" in capsys.readouterr().out
+
+
 def test_without_pictures_and_video(given: Path, tmp_path: Path) -> None:
     assert bevformer_infer(given, tmp_path / "out", "--no-pictures", "--no-video", "--end-scene", "1") == 0
     assert [path.name for path in (tmp_path / "out" / "scene-0000").iterdir()] == ["detections.json"]
