@@ -121,7 +121,7 @@ class Children:
                     raise
 
     def _look(self, client: SyncPrefectClient) -> None:
-        states = _states(client, [child.run.id for child in self._active])
+        states = states_of(client, [child.run.id for child in self._active])
         for child in list(self._active):
             state = states.get(child.run.id)
             if state is None or state.is_final():
@@ -168,7 +168,7 @@ class Children:
             return
         _log.warning("ending %d child runs", len(self._active))
         with contextlib.suppress(httpx.HTTPError, PrefectHTTPStatusError), get_client(sync_client=True) as client:
-            states = _states(client, [child.run.id for child in self._active])
+            states = states_of(client, [child.run.id for child in self._active])
             for run_id, state in states.items():
                 if not state.is_final():
                     client.set_flow_run_state(run_id, Cancelling(message="The run that asked for this one ended."))
@@ -181,7 +181,8 @@ def _run_deployment(name: str, **arguments: Any) -> FlowRun:
     return run
 
 
-def _states(client: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID, State[Any]]:
+def states_of(client: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID, State[Any]]:
+    """Return the states of runs, of as many as there are; those that were deleted are left out."""
     found: dict[UUID, State[Any]] = {}
     for start in range(0, len(runs), _PAGE):
         page = list(runs[start : start + _PAGE])

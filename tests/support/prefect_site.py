@@ -88,6 +88,13 @@ class Site:
         assert done.returncode == 0, f"prefect {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def python(self, code: str) -> subprocess.Popen[bytes]:
+        """Run Python code as a client of the server."""
+        with (self.folder / "python.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", code], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+            )
+
     def start_worker(self, pool: str, name: str, limit: int = 1) -> None:
         """Start a worker, as on a machine of its own: with its own caches and working directory."""
         home = self.folder / "machines" / name
