@@ -41,13 +41,21 @@ def ancestry(store: Store, sha256: str) -> Ancestor:
         StoreError: no step made such content, or several contents begin with these digits.
     """
     artifact = _find_output(store, sha256)
-    return _ancestor(store, artifact.name, artifact)
+    return _ancestor(store, artifact.name, artifact, {})
 
 
-def _ancestor(store: Store, role: str, artifact: Artifact) -> Ancestor:
-    record = None if artifact.made_by is None else find_record(store, artifact.made_by)
+def _ancestor(store: Store, role: str, artifact: Artifact, known: dict[str, Ancestor]) -> Ancestor:
+    """Return a node; ``known`` holds one of every step, since hundreds of scenes share their model."""
+    if artifact.made_by is None:
+        return Ancestor(role, artifact, None, ())
+    same_step = known.get(artifact.made_by)
+    if same_step is not None:
+        return Ancestor(role, artifact, same_step.record, same_step.parents)
+    record = find_record(store, artifact.made_by)
     inputs = record.step.inputs if record is not None else {}
-    return Ancestor(role, artifact, record, tuple(_ancestor(store, name, part) for name, part in inputs.items()))
+    parents = tuple(_ancestor(store, name, part, known) for name, part in inputs.items())
+    known[artifact.made_by] = Ancestor(role, artifact, record, parents)
+    return known[artifact.made_by]
 
 
 def _find_output(store: Store, sha256: str) -> Artifact:

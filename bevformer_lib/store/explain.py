@@ -29,7 +29,8 @@ def why_run(step: Step, previous: Step | None) -> str:
         *_changes("", previous.packages, step.packages),
     ]
     named = ", ".join(changes[:_MOST_NAMED])
-    more = f" and {len(changes) - _MOST_NAMED} more changes" if len(changes) > _MOST_NAMED else ""
+    unnamed = len(changes) - _MOST_NAMED
+    more = f" and {unnamed} more change{'' if unnamed == 1 else 's'}" if unnamed > 0 else ""
     return named + more or "its results are gone"
 
 

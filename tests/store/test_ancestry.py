@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,33 @@ def test_the_command_prints_the_tree_of_a_file(
     assert "made by export" in lines[1]
     assert "torch 2.13.0" in lines[1]
     assert "from /data/tiny.pth" in lines[2]
+
+
+def test_a_step_is_told_once_and_long_settings_only_on_demand(
+    store: FolderStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = Step("export", 1, {"checkpoint": CHECKPOINT}, {"model": {f"setting {n}": n for n in range(30)}})
+    export = replace(export, packages={"bevformer_lib.export": "0123456789ab", "onnx": "1.23"})
+    graph = run_step(store, export, writing("model.onnx")).record.output("model.onnx")
+    histories = {
+        name: run_step(store, Step("histories", 1, {"graph": graph}, part=name), writing(name)).record.output(name)
+        for name in ("scene-0", "scene-1")
+    }
+    convert = Step("convert", 1, {**histories, "graph": graph})
+    sha256 = run_step(store, convert, writing("int8.onnx")).record.output("int8.onnx").sha256
+
+    command(sha256, store=str(store.root))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.lstrip("│├└─ ").split()[0] for line in lines] == [
+        *("int8.onnx", "scene-0", "graph", "checkpoint", "scene-1", "graph", "graph")
+    ]
+    assert "(model=(30 entries); version 1; onnx 1.23)" in lines[2]
+    assert all(line.endswith("made by export, as above") for line in lines[5:])
+
+    command(sha256, store=str(store.root), full=True)
+    full = capsys.readouterr().out
+    assert "'setting 29': 29" in full
+    assert "bevformer_lib.export 0123456789ab" in full
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
