@@ -27,7 +27,8 @@ def flow() -> None:
     from bevformer_lib.model.checkpoint import make_checkpoint
     from bevformer_lib.pipeline.executors import DirectExecutor
     from bevformer_lib.store.open import open_store
-    from flows.chain import read_inputs, run_chain
+    from flows.chain import run_chain
+    from flows.inputs import read_inputs
     from flows.local_server import LocalServer
     from flows.request import BuildRequest
     from tests.support.scenes import write_scenes

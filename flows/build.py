@@ -13,7 +13,8 @@ from bevformer_lib.errors import GateError
 from bevformer_lib.pipeline.gates import require_gates
 from bevformer_lib.pipeline.publish import publish_build
 from bevformer_lib.pipeline.runs import recorded_run
-from flows.chain import BuildResult, read_inputs, run_chain
+from flows.chain import BuildResult, run_chain
+from flows.inputs import read_inputs
 from flows.request import BuildRequest
 from tasks.credentials import opened
 from tasks.logs import keep_library_logs

@@ -170,7 +170,8 @@ def _finished_build(request: BuildRequest, store: Store, on_progress: ProgressCa
     """Return the build if all its steps are in the store; that takes no Prefect."""
     from bevformer_lib.pipeline.executors import FindingExecutor, NotDoneError
     from bevformer_lib.pipeline.runs import record_found
-    from flows.chain import read_inputs, run_chain
+    from flows.chain import run_chain
+    from flows.inputs import read_inputs
 
     inputs = read_inputs(request, store.digests, on_progress)
     try:

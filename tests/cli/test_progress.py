@@ -9,7 +9,7 @@ from rich.progress import Progress
 from bevformer_lib.cli.progress import _bars, progress_bar
 
 
-def test_without_a_terminal_a_label_is_one_line_at_its_beginning_and_one_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_label_is_a_line_at_its_beginning_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar() as on_progress:
         for done in range(4):
             on_progress("render", done, 3)

@@ -17,7 +17,8 @@ from bevformer_lib.pipeline.builds import lay_out
 from bevformer_lib.pipeline.executors import DirectExecutor, FindingExecutor, NotDoneError
 from bevformer_lib.store.ancestry import ancestry
 from bevformer_lib.store.folder import FolderStore
-from flows.chain import BuildResult, read_inputs, run_chain
+from flows.chain import BuildResult, run_chain
+from flows.inputs import read_inputs
 from tests.flows.conftest import make_request
 
 ALL_STEPS = [

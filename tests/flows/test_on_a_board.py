@@ -15,7 +15,8 @@ from bevformer_lib.pipeline.work import Work
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.store.folder import FolderStore
 from bevformer_lib.store.run import StepResult
-from flows.chain import BuildResult, read_inputs, run_chain
+from flows.chain import BuildResult, run_chain
+from flows.inputs import read_inputs
 from tests.flows.conftest import make_request
 from tests.standins.install import install_standin
 from tests.support.board import be_a_board

@@ -1,0 +1,74 @@
+"""What a build is made from: everything that a request names, read and known by its content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
+from bevformer_lib.config.load import load_model_config
+from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.convert.open import PULSAR2
+from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
+from bevformer_lib.pipeline.convert import Pulsar2Settings
+from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.store.digests import DigestCache
+from bevformer_lib.store.step import Artifact
+from flows.request import BuildRequest
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """What a request names, read and known by content."""
+
+    model: ModelConfig
+    checkpoint: Artifact
+    scenes: tuple[SceneSource, ...]
+    requirements: SceneRequirements
+    plan: CalibrationPlan
+    policy: Policy
+    pulsar2: Pulsar2Settings | None
+
+
+def read_inputs(
+    request: BuildRequest, digests: DigestCache, on_progress: ProgressCallback = no_progress
+) -> BuildInputs:
+    """Read what a request names.
+
+    Raises:
+        BevformerError: the config, the checkpoint or the scenes can't be read; everything that is wrong with the
+            scenes is said at once.
+    """
+    model = load_model_config(request.model)
+    requirements = SceneRequirements.of_model(model)
+    checkpoint = checkpoint_input(request.checkpoint, digests)
+    scenes = scene_inputs(
+        request.scenes,
+        digests,
+        requirements,
+        start_scene=request.start_scene,
+        end_scene=request.end_scene,
+        on_progress=on_progress,
+    )
+    frames = {scene.name: scene.num_frames for scene in scenes}
+    plan = plan_samples(frames, request.num_samples, request.seed)
+    policy = read_policy(Path(request.policy) if request.policy else DEFAULT_POLICY, model.class_names)
+    return BuildInputs(model, checkpoint, scenes, requirements, plan, policy, _pulsar2(request, digests))
+
+
+def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | None:
+    if request.converter != PULSAR2:
+        return None
+    asked = request.pulsar2
+    minutes = asked.time_limit_minutes
+    return Pulsar2Settings(
+        recipe=asked.recipe,
+        npu_mode=asked.npu_mode,
+        overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
+        image=asked.image,
+        executable=asked.executable,
+        time_limit_seconds=None if minutes is None else minutes * 60.0,
+        memory_limit_gb=asked.memory_limit_gb,
+    )
