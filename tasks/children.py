@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Cancelling, Crashed
+from prefect.states import Cancelled, Cancelling, Crashed
 
 from bevformer_lib.pipeline.wire import to_wire
 from bevformer_lib.pipeline.work import Work
@@ -31,6 +31,9 @@ _PAGE: Final = 200
 """The most runs that the server returns at once."""
 _SERVER_SECONDS: Final = 600.0
 """A server may be restarted while its children compute."""
+_CANCEL_SECONDS: Final = 15.0
+"""A build that is cancelled itself has 30 s to end."""
+_ENDED: Final = "The run that asked for this one ended."
 _WAITING: Final = (StateType.SCHEDULED,)
 
 _log = logging.getLogger(__name__)
@@ -168,10 +171,19 @@ class Children:
             return
         _log.warning("ending %d child runs", len(self._active))
         with contextlib.suppress(httpx.HTTPError, PrefectHTTPStatusError), get_client(sync_client=True) as client:
-            states = states_of(client, [child.run.id for child in self._active])
-            for run_id, state in states.items():
-                if not state.is_final():
-                    client.set_flow_run_state(run_id, Cancelling(message="The run that asked for this one ended."))
+            for run in self._running(client):
+                client.set_flow_run_state(run, Cancelling(message=_ENDED))
+            deadline = time.monotonic() + _CANCEL_SECONDS
+            while (left := self._running(client)) and time.monotonic() < deadline:
+                time.sleep(_FIRST_LOOK_SECONDS)
+            # Prefect forgets a run that is cancelled while its process starts: it would keep its place in the pool for
+            # ever. One whose process is there after all sees this, and ends.
+            for run in left:
+                client.set_flow_run_state(run, Cancelled(message=_ENDED), force=True)
+
+    def _running(self, client: SyncPrefectClient) -> list[UUID]:
+        states = states_of(client, [child.run.id for child in self._active])
+        return [run for run, state in states.items() if not state.is_final()]
 
 
 def _run_deployment(name: str, **arguments: Any) -> FlowRun:

@@ -37,7 +37,9 @@ def opened(store: str, settings: RunSettings) -> Iterator[Store]:
 
 def _secret(name: str) -> str:
     try:
-        return str(Secret.load(name).get())
+        block = Secret.load(name)
+        assert isinstance(block, Secret)  # noqa: S101 (a coroutine only where an event loop runs)
+        return str(block.get())
     except ValueError:
         raise ConfigError(
             f"hub_token_block {name}: Prefect has no Secret block of this name; make one in the UI (Blocks), or leave "
