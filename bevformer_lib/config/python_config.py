@@ -41,7 +41,7 @@ def read_config_text(path: Path) -> str:
     """
     try:
         if path.is_dir():
-            raise ConfigError(f"{path}: is a folder; name a config file")
+            raise ConfigError(f"{path}: is a folder, not a config file")
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         if path.stat().st_size > MAX_BYTES:

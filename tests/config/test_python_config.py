@@ -153,5 +153,5 @@ def test_byte_order_mark_and_escapes(tmp_path: Path) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.py: no such file"):
         read_python_config(tmp_path / "gone.py")
-    with pytest.raises(ConfigError, match="is a folder; name a config file"):
+    with pytest.raises(ConfigError, match="is a folder, not a config file"):
         read_python_config(tmp_path)
