@@ -1,0 +1,70 @@
+"""Deployments and automations as code: what they name exists, and their forms say what to fill in."""
+
+from __future__ import annotations
+
+import uuid
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.events.schemas.automations import AutomationCore
+from pydantic import ValidationError
+
+from flows.build import build
+from tasks.pools import DEPLOYMENTS
+from tasks.settings import RunSettings
+
+FOLDER = Path(__file__).parents[2] / "deployments"
+CONTENT: dict[str, Any] = yaml.safe_load((FOLDER / "prefect.yaml").read_text())
+NAMED = {deployment["name"]: deployment for deployment in CONTENT["deployments"]}
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    found = getattr(import_module(module), name)
+    assert isinstance(found, Flow)
+    return found
+
+
+def test_every_entrypoint_is_a_flow_and_every_delegated_step_has_one() -> None:
+    there = {f"{flow_of(deployment).name}/{name}" for name, deployment in NAMED.items()}
+    assert set(DEPLOYMENTS.values()) <= there
+    assert {"build/build", "nightly/nightly", "build/on-new-input"} <= there
+
+
+def test_pools_and_limits() -> None:
+    pools = {name: deployment["work_pool"]["name"] for name, deployment in NAMED.items()}
+    assert pools["export"] == pools["extract"] == "gpu"
+    assert pools["evaluate"] == "edge"
+    assert {pools[name] for name in ("build", "nightly", "on-new-input", "convert")} == {"cpu"}
+    assert NAMED["nightly"]["concurrency_limit"]["limit"] == 1
+    [schedule] = NAMED["nightly"]["schedules"]
+    assert schedule["timezone"]
+
+
+def test_the_form_has_bounds_choices_and_descriptions() -> None:
+    schema = build.parameters.model_dump()
+    request = schema["definitions"]["BuildRequest"]["properties"]
+    assert all("description" in field for field in request.values())
+    assert request["num_samples"]["minimum"] == 1
+    assert request["converter"]["enum"] == ["onnxruntime", "pulsar2"]
+    settings = schema["definitions"]["RunSettings"]["properties"]
+    assert not any("password" in str(field) for field in settings.values())
+
+
+@pytest.mark.parametrize("pasted", ["hf_AbCdEfGhIj", "AKIA/secret+key", "name with spaces"])
+def test_a_pasted_secret_is_no_name_of_a_block(pasted: str) -> None:
+    with pytest.raises(ValidationError):
+        RunSettings(hub_token_block=pasted)
+
+
+@pytest.mark.parametrize("name", ["crashed", "notify"])
+def test_automations_are_what_prefect_takes(name: str) -> None:
+    text = (FOLDER / "automations" / f"{name}.yaml").read_text().replace("BLOCK_DOCUMENT_ID", str(uuid.uuid4()))
+    [automation] = yaml.safe_load(text)["automations"]
+    read = AutomationCore.model_validate(automation)
+    assert read.enabled
+    assert len(read.actions) == 1
