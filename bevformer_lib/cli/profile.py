@@ -40,13 +40,17 @@ def command(
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.errors import ExportError
     from bevformer_lib.export.lint.run import read_graph
     from bevformer_lib.profile.feed import made_up_feed
     from bevformer_lib.profile.latency import measure_latency
     from bevformer_lib.profile.profile import graph_cost
 
     graph = read_graph(model)
-    cost = graph_cost(graph)
+    try:
+        cost = graph_cost(graph)
+    except ExportError as error:
+        raise ExportError(f"{model}: {error}") from None
     latency = None
     if runs > 0:
         feed = made_up_feed(graph.graph)

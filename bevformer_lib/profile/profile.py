@@ -39,7 +39,7 @@ class GraphCost:
 
     Attributes:
         macs: multiply-accumulate operations of one run.
-        parameters: numbers in floating-point constants.
+        parameters: numbers in floating-point constants and in quantised ones, the scales of quantisers left out.
         parameter_bytes: bytes of all constants, shapes and indices included.
         activations: memory of inputs and results.
         operators: by operator type, those with the most multiplications first, then those that write most.
@@ -91,10 +91,15 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
             before.output_bytes + sum(sizes[name] for name in node.output if name),
         )
     constants = _constants(model.graph)
+    quantised, scales = _quantisers_inputs(model.graph)
     return GraphCost(
         macs=sum(cost.macs for cost in costs.values()),
-        parameters=sum(math.prod(tensor.dims) for tensor in constants if _is_floating(tensor.data_type)),
-        parameter_bytes=sum(math.prod(tensor.dims) * _element_bytes(tensor.data_type) for tensor in constants),
+        parameters=sum(
+            math.prod(tensor.dims)
+            for name, tensor in constants
+            if name in quantised or (_is_floating(tensor.data_type) and name not in scales)
+        ),
+        parameter_bytes=sum(math.prod(tensor.dims) * _element_bytes(tensor.data_type) for _, tensor in constants),
         activations=activation_memory(model.graph, sizes),
         operators=tuple(sorted(costs.values(), key=lambda cost: (-cost.macs, -cost.output_bytes, cost.operator))),
     )
@@ -105,11 +110,22 @@ def _activations(graph: onnx.GraphProto) -> list[str]:
     return [*(value.name for value in graph_inputs(graph)), *results]
 
 
-def _constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+def _constants(graph: onnx.GraphProto) -> list[tuple[str, onnx.TensorProto]]:
     inside_nodes = [
-        entry.t for node in graph.node if node.op_type == "Constant" for entry in node.attribute if entry.HasField("t")
+        (node.output[0], entry.t)
+        for node in graph.node
+        if node.op_type == "Constant"
+        for entry in node.attribute
+        if entry.HasField("t")
     ]
-    return [*graph.initializer, *inside_nodes]
+    return [*((tensor.name, tensor) for tensor in graph.initializer), *inside_nodes]
+
+
+def _quantisers_inputs(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
+    """Return the names of what is dequantised, and of the scales and zero points of all quantisers."""
+    quantisers = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    dequantised = {node.input[0] for node in quantisers if node.op_type == "DequantizeLinear"}
+    return dequantised, {name for node in quantisers for name in node.input[1:]}
 
 
 def _size_bytes(name: str, facts: GraphFacts) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from tests.support.commands import bevformer
@@ -48,3 +49,11 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "m.onnx").write_text("nothing")
     assert bevformer("profile", tmp_path / "m.onnx") == 1
     assert "m.onnx" in capsys.readouterr().err
+
+
+def test_a_graph_whose_shapes_are_not_fixed_is_named(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(str(graph))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, str(graph))
+    assert bevformer("profile", graph) == 1
+    assert f"{graph}: the shape of 'img' is not fixed" in capsys.readouterr().err.replace("\n", " ")

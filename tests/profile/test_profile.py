@@ -53,6 +53,16 @@ def test_a_constant_node_is_a_parameter_and_no_activation() -> None:
     assert [operator.operator for operator in cost.operators] == ["Add"]
 
 
+def test_quantised_weights_are_parameters_and_their_scales_are_not() -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["w"], "weights", axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+    ]
+    constants = {"q": np.zeros((4, 5), np.int8), "scale": np.ones(5, np.float32), "zero": np.zeros(5, np.int8)}
+    cost = graph_cost(model_of(nodes, {"x": (2, 4)}, {"y": (2, 5)}, constants=constants))
+    assert (cost.parameters, cost.parameter_bytes) == (20, 20 + 4 * 5 + 5)
+
+
 def test_a_shape_that_is_not_fixed_is_named() -> None:
     model = model_of([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ("n", 3)}, {"y": ("n", 3)})
     with pytest.raises(ExportError, match="shape of 'x' is not fixed"):
