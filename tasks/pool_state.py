@@ -73,6 +73,14 @@ class Deployed:
         """Return how many workers poll the pool."""
         return sum(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(self.pool))
 
+    def places(self, client: SyncPrefectClient) -> int:
+        """Return how many runs the pool takes at once: its limit, or one per worker where it has none.
+
+        One worker of a Kubernetes pool starts as many jobs as it is allowed to.
+        """
+        limit = client.read_work_pool(self.pool).concurrency_limit
+        return self.workers(client) if limit is None else limit
+
     def why_idle(self, client: SyncPrefectClient, own: object) -> str | None:
         """Return why a waiting run will not be taken, or ``None`` if the pool is only busy.
 

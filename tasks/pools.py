@@ -88,9 +88,9 @@ class PoolExecutor:
     def _do_away(self, work: Sequence[Work]) -> None:
         with get_client(sync_client=True) as client:
             deployed = Deployed.find(client, DEPLOYMENTS[work[0].step.name])
-            workers = deployed.workers(client)
+            places = deployed.places(client)
         children = Children(self._run, self._store.uri, deployed, self._settings, self._is_done)
-        children.do(shares(work, workers, _seconds_per_frame(self._store, work)))
+        children.do(shares(work, places, _seconds_per_frame(self._store, work)))
 
     def _is_done(self, work: Work) -> bool:
         return find_step(self._store, work.step) is not None
