@@ -106,12 +106,14 @@ def _backbone(resnet: Section) -> BackboneConfig:
     out_indices = resnet.integers("out_indices")
     if not out_indices or list(out_indices) != sorted(set(out_indices) & {0, 1, 2, 3}):
         raise resnet.error("out_indices", "must hold increasing stage numbers of 0, 1, 2, 3")
+    stage_with_dcn = _stage_with_dcn(resnet)
     return BackboneConfig(
         depth=resnet.positive_int("depth"),
         style=cast(Literal["pytorch", "caffe"], resnet.text("style")),
         base_channels=base_channels,
         out_indices=out_indices,
-        stage_with_dcn=_stage_with_dcn(resnet),
+        stage_with_dcn=stage_with_dcn,
+        deform_groups=_deform_groups(resnet, base_channels, stage_with_dcn),
     )
 
 
@@ -123,6 +125,17 @@ def _stage_with_dcn(resnet: Section) -> tuple[bool, bool, bool, bool]:
     as_original(resnet.section("dcn"), "DCNv2")
     first, second, third, fourth = resnet.booleans("stage_with_dcn", 4)
     return first, second, third, fourth
+
+
+def _deform_groups(resnet: Section, base_channels: int, stage_with_dcn: tuple[bool, bool, bool, bool]) -> int:
+    if not any(stage_with_dcn):
+        return 1
+    dcn = as_original(resnet.section("dcn"), "DCNv2")
+    groups = dcn.positive_int("deform_groups")
+    for stage, deforms in enumerate(stage_with_dcn):
+        if deforms and base_channels * 2**stage % groups:
+            raise dcn.error("deform_groups", f"is {groups}, which does not divide stage {stage}'s channels")
+    return groups
 
 
 def _neck(fpn: Section, backbone: BackboneConfig, embed_dims: int) -> NeckConfig:

@@ -81,7 +81,7 @@ CLASSES: Final[Mapping[str, OriginalClass]] = {
         },
         ignored=frozenset({"frozen_stages", "norm_eval", "with_cp", "zero_init_residual"}),
     ),
-    "DCNv2": OriginalClass(only={"deform_groups": (1,), "fallback_on_stride": (False,)}),
+    "DCNv2": OriginalClass(defaults={"deform_groups": 1}, only={"fallback_on_stride": (False,)}),
     "FPN": OriginalClass(
         read=frozenset({"in_channels", "out_channels", "num_outs", "add_extra_convs"}),
         defaults={"relu_before_extra_convs": False},

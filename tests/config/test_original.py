@@ -236,8 +236,11 @@ def test_deformable_convolutions() -> None:
     stages = [False, True, False, True]
     model = _model({"model.img_backbone.dcn": dcn, "model.img_backbone.stage_with_dcn": stages})
     assert model.backbone.stage_with_dcn == (False, True, False, True)
-    with pytest.raises(ConfigError, match=r"img_backbone\.dcn\.deform_groups is 2; only 1"):
-        _model({"model.img_backbone.dcn": {**dcn, "deform_groups": 2}, "model.img_backbone.stage_with_dcn": stages})
+    assert model.backbone.deform_groups == 1
+    grouped = {"model.img_backbone.dcn": {**dcn, "deform_groups": 4}, "model.img_backbone.stage_with_dcn": stages}
+    assert _model(grouped).backbone.deform_groups == 4
+    with pytest.raises(ConfigError, match=r"img_backbone\.dcn\.deform_groups is 3, which does not divide stage 1"):
+        _model({"model.img_backbone.dcn": {**dcn, "deform_groups": 3}, "model.img_backbone.stage_with_dcn": stages})
     with pytest.raises(ConfigError, match=r"img_backbone\.dcn\.type is 'DCN'; only DCNv2"):
         _model({"model.img_backbone.dcn": {"type": "DCN"}, "model.img_backbone.stage_with_dcn": stages})
     with pytest.raises(ConfigError, match=r"img_backbone\.stage_with_dcn is missing"):
