@@ -80,7 +80,7 @@ def command(
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.pipeline.builds import lay_out
-    from bevformer_lib.pipeline.gates import require_gates
+    from bevformer_lib.pipeline.gates import read_verdict, require_gates
     from bevformer_lib.pipeline.publish import publish_build
     from bevformer_lib.pipeline.report import REPORT
     from bevformer_lib.store.open import open_store
@@ -123,6 +123,7 @@ def command(
     ran = sum(step.ran for step in result.steps)
     done = f"{ran} of {len(result.steps)} steps done" if ran else "nothing to do: nothing changed"
     console.print(f"{done}, {time.monotonic() - started:.1f} s", soft_wrap=True)
+    console.print(f"gates:  {read_verdict(opened, result.build).counts}", soft_wrap=True)
     console.print(f"files:  {folder}", soft_wrap=True)
     require_gates(opened, result.build, report=str(folder / REPORT))
     console.print(f"report: {folder / REPORT}", soft_wrap=True)

@@ -66,6 +66,13 @@ class Verdict:
         """The gates that do not hold."""
         return tuple(result for result in self.results if result.passed is False)
 
+    @property
+    def counts(self) -> str:
+        """How many gates hold, do not hold, and do not apply, for people."""
+        hold = sum(result.passed is True for result in self.results)
+        not_applicable = len(self.results) - hold - len(self.failed)
+        return f"{hold} hold, {len(self.failed)} do not, {not_applicable} do not apply"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {**dataclasses.asdict(self), "passed": not self.failed}

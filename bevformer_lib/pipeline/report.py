@@ -27,7 +27,7 @@ from bevformer_lib.pipeline.measure import (
     read_tensors,
 )
 from bevformer_lib.pipeline.pictures import draw_shown_frames, frames_to_show
-from bevformer_lib.pipeline.sections import conversion_section, gate_section, latencies, lineage, score_shifts_of
+from bevformer_lib.pipeline.sections import conversion_section, gate_section, lineage, score_shifts_of
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.report.content import (
@@ -166,7 +166,6 @@ class ReportWork:
             coverage=coverage_section(read_coverage(store, self.measured[COVERAGE])),
             conversion=conversion_section(store, records),
             lineage=lineage(records, {step.identity: step.ran for step in self.steps}),
-            latencies=latencies(evaluations, (REFERENCE_NAME, self.candidate_name)),
         )
 
     def _pictures(self, store: Store, evaluations: Mapping[str, SceneEvaluation]) -> tuple[ReportPicture, ...]:

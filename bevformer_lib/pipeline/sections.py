@@ -18,7 +18,6 @@ from bevformer_lib.report.sections import (
     ConversionSection,
     GateOutcome,
     GateSection,
-    LatencySamples,
     LineageNode,
     OperatorPrecision,
     ScoreShift,
@@ -60,17 +59,6 @@ def conversion_section(store: Store, records: Mapping[str, StepRecord]) -> Conve
 def score_shifts_of(evaluations: Sequence[SceneEvaluation]) -> tuple[ScoreShift, ...] | None:
     """Return how scores moved by class; ``None`` where no box has a partner."""
     return score_shift_rows(score_shifts(evaluations)) or None
-
-
-def latencies(evaluations: Sequence[SceneEvaluation], names: tuple[str, str]) -> tuple[LatencySamples, ...] | None:
-    """Return the seconds of both models, without scenes' first frames (warm-up); ``None`` where there are no others."""
-    frames = [frame.seconds for evaluation in evaluations for frame in evaluation.frames[1:]]
-    if not frames:
-        return None
-    return (
-        LatencySamples(names[0], [seconds.reference for seconds in frames]),
-        LatencySamples(names[1], [seconds.candidate for seconds in frames]),
-    )
 
 
 def lineage(records: Mapping[str, StepRecord], ran: Mapping[str, bool]) -> tuple[LineageNode, ...]:

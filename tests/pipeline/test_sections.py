@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.gates.judge import GateResult, Verdict
-from bevformer_lib.pipeline.sections import gate_section, latencies, lineage
+from bevformer_lib.pipeline.sections import gate_section, lineage
 from bevformer_lib.report.lineage import placed
 from bevformer_lib.report.verdict import verdict
 from bevformer_lib.store.step import Artifact, Step, StepRecord
@@ -56,9 +56,3 @@ def test_gates_that_do_not_apply_have_not_failed() -> None:
     evaluations = [make_scene("a", 3)]
     said = verdict(summarize(evaluations), reference_name="float model", candidate_name="INT8 model", gates=passing)
     assert said[0] == "The INT8 model passes all 1\u00a0gate that apply; 1 more had nothing to be computed from."
-
-
-def test_first_frames_are_no_latency() -> None:
-    reference, candidate = latencies([make_scene("a", 3), make_scene("b", 2)], ("float", "int8"))
-    assert (len(reference.seconds), len(candidate.seconds)) == (3, 3)
-    assert latencies([make_scene("a", 1)], ("float", "int8")) is None
