@@ -25,6 +25,7 @@ START_SECONDS = 180.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _RETRIES = 20
 _ANSWER_SECONDS = 30
+_PAGE = 200
 
 
 def wait_for(happened: Callable[[], Any], what: str, seconds: float = 120.0, pause: float = 0.2) -> Any:
@@ -73,6 +74,13 @@ class Site:
                 continue
             time.sleep(0.5)
         raise AssertionError(f"{path}: the server stays busy")
+
+    def every(self, what: str) -> list[Any]:
+        """Return everything of a kind, page by page."""
+        found: list[Any] = []
+        while page := self.call(f"{what}/filter", {"limit": _PAGE, "offset": len(found)}):
+            found += page
+        return found
 
     def prefect(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """Run Prefect's command line."""
