@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.processes import end_with_parent
+
 _START_SECONDS = 60.0
 _NOBODY = 65534
 
@@ -63,7 +65,12 @@ def running_postgres(folder: Path) -> Iterator[str]:
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [binaries() / "postgres", "-D", data, *arguments], user=user, cwd=folder, stdout=output, stderr=output
+            [binaries() / "postgres", "-D", data, *arguments],
+            user=user,
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            preexec_fn=end_with_parent,
         )
     try:
         deadline = time.monotonic() + _START_SECONDS

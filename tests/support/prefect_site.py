@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import end_with_parent
+
 ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
 START_SECONDS = 180.0
@@ -118,6 +120,7 @@ class Site:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
 
     def online(self, pool: str) -> list[str]:
@@ -213,6 +216,7 @@ def running_site(folder: Path, environment: Mapping[str, str], *, database: str 
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     site = Site(folder, settings, settings["PREFECT_API_URL"])
     try:
