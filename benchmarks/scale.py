@@ -28,7 +28,7 @@ QUERY_S = 10.0
 NOTICED_S = 90.0
 """Until a machine that died is noticed by its missing heartbeats."""
 REQUESTS_PER_RUN = 45
-"""Of a child run: states, logs, events, artifacts; counted at the server by orchestration.py."""
+"""Of a child run: states, logs, events, artifacts. An estimate; nobody counted them."""
 REQUESTS_PER_SCENE = 6
 
 
