@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from importlib import metadata, util
+from pathlib import Path
 from typing import Final
 
 from bevformer_lib.doctor.finding import Finding, fail, ok
@@ -37,7 +39,32 @@ def check_onnxruntime(*, cuda: bool) -> Finding:
     if cuda and _CUDA not in providers:
         fix = "pip uninstall --yes onnxruntime && pip install 'bevformer-axera[gpu]'"
         return fail(check, f"{found}: no {_CUDA}", fix)
+    if cuda and (reason := _why_cuda_does_not_start()) is not None:
+        fix = "install the CUDA and cuDNN that onnxruntime-gpu was built for (those of a PyTorch for the same CUDA do)"
+        return fail(check, f"{found}, but {reason}", fix)
     return ok(check, found)
+
+
+def _why_cuda_does_not_start() -> str | None:
+    """Run a graph of one node on the GPU; a listed provider whose libraries are missing fails only then."""
+    import numpy as np
+    from onnx import TensorProto, helper, save
+
+    from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "probe", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.onnx"
+        save(model, str(path))
+        try:
+            [doubled] = OnnxRuntime(path, device="cuda").run({"x": np.ones(1, np.float32)}).values()
+        except RuntimeUnavailableError as error:
+            return str(error)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            return f"a run on it fails: {error}"
+    return None if doubled[0] == 2.0 else f"1 + 1 is {doubled[0]} on it"
 
 
 def check_gpu() -> Finding:

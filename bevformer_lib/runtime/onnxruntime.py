@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.stdout import stdout_kept_apart
+
+_log = logging.getLogger(__name__)
 
 _Provider: TypeAlias = tuple[str, dict[str, str]]
 
@@ -149,8 +153,16 @@ def _providers_of(device: str, ort: ModuleType) -> list[_Provider]:
             f"{', '.join(ort.get_available_providers())}); replace it with "
             "'pip uninstall onnxruntime && pip install onnxruntime-gpu', or use device 'cpu'"
         )
-    # TF32 keeps 10 bits of mantissa, and the exhaustive search picks kernels by their timing.
-    cuda = {"device_id": number or "0", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    # CUDA's libraries come as wheels, whose folders the loader does not know.
+    if hasattr(ort, "preload_dlls"):
+        with stdout_kept_apart(_log):
+            ort.preload_dlls()
+    cuda = {
+        "device_id": number or "0",
+        "use_tf32": "0",  # keeps 10 bits of mantissa
+        "cudnn_conv_algo_search": "HEURISTIC",  # the exhaustive search picks kernels by their timing
+        "arena_extend_strategy": "kSameAsRequested",  # not by powers of two
+    }
     return [(_CUDA, cuda), (_CPU, {})]
 
 

@@ -41,6 +41,16 @@ def test_onnxruntime_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.status is Status.FAIL and "no CUDAExecutionProvider" in finding.found
 
 
+def test_cuda_that_is_listed_but_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    finding = check_onnxruntime(cuda=True)
+    assert finding.status is Status.FAIL and "but " in finding.found and "did not start" in finding.found
+
+
 def test_both_onnxruntimes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: "1.0")
     finding = check_onnxruntime(cuda=True)
