@@ -1,9 +1,11 @@
 """Both forms of the spatial attention side by side: export, ONNX Runtime, memory, and whether they give the same.
 
     python -m benchmarks.export_and_run tiny small base --threads 2
+    python -m benchmarks.export_and_run tiny small base --device cuda
 
 The weights are random. Every stage runs in a process of its own, so that its peak memory is its own; where two
-latencies are compared, the runs alternate in one process, so that a busy machine hits both. Prints one Markdown table
+latencies are compared, the runs alternate in one process, so that a busy machine hits both. On a GPU (onnxruntime-gpu
+and a torch with CUDA) its memory is meant, and copies to and from it count into the latency. Prints one Markdown table
 per model; figures in docs/lean-graph.md.
 """
 
@@ -21,6 +23,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,8 +120,8 @@ def stage_export(config: ModelConfig, form: str, folder: Path, arguments: argpar
 
 def stage_memory(config: ModelConfig, form: str, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Return by how much two runs of the whole graph raise the memory of a process that has loaded it."""
-    runtime = OnnxRuntime(folder / f"{form}.onnx", threads=arguments.threads)
-    return {"whole graph: activation memory, MiB": _raised_mib(runtime, full_feed(config))}
+    runtime = _open(folder / f"{form}.onnx", arguments)
+    return {"whole graph: activation memory, MiB": _raised_mib(runtime, full_feed(config), arguments.device)}
 
 
 def stage_encoder_memory(
@@ -127,14 +130,14 @@ def stage_encoder_memory(
     """Return the same for the encoder alone."""
     path = folder / f"{form}_encoder.onnx"
     feed = encoder_feed(onnx.load(str(path)), config)
-    return {"encoder: activation memory, MiB": _raised_mib(OnnxRuntime(path, threads=arguments.threads), feed)}
+    return {"encoder: activation memory, MiB": _raised_mib(_open(path, arguments), feed, arguments.device)}
 
 
 def stage_latency(config: ModelConfig, form: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare both forms of the graph or, with ``_encoder`` for the form, of the encoder."""
     paths = [folder / f"{one}{form}.onnx" for one in FORMS]
     feed = encoder_feed(onnx.load(str(paths[0])), config) if form else full_feed(config)
-    runtimes = [OnnxRuntime(path, threads=arguments.threads) for path in paths]
+    runtimes = [_open(path, arguments) for path in paths]
     seconds, outputs = alternate(runtimes, feed, arguments.rounds)
     return {"seconds": dict(zip(FORMS, seconds, strict=True)), "difference": largest_difference(*outputs)}
 
@@ -183,6 +186,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("models", nargs="*", default=["tiny", "small", "base"], help="preset names or config files")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs; the shortest counts")
     parser.add_argument("--threads", type=int, default=None, help="threads of ONNX Runtime; one per core if left out")
+    parser.add_argument("--device", default="cpu", help="where the graphs run: cpu, cuda or cuda:N")
     parser.add_argument("--stage", nargs=3, metavar=("STAGE", "FORM", "FOLDER"), help="used by the benchmark itself")
     arguments = parser.parse_args(given)
     if arguments.stage:
@@ -198,6 +202,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
 def _in_a_child(stage: str, model: str, form: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.export_and_run", model, "--rounds", str(arguments.rounds)]
+    command += ["--device", arguments.device]
     command += [] if arguments.threads is None else ["--threads", str(arguments.threads)]
     print(f"{model} {form.strip('_')} {stage} ...", file=sys.stderr, flush=True)
     done = subprocess.run([*command, "--stage", stage, form, str(folder)], stdout=subprocess.PIPE, check=True)
@@ -205,16 +210,21 @@ def _in_a_child(stage: str, model: str, form: str, folder: Path, arguments: argp
     return figures
 
 
-def _raised_mib(runtime: OnnxRuntime, feed: Feed) -> float:
-    """Return by how much resident memory rises over two runs; loading, which takes more, is over by then."""
+def _open(path: Path, arguments: argparse.Namespace) -> OnnxRuntime:
+    return OnnxRuntime(path, device=arguments.device, threads=arguments.threads)
+
+
+def _raised_mib(runtime: OnnxRuntime, feed: Feed, device: str) -> float:
+    """Return by how much memory rises over two runs; loading, which takes more, is over by then."""
+    used_mib = _resident_mib if device == "cpu" else partial(_used_on_gpu_mib, device)
     gc.collect()
-    before = highest = _resident_mib()
+    before = highest = used_mib()
     done = threading.Event()
 
     def watch() -> None:
         nonlocal highest
         while not done.wait(_SAMPLE_S):
-            highest = max(highest, _resident_mib())
+            highest = max(highest, used_mib())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -222,12 +232,19 @@ def _raised_mib(runtime: OnnxRuntime, feed: Feed) -> float:
         runtime.run(feed)
     done.set()
     watcher.join()
-    return max(highest, _resident_mib()) - before
+    return max(highest, used_mib()) - before
 
 
 def _resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / _MIB / _MIB
+
+
+def _used_on_gpu_mib(device: str) -> float:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return (total - free) / _MIB / _MIB
 
 
 def _peak_mib() -> float:

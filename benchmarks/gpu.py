@@ -1,21 +1,17 @@
-"""Both forms of the spatial attention on a GPU: PyTorch, and ONNX Runtime where it is installed with CUDA.
+"""Both forms of the spatial attention on a GPU, in PyTorch.
 
     python -m benchmarks.gpu tiny small base --rounds 20
 
-Needs torch and numpy and nothing else but this repository; with onnx and onnxruntime-gpu the graphs are run too. The
-weights are random, TF32 is off, and the two forms must give the same. Prints Markdown.
+Needs torch and numpy and nothing else but this repository. The weights are random, TF32 is off, and the two forms must
+give the same. Prints Markdown. The graphs in ONNX Runtime: :mod:`benchmarks.export_and_run` with ``--device cuda``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -114,38 +110,6 @@ def largest_difference(dense: Sequence[Tensor], lean: Sequence[Tensor]) -> float
     return worst
 
 
-def compare_in_onnxruntime(config: ModelConfig, device: torch.device, rounds: int) -> dict[str, Figures]:
-    """Return every form's figures as a graph in ONNX Runtime's CUDA provider; copies to and from the GPU count."""
-    from bevformer_lib.export.trace import trace_model
-    from bevformer_lib.names import INPUT_NAMES
-    from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-
-    model = build_model(config)
-    randomize(model, seed=_SEED)
-    arrays = (tensor.numpy() for tensor in made_up_inputs(config, torch.device("cpu")))
-    feed = dict(zip(INPUT_NAMES, arrays, strict=True))
-    figures = {}
-    for form, sampling in FORMS.items():
-        model.use_sampling(sampling)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "raw.onnx"
-            trace_model(model, config, path)
-            free_before, _ = torch.cuda.mem_get_info(device)
-            runtime = OnnxRuntime(path, device=f"cuda:{device.index or 0}")
-        milliseconds = []
-        for _ in range(_WARM_UP + rounds):
-            started = time.perf_counter()
-            runtime.run(feed)
-            milliseconds.append((time.perf_counter() - started) * 1000)
-        free_after, _ = torch.cuda.mem_get_info(device)
-        figures[form] = {
-            "ONNX Runtime, whole graph: latency, ms": float(np.median(milliseconds[_WARM_UP:])),
-            "ONNX Runtime, whole graph: GPU memory with weights, MiB": (free_before - free_after) / _MIB,
-        }
-        del runtime
-    return figures
-
-
 def table(name: str, figures: Mapping[str, Figures]) -> str:
     """Return the Markdown table of both forms and their ratio."""
     dense, lean = figures["dense"], figures["slots"]
@@ -175,23 +139,10 @@ def main(given: Sequence[str] | None = None) -> None:
         print(f"{table(name, figures)}\n\nLargest relative difference of any output: {difference:.1e}.\n", flush=True)
         if device.type == "cuda":
             torch.cuda.empty_cache()
-            if _onnxruntime_has_cuda():
-                figures = compare_in_onnxruntime(config, device, arguments.rounds)
-                print(f"{table(name, figures)}\n", flush=True)
-            else:
-                print("onnx or onnxruntime-gpu is not installed: graphs not run", file=sys.stderr)
 
 
 def _name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-
-
-def _onnxruntime_has_cuda() -> bool:
-    if any(importlib.util.find_spec(package) is None for package in ("onnx", "onnxruntime")):
-        return False
-    import onnxruntime
-
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from bevformer_lib.model.checkpoint import make_checkpoint
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from tests.export.models import micro_base_config
 
-ARGUMENTS = Namespace(rounds=1, threads=1)
+ARGUMENTS = Namespace(rounds=1, threads=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
