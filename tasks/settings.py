@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-_BLOCK_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-"""What Prefect takes as a block's name; it also keeps most pasted secrets out."""
+_BLOCK_NAME = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
+"""What Prefect takes as a block's name; it also keeps most pasted secrets out. What forms leave empty is none."""
+
+_AS_NONE = AfterValidator(lambda name: name or None)
 
 
 class RunSettings(BaseModel):
@@ -18,6 +20,7 @@ class RunSettings(BaseModel):
     hub_token_block: Annotated[
         str | None,
         Field(description="Name of a Secret block with a HuggingFace token; empty: HF_TOKEN.", pattern=_BLOCK_NAME),
+        _AS_NONE,
     ] = None
     s3_block: Annotated[
         str | None,
@@ -26,6 +29,7 @@ class RunSettings(BaseModel):
             "client.",
             pattern=_BLOCK_NAME,
         ),
+        _AS_NONE,
     ] = None
     pick_up_seconds: Annotated[
         float,

@@ -61,6 +61,15 @@ def test_a_pasted_secret_is_no_name_of_a_block(pasted: str) -> None:
         RunSettings(hub_token_block=pasted)
 
 
+def test_a_block_left_empty_is_none() -> None:
+    assert RunSettings(hub_token_block="", s3_block="") == RunSettings()
+
+
+def test_what_starts_by_itself_can_name_the_blocks_of_its_secrets() -> None:
+    for name in ("nightly", "on-new-input"):
+        assert set(NAMED[name]["parameters"]["settings"]) == {"hub_token_block", "s3_block"}
+
+
 @pytest.mark.parametrize("name", ["crashed", "notify"])
 def test_automations_are_what_prefect_takes(name: str) -> None:
     text = (FOLDER / "automations" / f"{name}.yaml").read_text().replace("BLOCK_DOCUMENT_ID", str(uuid.uuid4()))

@@ -29,6 +29,7 @@ from tests.support.postgres import running_postgres
 from tests.support.prefect_site import ROOT, Site, running_site, wait_for
 from tests.support.s3_server import S3Server, running_s3_server
 from tests.support.scenes import write_scenes
+from tests.support.webhook import running_webhook
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +43,17 @@ PICK_UP_SECONDS = 15
 
 @dataclass
 class Night:
-    """Everything that a night needs, running."""
+    """Everything that a night needs, running.
+
+    Attributes:
+        told: what the notifications said, oldest first.
+    """
 
     site: Site
     hub: StandInHub
     store: Store
     files: dict[str, bytes]
+    told: list[dict[str, str]]
 
     def parameters(self, *, pick_up_seconds: float = 120.0, **changes: Any) -> dict[str, Any]:
         request = {
@@ -110,18 +116,20 @@ def night(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Ni
             tempfile.TemporaryDirectory(prefix="pg") as place,
             running_postgres(Path(place)) as database,
             running_site(folder, environment, database=database) as site,
+            running_webhook() as webhook,
         ):
-            set_up(site, s3, address)
-            yield Night(site, hub, store, files)
+            set_up(site, s3, address, webhook.url)
+            yield Night(site, hub, store, files, webhook.received)
 
 
-def set_up(site: Site, s3: S3Server, store: str) -> None:
+def set_up(site: Site, s3: S3Server, store: str, webhook: str) -> None:
     """What docs/nightly.md tells a user to do."""
     secrets = {
         "token": TOKEN,
         "secret": SECRET_KEY,
         "key": s3.credentials.access_key_id,
         "endpoint_url": s3.endpoint_url,
+        "webhook": webhook,
     }
     subprocess.run(
         [sys.executable, "-m", "tests.support.blocks"],
@@ -141,9 +149,16 @@ def set_up(site: Site, s3: S3Server, store: str) -> None:
         "BEVFORMER_CHECKPOINT": f"hf://{REPO}/checkpoint.pth",
         "BEVFORMER_SCENES": f"hf://{REPO}/inference_data",
         "BEVFORMER_STORE": store,
+        "BEVFORMER_HUB_TOKEN_BLOCK": "hub-token",
+        "BEVFORMER_S3_BLOCK": "night-s3",
     }
     site.prefect("deploy", "--prefect-file", "deployments/prefect.yaml", "--all", environment=inputs)
-    site.prefect("automation", "create", "--from-file", "deployments/automations/crashed.yaml")
+    automations = ROOT / "deployments" / "automations"
+    [alarm] = [one for one in site.every("block_documents") if one["name"] == "alarm"]
+    notify = (automations / "notify.yaml").read_text().replace("BLOCK_DOCUMENT_ID", alarm["id"])
+    (site.folder / "notify.yaml").write_text(notify)
+    for file in (automations / "crashed.yaml", site.folder / "notify.yaml"):
+        site.prefect("automation", "create", "--from-file", str(file))
     site.start_worker("cpu", "server", limit=3)
     site.start_worker("gpu", "gpu-1")
     site.start_worker("gpu", "gpu-2")
@@ -191,6 +206,30 @@ def test_another_night_with_nothing_new_starts_no_work_anywhere(night: Night) ->
     found = night.what(run["id"])
     assert ran(found) == []
     assert all(step.reason.startswith("unchanged since") for step in found.steps)
+
+
+def test_the_clock_starts_a_night(night: Night) -> None:
+    site = night.site
+    deployment = site.call("deployments/name/nightly/nightly")
+    [schedule] = deployment["schedules"]
+    assert schedule["active"] and schedule["schedule"]["cron"] == "30 2 * * *"
+    path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+    soon = {"cron": "* * * * *", "timezone": schedule["schedule"]["timezone"]}
+    request = night.parameters()["request"]  # the names of the blocks are the deployment's own
+    site.call(path, {"schedule": soon, "parameters": {"request": request}}, method="PATCH")
+    asked = {
+        "flow_runs": {
+            "deployment_id": {"any_": [deployment["id"]]},
+            "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}},
+            "tags": {"all_": ["auto-scheduled"]},
+        }
+    }
+    [run, *_] = wait_for(lambda: site.call("flow_runs/filter", asked), "a night by the clock", 150.0)
+    site.call(path, {"active": False}, method="PATCH")
+    assert run["state_type"] == "COMPLETED", run["state"]
+    assert run["auto_scheduled"]
+    assert ran(night.what(run["id"])) == []
+    assert night.site.children(run["id"]) == []
 
 
 def test_only_what_depends_on_a_changed_scene_is_built_again(night: Night) -> None:
@@ -244,6 +283,30 @@ def test_a_night_survives_a_killed_process_and_a_dead_board(night: Night) -> Non
     assert extracts == ["CRASHED"]
 
 
+def test_a_machine_that_falls_silent_has_crashed(night: Night) -> None:
+    site = night.site
+    run = night.start(seed=4)
+    extract = night.child(run, "calibration-histories", "RUNNING")
+    frozen = []
+    try:
+        heartbeat = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
+        heartbeat["resource"] = {"id": [f"prefect.flow-run.{extract['id']}"]}
+        wait_for(lambda: site.call("events/filter", {"filter": heartbeat})["events"], "a heartbeat", 30.0)
+        for process in site.processes(extract["id"]):
+            os.kill(process, signal.SIGSTOP)  # as a machine that hangs, while its worker still answers
+            frozen.append(process)
+        assert site.state(extract["id"]) == "RUNNING"
+        wait_for(lambda: site.state(extract["id"]) == "CRASHED", "the silence to be noticed", 200.0)
+        assert "No heartbeat for 90 s" in site.call(f"flow_runs/{extract['id']}")["state"]["message"]
+        ended = site.ended(run)
+    finally:
+        for process in frozen:
+            os.kill(process, signal.SIGKILL)
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    states = [child["state_type"] for child in site.children(run) if child["parameters"] == extract["parameters"]]
+    assert states == ["CRASHED", "COMPLETED"]
+
+
 def test_a_cancelled_night_ends_its_children(night: Night) -> None:
     site = night.site
     run = night.start(seed=2)
@@ -279,6 +342,10 @@ def test_without_a_worker_a_night_fails_in_time_and_says_what_to_start(night: Ni
     run = site.ended(night.start(score_threshold=0.07, pick_up_seconds=5.0), 120.0)
     assert run["state_type"] == "FAILED"
     assert "no worker polls it; start one: prefect worker start --pool edge" in run["state"]["message"]
+    [told] = wait_for(lambda: [one for one in night.told if run["id"] in one["body"]], "the notification", 60.0)
+    assert told["subject"] == f"{run['name']} Failed"
+    assert "prefect worker start --pool edge" in told["body"]
+    assert f"bevformer explain {run['id']}" in told["body"]
     wait_for(lambda: site.children(run["id"])[-1]["state_type"] == "CANCELLED", "the end of the child", 30.0)
 
     site.call("work_pools/edge", {"is_paused": True}, method="PATCH")

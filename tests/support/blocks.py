@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from prefect.blocks.core import Block
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from pydantic import Field, SecretStr
 
@@ -33,6 +34,9 @@ def main() -> None:
         region_name="us-east-1",
         aws_client_parameters={"endpoint_url": given["endpoint_url"]},
     ).save("night-s3")
+    CustomWebhookNotificationBlock(
+        name="alarm", url=given["webhook"], json_data={"subject": "{{subject}}", "body": "{{body}}"}
+    ).save("alarm")
 
 
 if __name__ == "__main__":
