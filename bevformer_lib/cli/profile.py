@@ -49,12 +49,12 @@ def command(
     graph = read_graph(model)
     try:
         cost = graph_cost(graph)
+        feed = made_up_feed(graph.graph) if runs > 0 else {}
     except ExportError as error:
         raise ExportError(f"{model}: {error}") from None
+    del graph
     latency = None
     if runs > 0:
-        feed = made_up_feed(graph.graph)
-        del graph
         with progress_bar() as on_progress:
             latency = measure_latency(model, feed, runs=runs, device=device, threads=threads, on_progress=on_progress)
     if as_json:
@@ -82,6 +82,8 @@ def cost_table(cost: GraphCost, *, title: str) -> Table:
     table.add_column(overflow="fold")
     table.add_row("nodes", f"{sum(operator.nodes for operator in cost.operators):,}")
     table.add_row("MACs", f"{cost.macs / 1e9:,.3f} G")
+    if cost.not_counted:
+        table.add_row("not counted", ", ".join(cost.not_counted))
     table.add_row("parameters", f"{cost.parameters / 1e6:,.3f} M ({cost.parameter_bytes / _MIB:,.1f} MiB)")
     table.add_row("activations, peak", f"{cost.activations.peak_bytes / _MIB:,.1f} MiB at {cost.activations.peak_node}")
     table.add_row("activations, sum", f"{cost.activations.total_bytes / _MIB:,.1f} MiB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ _SEED: Final = 0
 
 
 def made_up_feed(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
-    """Return random values for every input of a graph, the same every time.
+    """Return random values for every input of a graph, the same every time; zeros for integers, which may be indices.
 
     A BEVFormer's cameras are set up around the car: how much of the pictures the cells sample decides what sampling
     costs, and random matrices would point almost every cell outside.
@@ -32,9 +33,24 @@ def made_up_feed(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
         if shape is None:
             raise ExportError(f"the shape of input {value.name!r} is not fixed; export the graph with static shapes")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        feed[value.name] = generator.standard_normal(shape).astype(dtype)
-    if INPUT_IMG in feed and INPUT_LIDAR2IMG in feed:
+        is_integer = np.issubdtype(dtype, np.integer)
+        feed[value.name] = np.zeros(shape, dtype) if is_integer else generator.standard_normal(shape).astype(dtype)
+    if _has_cameras(feed):
         cameras, _, height, width = feed[INPUT_IMG].shape[1:]
-        matrices = surround_cameras(cameras, (height, width))
-        feed[INPUT_LIDAR2IMG] = matrices.astype(np.float32).reshape(feed[INPUT_LIDAR2IMG].shape)
+        drawn = feed[INPUT_LIDAR2IMG]
+        matrices = surround_cameras(cameras, (height, width)).astype(drawn.dtype)
+        feed[INPUT_LIDAR2IMG] = np.broadcast_to(matrices, drawn.shape).copy()
     return feed
+
+
+def _has_cameras(feed: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the inputs are a BEVFormer's, pictures (B, N, 3, H, W) and matrices (B, N, 4, 4), not only so named."""
+    if INPUT_IMG not in feed or INPUT_LIDAR2IMG not in feed:
+        return False
+    pictures, matrices = feed[INPUT_IMG], feed[INPUT_LIDAR2IMG]
+    return (
+        pictures.ndim == 5
+        and pictures.size > 0
+        and matrices.shape == (*pictures.shape[:2], 4, 4)
+        and np.issubdtype(matrices.dtype, np.floating)
+    )

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from bevformer_lib.errors import ExportError
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
@@ -70,13 +71,20 @@ def measure_latency(
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime is not installed, or can't load the graph there.
+        ExportError: it can't run the graph with such inputs.
     """
     with tempfile.TemporaryDirectory(prefix="bevformer-profile-") as folder:
         runtime = OnnxRuntime(model, device=device, threads=threads, profile_prefix=Path(folder) / "onnxruntime")
         seconds = []
         for run in range(runs + 1):
             started = time.perf_counter()
-            runtime.run(feed)
+            try:
+                runtime.run(feed)
+            except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+                raise ExportError(
+                    f"{model}: ONNX Runtime can't run it with made-up inputs ({error}); "
+                    "`--runs 0` prints what follows from the graph alone"
+                ) from error
             seconds.append(time.perf_counter() - started)
             on_progress("profile: run", run + 1, runs + 1)
         events = json.loads(runtime.end_profiling().read_text(encoding="utf-8"))

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import onnx
 
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import STANDARD_DOMAINS, graph_inputs
-from bevformer_lib.export.lint.facts import GraphFacts, graph_facts
+from bevformer_lib.export.lint.facts import GraphFacts, graph_facts, type_name
+from bevformer_lib.export.lint.validity import objections
 from bevformer_lib.profile.latency import Latency
-from bevformer_lib.profile.macs import count_macs
+from bevformer_lib.profile.macs import count_macs, is_left_out
 from bevformer_lib.profile.memory import ActivationMemory, activation_memory
+
+_QUANTISED_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
+    "ConvInteger": (0, 1),
+    "DequantizeLinear": (0,),
+    "MatMulInteger": (0, 1),
+    "QLinearConv": (0, 3, 8),
+    "QLinearMatMul": (0, 3),
+    "QuantizeLinear": (0,),
+}
+"""Operator -> positions of its values; its other inputs are scales and zero points."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +52,15 @@ class GraphCost:
 
     Attributes:
         macs: multiply-accumulate operations of one run.
-        parameters: numbers in floating-point constants and in quantised ones, the scales of quantisers left out.
+        not_counted: operators of the graph that multiply, or may, but are not in ``macs``.
+        parameters: numbers in floating-point constants and in quantised ones, scales and zero points left out.
         parameter_bytes: bytes of all constants, shapes and indices included.
         activations: memory of inputs and results.
         operators: by operator type, those with the most multiplications first, then those that write most.
     """
 
     macs: int
+    not_counted: tuple[str, ...]
     parameters: int
     parameter_bytes: int
     activations: ActivationMemory
@@ -74,11 +89,14 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
         model: a graph of fixed shapes; weights that it keeps in other files need not be there.
 
     Raises:
-        ExportError: the shape of a tensor is not fixed.
+        ExportError: the graph is not valid ONNX, or the shape of a tensor is not fixed.
     """
     facts = graph_facts(model)
+    for objection in objections(model, facts):
+        raise ExportError(f"the graph is not valid ONNX ({objection}); `bevformer lint` says what else")
     sizes = {name: _size_bytes(name, facts) for name in _activations(model.graph)}
     costs: dict[str, OperatorCost] = {}
+    not_counted: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "Constant":
             continue
@@ -90,16 +108,21 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
             before.macs + count_macs(node, facts.shapes),
             before.output_bytes + sum(sizes[name] for name in node.output if name),
         )
+        if is_left_out(node):
+            not_counted.add(operator)
     constants = _constants(model.graph)
     quantised, scales = _quantisers_inputs(model.graph)
     return GraphCost(
         macs=sum(cost.macs for cost in costs.values()),
+        not_counted=tuple(sorted(not_counted)),
         parameters=sum(
             math.prod(tensor.dims)
             for name, tensor in constants
             if name in quantised or (_is_floating(tensor.data_type) and name not in scales)
         ),
-        parameter_bytes=sum(math.prod(tensor.dims) * _element_bytes(tensor.data_type) for _, tensor in constants),
+        parameter_bytes=sum(
+            math.prod(tensor.dims) * _element_bytes(name, tensor.data_type) for name, tensor in constants
+        ),
         activations=activation_memory(model.graph, sizes),
         operators=tuple(sorted(costs.values(), key=lambda cost: (-cost.macs, -cost.output_bytes, cost.operator))),
     )
@@ -122,20 +145,28 @@ def _constants(graph: onnx.GraphProto) -> list[tuple[str, onnx.TensorProto]]:
 
 
 def _quantisers_inputs(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
-    """Return the names of what is dequantised, and of the scales and zero points of all quantisers."""
-    quantisers = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    dequantised = {node.input[0] for node in quantisers if node.op_type == "DequantizeLinear"}
-    return dequantised, {name for node in quantisers for name in node.input[1:]}
+    """Return the names of what is quantised, and of the scales and zero points that go with it."""
+    values: set[str] = set()
+    scales: set[str] = set()
+    for node in graph.node:
+        positions = _QUANTISED_INPUTS.get(node.op_type)
+        if positions is not None:
+            for position, name in enumerate(node.input):
+                (values if position in positions else scales).add(name)
+    return values, scales
 
 
 def _size_bytes(name: str, facts: GraphFacts) -> int:
     if name not in facts.shapes or name not in facts.types:
         raise ExportError(f"the shape of {name!r} is not fixed, so its cost is not known; `bevformer lint` says why")
-    return math.prod(facts.shapes[name]) * _element_bytes(facts.types[name])
+    return math.prod(facts.shapes[name]) * _element_bytes(name, facts.types[name])
 
 
-def _element_bytes(data_type: int) -> int:
-    return onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize
+def _element_bytes(name: str, data_type: int) -> int:
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize
+    except KeyError:
+        raise ExportError(f"{name!r} is of {type_name(data_type)}, whose size is not known") from None
 
 
 def _is_floating(data_type: int) -> bool:

@@ -79,3 +79,26 @@ def test_unknown_names_are_errors(
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bevformer("lint", tmp_path / "none.onnx", "--target", "AX650") == 1
     assert "none.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        (
+            helper.make_node("Add", ["x", "ghost"], ["y"], "add"),
+            "error: [undefined] Add 'add'\n  why: it reads 'ghost'",
+        ),
+        (
+            helper.make_node("Gather", ["x"], ["y"], "take"),
+            "error: [invalid] Gather 'take'\n  why: Node(take) with schema",
+        ),
+        (helper.make_node("Cast", ["x"], ["y"], "cast", to=99), "error: [limit] Cast 'cast'\n  why: to is 'type 99'"),
+    ],
+    ids=["undefined", "too few inputs", "unknown type"],
+)
+def test_a_malformed_graph_is_told_what_is_wrong_with_it(
+    node: onnx.NodeProto, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(model_of([node], {"x": (2, 3)}, {"y": (2, 3)}), str(tmp_path / "m.onnx"))
+    assert bevformer("lint", tmp_path / "m.onnx", "--target", "AX650") == 1
+    assert text in capsys.readouterr().out

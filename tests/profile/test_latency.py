@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
-from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.errors import ExportError, RuntimeUnavailableError
 from bevformer_lib.profile.latency import OperatorTime, measure_latency, operator_times
 from tests.export.graphs import model_of
 
@@ -75,3 +75,12 @@ def test_what_is_no_model_is_an_error_that_names_the_file(tmp_path: Path) -> Non
     (tmp_path / "m.onnx").write_text("nothing")
     with pytest.raises(RuntimeUnavailableError, match=r"m\.onnx"):
         measure_latency(tmp_path / "m.onnx", {}, runs=1)
+
+
+def test_a_graph_that_fails_on_its_inputs_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    model = model_of([helper.make_node("Gather", ["x", "i"], ["y"])], {"x": (2, 3), "i": (1,)}, {"y": (1, 3)})
+    model.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, path)
+    with pytest.raises(ExportError, match=r"m\.onnx: ONNX Runtime can't run it with made-up inputs .*out of"):
+        measure_latency(path, {"x": np.ones((2, 3), np.float32), "i": np.array([7])}, runs=1)

@@ -67,3 +67,53 @@ def test_a_shape_that_is_not_fixed_is_named() -> None:
     model = model_of([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ("n", 3)}, {"y": ("n", 3)})
     with pytest.raises(ExportError, match="shape of 'x' is not fixed"):
         graph_cost(model)
+
+
+def test_weights_of_integer_arithmetic_are_parameters_and_their_scales_are_not() -> None:
+    inputs = ["x", "sx", "zx", "w", "sw", "zw", "sy", "zy"]
+    constants = {
+        **{name: np.ones((), np.float32) for name in ("sx", "sw", "sy")},
+        **{name: np.zeros((), np.uint8) for name in ("zx", "zw", "zy")},
+        "w": np.zeros((6, 4, 3, 3), np.uint8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["pictures", "sx", "zx"], ["x"], "quantise"),
+        helper.make_node("QLinearConv", inputs, ["q"], "conv"),
+        helper.make_node("DequantizeLinear", ["q", "sy", "zy"], ["y"], "dequantise"),
+    ]
+    cost = graph_cost(model_of(nodes, {"pictures": (1, 4, 8, 8)}, {"y": (1, 6, 6, 6)}, constants=constants))
+    assert (cost.parameters, cost.macs, cost.not_counted) == (6 * 4 * 9, 6 * 36 * 36, ())
+
+
+def test_operators_missing_in_the_total_are_named() -> None:
+    nodes = [
+        helper.make_node("Resize", ["x", "", "factors"], ["large"], "enlarge", mode="linear"),
+        helper.make_node("FusedMatMul", ["large", "large"], ["y"], "product", domain="com.microsoft"),
+    ]
+    constants = {"factors": np.float32([1, 1, 2, 2])}
+    model = model_of(nodes, {"x": (1, 1, 2, 2)}, {"y": (1, 1, 4, 4)}, constants=constants, domains=["com.microsoft"])
+    cost = graph_cost(model)
+    assert (cost.macs, cost.not_counted) == (0, ("Resize", "com.microsoft::FusedMatMul"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([helper.make_node("Add", ["x", "ghost"], ["y"], "add")], "Add 'add': 'ghost' is computed nowhere before"),
+        ([helper.make_node("Relu", ["x"], ["z"])], "the graph's outputs: 'y' is computed nowhere"),
+        ([helper.make_node("Gather", ["x"], ["y"], "g")], r"Gather 'g': .*input size 1 not in range"),
+        ([helper.make_node("MatMul", ["x", "x"], ["y"], "m")], "Incompatible dimensions"),
+        ([helper.make_node("Einsum", ["x"], ["y"], "e", equation="ijk->i")], "Einsum"),
+        ([helper.make_node("Einsum", ["x"], ["y"], "e", equation="ij,jk->ik")], "Einsum"),
+    ],
+)
+def test_a_graph_that_is_not_valid_has_no_cost(nodes: list[onnx.NodeProto], reason: str) -> None:
+    with pytest.raises(ExportError, match=rf"not valid ONNX \(.*{reason}.*\); `bevformer lint` says"):
+        graph_cost(model_of(nodes, {"x": (2, 3)}, {"y": (2, 3)}))
+
+
+def test_a_constant_of_unknown_type_is_named() -> None:
+    model = _network()
+    model.graph.initializer[1].data_type = 88
+    with pytest.raises(ExportError, match="type 88"):
+        graph_cost(model)

@@ -12,6 +12,7 @@ from bevformer_lib.export.graph import StaticShape, default_opset, static_shape,
 
 _MAX_SHAPE_ELEMENTS: Final = 1024
 """Initializers up to this size are kept for shape inference; shapes, axes and slice bounds are far smaller."""
+_INFERENCE_ERRORS: Final = (onnx.shape_inference.InferenceError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class GraphFacts:
         types: element types, as ``onnx.TensorProto.DataType``.
         constants: names of initializers and of the outputs of ``Constant`` nodes.
         opset: version of the standard operator set, which gives left-out attributes their defaults.
+        contradiction: what ONNX says where the shapes and types don't fit together; empty where they do.
     """
 
     shapes: Mapping[str, StaticShape]
@@ -31,12 +33,12 @@ class GraphFacts:
     types: Mapping[str, int]
     constants: frozenset[str]
     opset: int
+    contradiction: str
 
 
 def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     """Return what is declared in a graph or follows from it; the weights are not touched."""
-    light = without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS)
-    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    inferred, contradiction = _inferred(without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS))
     shapes: dict[str, StaticShape] = {}
     ranks: dict[str, int] = {}
     types: dict[str, int] = {}
@@ -53,6 +55,42 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         shape = static_shape(value)
         if shape is not None:
             shapes[value.name] = shape
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants = initializer_names(model.graph)
     constants.update(name for node in model.graph.node if node.op_type == "Constant" for name in node.output)
-    return GraphFacts(shapes, ranks, types, frozenset(constants), default_opset(model))
+    return GraphFacts(shapes, ranks, types, frozenset(constants), default_opset(model), contradiction)
+
+
+def initializer_names(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of a graph's initializers, sparse ones included."""
+    return {
+        *(tensor.name for tensor in graph.initializer),
+        *(tensor.values.name for tensor in graph.sparse_initializer),
+    }
+
+
+def type_name(data_type: int) -> str:
+    """Return the name of an ``onnx.TensorProto.DataType`` (``float32``), ``type N`` where the standard has none."""
+    if data_type == onnx.TensorProto.STRING:
+        return "string"
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(data_type).name
+    except KeyError:
+        return f"type {data_type}"
+
+
+def _inferred(light: onnx.ModelProto) -> tuple[onnx.GraphProto, str]:
+    """Return a graph with the shapes that can be inferred, and what ONNX objects to, empty where to nothing."""
+    contradiction = ""
+    try:
+        # Not with data_prop, which fails on branches that read the same tensor.
+        onnx.shape_inference.infer_shapes(light, strict_mode=True)
+    except _INFERENCE_ERRORS as error:
+        contradiction = _one_line(error)
+    try:
+        return onnx.shape_inference.infer_shapes(light, data_prop=True).graph, contradiction
+    except _INFERENCE_ERRORS as error:
+        return light.graph, _one_line(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import onnx
 
 from bevformer_lib.export.graph import attributes
-from bevformer_lib.export.lint.facts import GraphFacts
+from bevformer_lib.export.lint.facts import GraphFacts, type_name
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Subject:
         return self.node.input[position] if position < len(self.node.input) else ""
 
     def _default(self) -> Any:
-        if not onnx.defs.has(self.node.op_type):
+        if not onnx.defs.has(self.node.op_type, self.facts.opset):
             return None
         schema = onnx.defs.get_schema(self.node.op_type, self.facts.opset)
         known = schema.attributes.get(self.name)
@@ -48,7 +48,7 @@ class Subject:
 
     def _readable(self, value: Any) -> Any:
         if (self.node.op_type, self.name) == ("Cast", "to") and isinstance(value, int):
-            return onnx.helper.tensor_dtype_to_np_dtype(value).name
+            return type_name(value)
         return value
 
 
@@ -107,7 +107,7 @@ def _all_equal(subject: Subject, allowed: Any) -> str | None:
 
 
 def _last(subject: Subject, _: bool) -> str | None:
-    shape = subject.facts.shapes.get(subject.node.input[0])
+    shape = subject.facts.shapes.get(next(iter(subject.node.input), ""))
     accepted = (-1, None) if shape is None else (-1, len(shape) - 1, None)
     return None if subject.effective in accepted else f"is {subject.effective}, only the last one is accepted"
 

@@ -10,9 +10,10 @@ from onnx import TensorProto
 
 from bevformer_lib.export.chip import Chip
 from bevformer_lib.export.graph import STANDARD_DOMAINS, graph_inputs, node_label
-from bevformer_lib.export.lint.facts import GraphFacts
+from bevformer_lib.export.lint.facts import GraphFacts, type_name
 from bevformer_lib.export.lint.findings import Finding, Severity
 from bevformer_lib.export.lint.limits import Subject, violated
+from bevformer_lib.export.lint.validity import invalid_nodes, node_fault, undefined_tensors
 
 MAX_RANK: Final = 5
 """Most axes of a tensor."""
@@ -44,6 +45,7 @@ _LIMIT_ADVICE: Final[Mapping[str, str]] = {
     "Resize": "run the passes: where every pixel is repeated the same number of times, the roundings agree",
 }
 _SHAPE_ADVICE: Final = "export with static shapes and run the passes"
+_INVALID_ADVICE: Final = "export it again; what else is wrong may only show then"
 
 _INT64_BY_DEFINITION: Final[Mapping[str, tuple[int, ...]]] = {"ArgMax": (0,), "ArgMin": (0,), "TopK": (1,)}
 """Operator -> positions of the outputs that the ONNX standard makes int64, whatever goes in."""
@@ -62,6 +64,30 @@ def opset_too_old(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Find
             why=f"operator set {facts.opset} is older than {chip.min_opset}",
             advice="export it again, or convert it with onnx.version_converter",
         )
+
+
+def invalid_onnx(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
+    """Nodes and constants that break the standard; where no node does, shapes that don't fit together."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type not in TensorProto.DataType.values():
+            why = f"it is of {type_name(tensor.data_type)}, which the standard does not know"
+            yield _error("invalid", tensor.name, why=why, advice=_INVALID_ADVICE)
+    faults = list(invalid_nodes(model, facts.opset))
+    for node, why in faults:
+        yield _at(node, "invalid", why=why, advice=_INVALID_ADVICE)
+    if facts.contradiction and not faults and not any(undefined_tensors(model.graph)):
+        yield _error("invalid", model.graph.name, why=facts.contradiction, advice=_INVALID_ADVICE)
+
+
+def undefined_names(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
+    """Tensors that are read or given out, but that nothing defines."""
+    computed = {name for node in model.graph.node for name in node.output}
+    for node, name in undefined_tensors(model.graph):
+        if node is None:
+            yield _error("undefined", name, why="no node computes this output", advice=_INVALID_ADVICE)
+        else:
+            reason = "only computed later" if name in computed else "no input, no initializer and never computed"
+            yield _at(node, "undefined", why=f"it reads {name!r}, which is {reason}", advice=_INVALID_ADVICE)
 
 
 def custom_domains(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
@@ -104,9 +130,11 @@ def unlisted_operators(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) ->
 
 
 def broken_limits(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
-    """Attributes and inputs outside what the chip's list allows for the operator."""
+    """Attributes and inputs outside what the chip's list allows for the operator; what is invalid is not judged."""
     for node in _standard_nodes(model):
-        for name, limits in chip.limits.get(node.op_type, {}).items():
+        if node.op_type not in chip.limits or node_fault(node, facts.opset) is not None:
+            continue
+        for name, limits in chip.limits[node.op_type].items():
             reason = violated(Subject(node, name, facts), limits)
             if reason is not None:
                 advice = _LIMIT_ADVICE.get(node.op_type, "change it")
@@ -205,6 +233,8 @@ def high_ranks(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Finding
 
 RULES: Final[Mapping[str, Rule]] = {
     "opset": opset_too_old,
+    "invalid": invalid_onnx,
+    "undefined": undefined_names,
     "custom-domain": custom_domains,
     "unused-domain": unused_domains,
     "operator": unlisted_operators,
@@ -261,9 +291,7 @@ def _int64_outputs(model: onnx.ModelProto, facts: GraphFacts) -> Iterator[tuple[
 
 def _type_name(facts: GraphFacts, tensor: str) -> str | None:
     code = facts.types.get(tensor, TensorProto.UNDEFINED)
-    if code in (TensorProto.UNDEFINED, TensorProto.STRING):
-        return "string" if code == TensorProto.STRING else None
-    return onnx.helper.tensor_dtype_to_np_dtype(code).name
+    return None if code == TensorProto.UNDEFINED else type_name(code)
 
 
 def _type_advice(chip: Chip) -> str:

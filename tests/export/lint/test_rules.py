@@ -75,6 +75,10 @@ def _planted(rule: str) -> onnx.ModelProto:
     """A graph with one fault."""
     if rule == "opset":
         return _single("Relu", opset=9)
+    if rule == "invalid":
+        return _single("Relu", slope=1)
+    if rule == "undefined":
+        return model_of([helper.make_node("Add", ["x", "ghost"], ["y"], "it")], {"x": (2,)}, {"y": (2,)})
     if rule == "custom-domain":
         model = _single("Relu")
         model.opset_import.append(helper.make_opsetid("mmdeploy", 1))
