@@ -124,5 +124,4 @@ def checks_of(role: Role, around: Surroundings) -> Iterator[Callable[[], Finding
         return
     yield lambda: check_work_pool(around.prefect, around.pool or role.value)
     yield lambda: check_store(around.store)
-    if role is not Role.EDGE:
-        yield lambda: check_hub(around.hub_endpoint, offline=around.hub_offline, required=True)
+    yield lambda: check_hub(around.hub_endpoint, offline=around.hub_offline, required=True)

@@ -13,12 +13,17 @@ from typing import IO, Any, Final
 from urllib.parse import quote, urlsplit
 
 from bevformer_lib.doctor.finding import Finding, fail, ok, warn
+from bevformer_lib.doctor.machine import DISTRIBUTION
 from bevformer_lib.errors import StoreError
 
 HUB: Final = "https://huggingface.co"
 HUB_REPOSITORY: Final = "AXERA-TECH/bevformer"
-DATABASE_VARIABLES: Final = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
-"""Where Prefect reads its server's database from; the second is the older name."""
+DATABASE_VARIABLES: Final = (
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DATABASE_DRIVER",
+)
+"""Where Prefect reads its server's database from: an address, an older name for it, and what an address begins with."""
 _SECONDS: Final = 10.0
 _UNAUTHORIZED: Final = (401, 403)
 _NOT_FOUND: Final = 404
@@ -81,7 +86,7 @@ def check_prefect_server(api: PrefectApi, *, required: bool = True) -> Finding:
 
 def check_database(url: str | None) -> Finding:
     """Check that a server's database is one for many workers."""
-    kind = urlsplit(url).scheme if url else "sqlite"
+    kind = urlsplit(url if "://" in url else f"{url}://").scheme if url else "sqlite"
     if kind.startswith("postgresql"):
         return ok("database", "PostgreSQL")
     fix = f"set {DATABASE_VARIABLES[0]}=postgresql+asyncpg://USER:PASSWORD@HOST/prefect (infra/compose.yaml)"
@@ -135,20 +140,30 @@ def check_store(address: str | None) -> Finding:
 
 
 def check_hub(endpoint: str | None, *, offline: bool, required: bool) -> Finding:
-    """Check that the hub, or its mirror, answers and shows the published repository."""
+    """Check that the hub, or its mirror, answers and shows the published repository to this machine.
+
+    It is asked with the token that huggingface_hub would send: ``HF_TOKEN``, or the saved login.
+    """
     if offline:
         return ok("hub", "offline mode: only what the cache holds")
     url = (endpoint or HUB).rstrip("/")
     report = fail if required else warn
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
     if problem := _address_problem(url):
         return fail("hub", f"HF_ENDPOINT {problem}", f"export HF_ENDPOINT={HUB}, or a mirror's address")
+    headers = build_hf_headers(library_name=DISTRIBUTION)
     try:
-        _open(f"{url}/api/models/{HUB_REPOSITORY}", {}, None)
+        _open(f"{url}/api/models/{HUB_REPOSITORY}", headers, None)
     except urllib.error.HTTPError as error:
-        fix = (
-            "give a token of an account that sees it: export HF_TOKEN=..., or name your own repository in --checkpoint"
+        found = f"{url} answers {error.code} for {HUB_REPOSITORY}"
+        if error.code not in (*_UNAUTHORIZED, _NOT_FOUND):
+            return warn("hub", found, "try again later, or set HF_ENDPOINT to a mirror")
+        asked, verb = (
+            ("with this machine's token", "correct") if "authorization" in headers else ("without a token", "set")
         )
-        return warn("hub", f"{url} answers {error.code} for {HUB_REPOSITORY}", fix)
+        fix = f"{verb} HF_TOKEN, to one of an account that sees it, or name your own repository in --checkpoint"
+        return warn("hub", f"{found}, asked {asked}", fix)
     except (OSError, ValueError) as error:
         fix = "check network and proxy, set HF_ENDPOINT to a mirror, or work offline: export HF_HUB_OFFLINE=1"
         return report("hub", f"{url} does not answer ({_reason(error)})", fix)

@@ -17,8 +17,9 @@ RUN useradd --uid 1000 --create-home worker \
 USER 1000
 # The converter's mounts are the host's paths, so scratch has to lie where host and container name it alike.
 ENV BEVFORMER_CACHE=/var/lib/bevformer/cache \
+    HF_HOME=/var/lib/bevformer/hub \
     TMPDIR=/var/lib/bevformer \
     DO_NOT_TRACK=1
 WORKDIR /app
-ENTRYPOINT ["prefect", "worker", "start", "--type", "process"]
-CMD ["--pool", "cpu"]
+# No ENTRYPOINT: pools of type docker and kubernetes start a run with a command of their own.
+CMD ["prefect", "worker", "start", "--type", "process", "--pool", "cpu"]

@@ -13,9 +13,9 @@ RUN useradd --uid 1000 --create-home worker \
     && install --directory --owner=worker --group=worker /var/lib/bevformer
 USER 1000
 ENV BEVFORMER_CACHE=/var/lib/bevformer/cache \
+    HF_HOME=/var/lib/bevformer/hub \
     BEVFORMER_CACHE_GB=4 \
     DO_NOT_TRACK=1
 WORKDIR /app
-ENTRYPOINT ["prefect", "worker", "start", "--type", "process"]
-# One board, one run.
-CMD ["--pool", "edge", "--limit", "1"]
+# No ENTRYPOINT: pools of type docker and kubernetes start a run with a command of their own. One board, one run.
+CMD ["prefect", "worker", "start", "--type", "process", "--pool", "edge", "--limit", "1"]

@@ -59,7 +59,7 @@ def test_every_role_has_its_own_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {role: set(names(role, monkeypatch)) for role in Role}
     assert {"check_docker", "check_pulsar2"} <= found[Role.CPU]
     assert "check_gpu" in found[Role.GPU] and "check_docker" not in found[Role.GPU]
-    assert "check_axengine" in found[Role.EDGE] and "check_onnxruntime" not in found[Role.EDGE]
+    assert {"check_axengine", "check_hub"} <= found[Role.EDGE] and "check_onnxruntime" not in found[Role.EDGE]
     assert "check_database" in found[Role.SERVER] and "check_hub" not in found[Role.SERVER]
     assert "check_work_pool" not in found[Role.LAPTOP]
 

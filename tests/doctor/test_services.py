@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,8 @@ def test_a_work_pool(routes: dict, status: Status, said: str) -> None:
 @pytest.mark.parametrize(
     ("url", "status"),
     [
+        ("postgresql+asyncpg", Status.OK),
+        ("sqlite+aiosqlite", Status.WARN),
         ("postgresql+asyncpg://prefect:pw@db/prefect", Status.OK),
         ("sqlite+aiosqlite:////root/.prefect/prefect.db", Status.WARN),
         (None, Status.WARN),
@@ -175,6 +178,13 @@ def test_an_address_of_a_store(address: str | None, status: Status) -> None:
     assert SECRET not in str(finding)
 
 
+@pytest.fixture(autouse=True)
+def no_hub_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+
+
 def hub(url: str, **changes: bool) -> Finding:
     return check_hub(url, **{"offline": False, "required": True, **changes})
 
@@ -183,14 +193,47 @@ def test_the_hub() -> None:
     path = f"/api/models/{HUB_REPOSITORY}"
     with serving({("GET", path): (200, {"id": HUB_REPOSITORY})}) as mirror:
         assert hub(f"{mirror.url}/").status is Status.OK
-    with serving({("GET", path): (401, {})}) as mirror:
-        finding = hub(mirror.url)
-    assert finding.status is Status.WARN and "HF_TOKEN" in finding.fix
     gone = closed_port_url()
     assert hub(gone).status is Status.FAIL
     assert hub(gone, required=False).status is Status.WARN
     assert hub(gone, offline=True).status is Status.OK
     assert hub("mirror").status is Status.FAIL
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_repository_that_the_hub_hides(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving({("GET", f"/api/models/{HUB_REPOSITORY}"): (status, {})}) as mirror:
+        without = hub(mirror.url)
+        monkeypatch.setenv("HF_TOKEN", SECRET)
+        refused = hub(mirror.url)
+    assert without.status is refused.status is Status.WARN
+    assert "without a token" in without.found and without.fix.startswith("set HF_TOKEN")
+    assert "with this machine's token" in refused.found and refused.fix.startswith("correct HF_TOKEN")
+    assert SECRET not in str(refused)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_the_hubs_token_is_sent_but_does_not_follow_a_redirect(
+    saved: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if saved:
+        (tmp_path / "token").write_text(f"{SECRET}\n")
+    else:
+        monkeypatch.setenv("HF_TOKEN", SECRET)
+    path = f"/api/models/{HUB_REPOSITORY}"
+    with serving({("GET", path): (200, {})}) as elsewhere:
+        assert hub(elsewhere.url).status is Status.OK
+        with serving({("GET", path): (302, f"{elsewhere.url}{path}")}) as mirror:
+            finding = hub(mirror.url)
+    (headers,) = elsewhere.headers
+    assert {name.lower(): value for name, value in headers.items()}["authorization"] == f"Bearer {SECRET}"
+    assert finding.status is Status.WARN and "302" in finding.found
+
+
+def test_a_hub_in_trouble() -> None:
+    with serving({("GET", f"/api/models/{HUB_REPOSITORY}"): (503, {})}) as mirror:
+        finding = hub(mirror.url)
+    assert finding.status is Status.WARN and "HF_TOKEN" not in finding.fix
 
 
 def test_the_token_in_an_address_is_not_shown() -> None:

@@ -13,8 +13,8 @@ from prefect.settings.legacy import _get_settings_fields
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
-REDIS_SETTINGS = "PREFECT_REDIS_MESSAGING_"
-"""Of the package prefect-redis, which is in Prefect's own image."""
+PACKAGES_SETTINGS = ("PREFECT_REDIS_MESSAGING_", "PREFECT_INTEGRATIONS_KUBERNETES_")
+"""Of the packages prefect-redis and prefect-kubernetes, which are in Prefect's own images."""
 
 
 def check(tool: str, *arguments: str | Path) -> None:
@@ -33,5 +33,5 @@ def unknown_prefect_settings(names: object) -> list[str]:
     return [
         name
         for name in names  # type: ignore[attr-defined]
-        if name.startswith("PREFECT_") and name not in known and not name.startswith(REDIS_SETTINGS)
+        if name.startswith("PREFECT_") and name not in known and not name.startswith(PACKAGES_SETTINGS)
     ]

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from compose_spec import PyCompose
+from prefect.settings import Settings
+from sqlalchemy import make_url
 
+from flows.local_server import LocalServer
 from tests.infra.files import INFRA, unknown_prefect_settings
 
 PATH = INFRA / "compose.yaml"
@@ -89,3 +98,61 @@ def test_scratch_has_one_path_on_the_host_and_in_the_workers() -> None:
         (mount,) = [volume for volume in service["volumes"] if isinstance(volume, dict)]
         assert mount["source"].split(":")[0].rstrip("}") == mount["target"].rstrip("}")
         assert service["environment"]["TMPDIR"] == mount["target"]
+        for kept in ("BEVFORMER_CACHE", "HF_HOME"):
+            assert service["environment"][kept].rpartition("/")[0].split(":")[0].rstrip("}") == "${WORK_FOLDER"
+
+
+@pytest.mark.parametrize("pool", ["cpu", "gpu"])
+def test_a_worker_is_started_whole(pool: str) -> None:
+    command = content()["services"][f"worker-{pool}"]["command"]
+    assert command[:8] == ["prefect", "worker", "start", "--type", "process", "--pool", pool, "--limit"]
+
+
+@pytest.mark.parametrize("password", ["plain", "p@ss/w:rd#%$"])
+def test_the_databases_password_may_hold_any_character(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in content()["services"]["prefect-server"]["environment"].items():
+        if name.startswith("PREFECT_SERVER_DATABASE_"):
+            monkeypatch.setenv(name, password if "POSTGRES_PASSWORD" in value else value)
+    url = make_url(Settings().server.database.connection_url.get_secret_value())
+    assert url.render_as_string() == "postgresql+asyncpg://prefect:***@postgres:5432/prefect"
+    assert url.password == password
+
+
+@pytest.fixture
+def api_url(tmp_path: Path) -> Iterator[str]:
+    server = LocalServer(tmp_path / "home", tmp_path / "log")
+    try:
+        server.wait_until_ready()
+        yield server.api_url
+    finally:
+        server.stop()
+
+
+def ask(method: str, url: str, body: object = None) -> dict:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)  # noqa: S310
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        return json.loads(response.read() or "null")
+
+
+@pytest.mark.slow
+def test_starting_again_leaves_limits_and_pauses_to_the_operator(api_url: str, tmp_path: Path) -> None:
+    (script,) = content()["services"]["pools"]["command"]
+    script = script.replace("$$", "$").replace("/pools/", f"{tmp_path}/").replace("in cpu gpu edge", "in edge")
+    template = json.loads((INFRA / "pools" / "process.json").read_text())
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PREFECT_API_URL": api_url, "PREFECT_HOME": str(tmp_path / "client")}
+
+    def start() -> dict:
+        (tmp_path / "process.json").write_text(json.dumps(template))
+        command = [*content()["services"]["pools"]["entrypoint"], script]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        return ask("GET", f"{api_url}/work_pools/edge")
+
+    first = start()
+    assert (first["type"], first["concurrency_limit"], first["is_paused"]) == ("process", 1, False)
+    ask("PATCH", f"{api_url}/work_pools/edge", {"concurrency_limit": 10, "is_paused": True})
+    template["variables"]["properties"]["env"]["default"]["NEW"] = "1"
+    again = start()
+    assert (again["concurrency_limit"], again["is_paused"]) == (10, True)
+    assert again["base_job_template"] == template

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -41,6 +45,75 @@ def board(tmp_path: Path):
     return install
 
 
+def make_wheel(folder: Path, name: str, said: str) -> str:
+    """Write a wheel of version 0.1.0 whose command `prefect` says something; return the file's name."""
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\nProvides-Extra: edge\n"
+    files = {
+        f"{name}.py": f"def main() -> None:\n    print({said!r})\n",
+        f"{name}-0.1.0.dist-info/METADATA": metadata,
+        f"{name}-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if name == "product":
+        files[f"{name}-0.1.0.dist-info/entry_points.txt"] = f"[console_scripts]\nprefect = {name}:main\n"
+    record = f"{name}-0.1.0.dist-info/RECORD"
+    path = folder / f"{name}-0.1.0-py3-none-any.whl"
+    with ZipFile(path, "w") as wheel:
+        for inside, text in files.items():
+            wheel.writestr(inside, text)
+        wheel.writestr(record, "".join(f"{inside},,\n" for inside in [*files, record]))
+    return path.name
+
+
+@pytest.mark.slow
+def test_a_board_runs_what_was_installed_last_from_where_the_unit_starts_it(tmp_path: Path) -> None:
+    """With a real Python and pip, in a folder that becomes the board's root."""
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_COMPILE": "1"}
+    home = tmp_path / "root" / "opt" / "bevformer"
+    for said in ("old", "new"):
+        wheels = [make_wheel(tmp_path, name, said) for name in ("product", "axengine")]
+        command = [
+            INSTALL,
+            "--root",
+            "root",
+            "--python",
+            sys.executable,
+            "--package",
+            wheels[0],
+            "--axengine",
+            wheels[1],
+        ]
+        completed = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+        assert completed.returncode == 0, completed.stderr
+        printed = subprocess.run(
+            [home / "bin/python", home / "bin/prefect"], capture_output=True, text=True, check=True
+        )
+        assert printed.stdout == f"{said}\n"
+    started = UNIT.read_text().partition("\nExecStart=")[2].split()[0]
+    script = tmp_path / "root" / started.lstrip("/")
+    assert script.read_text().splitlines()[0] == "#!/opt/bevformer/bin/python"
+    for path in [*home.glob("bin/*"), home / "pyvenv.cfg"]:
+        assert path.is_symlink() or str(tmp_path / "root") not in path.read_text(errors="replace"), path
+
+
+def test_what_is_left_to_do_is_said_as_it_has_to_be_done(
+    board: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    said = board("--package", "product.whl", "--axengine", "axengine.whl").stdout
+    for step in ("groupadd --system bevformer-npu", "useradd --system", "systemctl enable --now bevformer-worker"):
+        assert f"\n  {step}" in said
+    (line,) = [line for line in said.splitlines() if "doctor" in line]
+    *options, program, command, role, edge = shlex.split(line)
+    assert (program, command, role, edge) == ("/opt/bevformer/bin/bevformer", "doctor", "--role", "edge")
+    assert options[0] == "systemd-run"
+    unit = UNIT.read_text()
+    for option in options:
+        if option.startswith("--property="):
+            assert f"\n{option.removeprefix('--property=')}\n" in unit
+        if option.startswith("--setenv="):
+            assert option.removeprefix("--setenv=") in unit.partition("\nEnvironment=")[2].splitlines()[0].split()
+    assert "--property=EnvironmentFile=/etc/bevformer/worker.env" in options
+
+
 def test_shellcheck() -> None:
     check("shellcheck", INSTALL)
 
@@ -64,11 +137,14 @@ def test_a_board_is_installed_and_its_settings_are_kept_when_it_is_updated(board
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     names = [line.partition("=")[0] for line in settings.read_text().splitlines() if not line.startswith("#")]
     assert "PREFECT_API_URL" in names and unknown_prefect_settings(names) == []
-    assert (tmp_path / "log").read_text() == "-m pip install --upgrade product.whl[edge] axengine.whl\n"
+    rules = root / "etc/udev/rules.d/70-bevformer-npu.rules"
+    assert 'GROUP="bevformer-npu"' in rules.read_text()
 
-    settings.write_text("PREFECT_API_URL=http://mine:4200/api\n")
+    for changed in (settings, rules):
+        changed.write_text("of this board\n")
     assert board("--package", "product.whl", "--axengine", "axengine.whl").returncode == 0
-    assert settings.read_text() == "PREFECT_API_URL=http://mine:4200/api\n"
+    for changed in (settings, rules):
+        assert changed.read_text() == "of this board\n"
 
 
 @pytest.mark.parametrize(

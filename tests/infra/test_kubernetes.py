@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -46,10 +48,14 @@ def test_it_renders_and_the_workers_get_the_templates() -> None:
     resources = list(yaml.safe_load_all(rendered))
     maps = {item["metadata"]["name"]: item for item in resources if item["kind"] == "ConfigMap"}
     (pools,) = [name for name in maps if name.startswith("bevformer-pools-")]
-    assert "kubernetes.json" in maps[pools]["data"]
     for item in resources:
         if item["kind"] == "Deployment" and item["metadata"]["name"].startswith("worker-"):
-            assert item["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == pools
+            pod = item["spec"]["template"]["spec"]
+            assert pod["volumes"][0]["configMap"]["name"] == pools
+            arguments = pod["containers"][0]["args"]
+            path = Path(arguments[arguments.index("--base-job-template") + 1])
+            assert path.parent == Path(pod["containers"][0]["volumeMounts"][0]["mountPath"])
+            assert path.name in maps[pools]["data"]
     assert all(item["metadata"].get("namespace") == "bevformer" for item in resources if item["kind"] != "Namespace")
 
 
@@ -74,6 +80,32 @@ def test_prefects_settings_exist() -> None:
     for pod in pods().values():
         names += [item["name"] for container in pod["spec"]["containers"] for item in container.get("env", [])]
     assert unknown_prefect_settings(names) == []
+
+
+@pytest.mark.parametrize("pool", ["cpu", "gpu"])
+def test_a_worker_is_started_whole_with_its_pools_template(pool: str) -> None:
+    (container,) = pods()[f"worker-{pool}"]["spec"]["containers"]
+    assert container["args"] == [
+        *("prefect", "worker", "start", "--type", "kubernetes", "--pool", pool),
+        *("--base-job-template", f"/pools/kubernetes-{pool}.json"),
+    ]
+
+
+@pytest.mark.parametrize("pool", ["cpu", "gpu"])
+def test_a_worker_sees_crashes_where_it_may_look_and_writes_no_password(
+    pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = pytest.importorskip("prefect_kubernetes.settings")
+    (container,) = pods()[f"worker-{pool}"]["spec"]["containers"]
+    for item in container["env"]:
+        monkeypatch.setenv(item["name"], item.get("value", "a secret's"))
+    found = settings.KubernetesSettings()
+    jobs = json.loads((INFRA / "pools" / f"kubernetes-{pool}.json").read_text())
+    assert found.observer.enabled
+    assert found.observer.namespaces == {jobs["variables"]["properties"]["namespace"]["default"]}
+    (job,) = jobs["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    assert job["envFrom"] == [{"secretRef": {"name": found.worker.api_auth_string_secret_name}}]
+    assert found.worker.api_auth_string_secret_key == "PREFECT_API_AUTH_STRING"
 
 
 def test_every_container_says_what_it_needs() -> None:

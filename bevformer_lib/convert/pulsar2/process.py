@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from bevformer_lib.convert.pulsar2 import guard
+from bevformer_lib.convert.pulsar2.abandoned import holding
 from bevformer_lib.convert.pulsar2.errors import (
     BuildCancelledError,
     BuildMemoryError,
@@ -49,11 +50,13 @@ class Invocation:
     Attributes:
         command: the command line.
         stop: command that stops the container behind it; empty: there is none, the process group is all.
+        lock: file that is made, and held locked while somebody is there to stop the container; ``None``: none.
         cwd: folder to run in.
     """
 
     command: tuple[str, ...]
     stop: tuple[str, ...] = ()
+    lock: Path | None = None
     cwd: Path | None = None
 
 
@@ -96,12 +99,12 @@ def run_child(invocation: Invocation, *, limits: Limits, on_line: LineCallback |
         BuildMemoryError: it was stopped at its memory limit (native processes; docker enforces its own).
         BuildCancelledError: ``limits.cancelled`` was set.
     """
-    with _sigterm_interrupts():
+    with _sigterm_interrupts(), _held(invocation.lock) as held:
         started = time.monotonic()
         child = _start(invocation)
         guarded: _Guard | None = None
         try:
-            guarded = _Guard(child.pid, invocation.stop)
+            guarded = _Guard(child.pid, invocation.stop, held)
             lines = _follow(child, invocation, limits, started, on_line)
             _end_group(child.pid)
             guarded.release()
@@ -254,13 +257,14 @@ def _group_memory(group: int) -> int:
 class _Guard:
     """The guard process of one child."""
 
-    def __init__(self, group: int, stop_container: Sequence[str]) -> None:
+    def __init__(self, group: int, stop_container: Sequence[str], held: Sequence[int]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", guard.__file__, str(group), *stop_container],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=held,
         )
 
     def close(self) -> None:
@@ -275,6 +279,16 @@ class _Guard:
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(guard.DONE)
+
+
+@contextlib.contextmanager
+def _held(lock: Path | None) -> Iterator[tuple[int, ...]]:
+    """Hold a lock file, if there is one to hold; gives the descriptors that the guard has to inherit."""
+    if lock is None:
+        yield ()
+        return
+    with holding(lock) as descriptor:
+        yield (descriptor,)
 
 
 @contextlib.contextmanager

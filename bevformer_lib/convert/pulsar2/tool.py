@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from bevformer_lib.convert.pulsar2.abandoned import SUFFIX, stop_abandoned
 from bevformer_lib.convert.pulsar2.errors import ImageMissingError, ToolMissingError
 from bevformer_lib.convert.pulsar2.process import Completed, Invocation, Limits, run_child
 from bevformer_lib.errors import ConversionError
@@ -26,6 +28,7 @@ VERSION_SECONDS: Final = 120.0
 _TAG: Final = re.compile(r":(\d+\.\d[^:@/]*)$")
 _IMAGE_MISSING: Final = ("no such image", "image not known")  # docker, and podman in its place
 _CONTAINER_FOLDER: Final = "/data"
+_CONTAINER_NAME: Final = "bevformer-pulsar2-"
 _VERSION: Final = re.compile(r"^version:\s*(\S+)", re.MULTILINE)
 _COMMIT: Final = re.compile(r"^commit:\s*(\S+)", re.MULTILINE)
 
@@ -85,6 +88,9 @@ class Tool(Protocol):
             ImageMissingError: its docker image is not loaded.
         """
 
+    def stop_abandoned(self) -> None:
+        """Stop what earlier runs left behind: they hold memory, and write where nobody looks any more."""
+
     def remove(self, folder: Path) -> None:
         """Remove a folder that the tool wrote into, whoever owns the files."""
 
@@ -108,6 +114,9 @@ class NativeTool:
         """Ask the command for its version."""
         completed = run_child(self.invocation(["version"], (), None), limits=Limits(seconds=VERSION_SECONDS))
         return _version("native", str(self._executable), None, completed)
+
+    def stop_abandoned(self) -> None:
+        """Do nothing: a process ends with its guard."""
 
     def remove(self, folder: Path) -> None:
         """Remove a folder."""
@@ -133,21 +142,29 @@ class DockerTool:
         return Mount(resolved, f"{_CONTAINER_FOLDER}/{name}", writable)
 
     def invocation(self, arguments: Sequence[str], mounts: Sequence[Mount], memory_bytes: int | None) -> Invocation:
-        """Return the documented `docker run`, with a name to stop the container by."""
-        name = f"bevformer-pulsar2-{uuid.uuid4().hex[:12]}"
+        """Return the documented `docker run`, with a name to stop the container by, and a lock of that name."""
+        name = f"{_CONTAINER_NAME}{uuid.uuid4().hex[:12]}"
         command = [str(self._docker), "run", "--rm", "--net", "host", "--name", name]
         if memory_bytes is not None:
             # Equal limits: no swap on top.
             command += ["--memory", str(memory_bytes), "--memory-swap", str(memory_bytes)]
         for mount in mounts:
             command += ["-v", f"{mount.host}:{mount.inside}" + ("" if mount.writable else ":ro")]
-        return Invocation((*command, self._image, COMMAND, *arguments), stop=(str(self._docker), "kill", name))
+        return Invocation(
+            (*command, self._image, COMMAND, *arguments),
+            stop=(str(self._docker), "kill", name),
+            lock=Path(tempfile.gettempdir(), f"{name}{SUFFIX}"),
+        )
 
     def identify(self) -> ToolVersion:
         """Find the image and ask the command inside for its version."""
         image_id = self._image_id()
         completed = run_child(self.invocation(["version"], (), None), limits=Limits(seconds=VERSION_SECONDS))
         return _version("docker", self._image, image_id, completed)
+
+    def stop_abandoned(self) -> None:
+        """Stop the containers of runs that are gone, guard included, and had this machine's temporary folder."""
+        stop_abandoned(self._docker, Path(tempfile.gettempdir()), _CONTAINER_NAME)
 
     def remove(self, folder: Path) -> None:
         """Remove a folder; what the container's root user wrote is removed by that user."""
