@@ -1,4 +1,7 @@
-"""How much a config file may build; far above what real ones need, far below what hurts."""
+"""How much a config file may build, and how large its model may be.
+
+Far above what real ones need, far below what hurts. The largest published model is base.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,23 @@ MAX_DEPTH: Final = 100
 MAX_INTEGER_BITS: Final = 1024
 """Size of the largest integer; also that of a float's exponent range."""
 MAX_COUNT: Final = 1 << 20
-"""Largest size or count (cells, channels, queries, layers) of a model; published ones stay below 2048."""
+"""Largest single size or count of a model; published ones stay below 2048."""
+MAX_LAYERS: Final = 64
+"""Largest number of layers of one kind, or of feature levels; base has six and four."""
+MAX_CAMERAS: Final = 64
+"""Most cameras; published models have six."""
+MAX_BASE_CHANNELS: Final = 256
+"""Most channels of the backbone's stem, of which its deepest layers have eight and 32 times as many; base has 64."""
+MAX_BEV_CELLS: Final = 1 << 18
+"""Most cells of the BEV map; base has 40,000."""
+MAX_PIXELS: Final = 1 << 24
+"""Most pixels of one padded picture; base's has 1.5 million."""
+MAX_FEATURES: Final = 1 << 32
+"""Pixels of all pictures times channels of the stem, four times the stem's values; base has 570 million."""
+MAX_WEIGHTS: Final = 1 << 26
+"""Weights of one kind in all layers together, or rows times channels of an embedding; base has up to ten million."""
+MAX_SAMPLES: Final = 1 << 28
+"""Sampled positions, or attention weights, of one layer; base has up to ten million."""
 _CHARACTERS_PER_NODE: Final = 16
 
 

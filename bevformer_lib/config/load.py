@@ -13,6 +13,7 @@ from bevformer_lib.config.original import model_config_from_original
 from bevformer_lib.config.pictures import picture_of_size
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.config.python_config import read_config_text, read_python_config
+from bevformer_lib.config.sizes import check_sizes
 from bevformer_lib.errors import ConfigError
 
 
@@ -26,6 +27,12 @@ def load_model_config(source: str, *, image_hw: tuple[int, int] | None = None) -
     Raises:
         ConfigError: neither a preset nor such a file, or the file does not describe a model that can be built.
     """
+    config = _read_model_config(source, image_hw)
+    check_sizes(config, source)
+    return config
+
+
+def _read_model_config(source: str, image_hw: tuple[int, int] | None) -> ModelConfig:
     if source in PRESETS:
         preset = PRESETS[source]
         if image_hw is None or image_hw == preset.image_hw:

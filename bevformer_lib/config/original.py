@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
+from bevformer_lib.config.limits import MAX_BASE_CHANNELS, MAX_CAMERAS, MAX_LAYERS
 from bevformer_lib.config.model_config import (
     BackboneConfig,
     DecoderConfig,
@@ -50,7 +51,7 @@ def model_config_from_original(
 
     backbone = _backbone(as_original(model.section("img_backbone"), "ResNet"))
     neck = _neck(as_original(model.section("img_neck"), "FPN"), backbone, embed_dims)
-    num_cams = transformer.positive_int("num_cams")
+    num_cams = transformer.positive_int("num_cams", at_most=MAX_CAMERAS)
     encoder = _encoder(transformer, embed_dims, neck.num_outs, num_cams, pc_range)
     decoder = _decoder(transformer, embed_dims)
     bev_h, bev_w = _bev_size(head, embed_dims)
@@ -58,7 +59,7 @@ def model_config_from_original(
     coder = as_original(head.section("bbox_coder"), "NMSFreeCoder")
     box_coder = read_box_coder(coder, pc_range=pc_range, num_query=num_query, num_classes=num_classes)
     _check_head(head, embed_dims)
-    num_feature_levels = transformer.positive_int("num_feature_levels")
+    num_feature_levels = transformer.positive_int("num_feature_levels", at_most=MAX_LAYERS)
     if num_feature_levels < neck.num_outs:
         raise transformer.error("num_feature_levels", f"must be at least img_neck.num_outs, {neck.num_outs}")
 
@@ -85,7 +86,7 @@ def model_config_from_original(
         use_cams_embeds=transformer.boolean("use_cams_embeds"),
         with_box_refine=head.boolean("with_box_refine"),
         num_feature_levels=num_feature_levels,
-        num_reg_fcs=head.positive_int("num_reg_fcs"),
+        num_reg_fcs=head.positive_int("num_reg_fcs", at_most=MAX_LAYERS),
         code_size=_CODE_SIZE,
         backbone=backbone,
         neck=neck,
@@ -97,7 +98,7 @@ def model_config_from_original(
 
 
 def _backbone(resnet: Section) -> BackboneConfig:
-    base_channels = resnet.positive_int("base_channels")
+    base_channels = resnet.positive_int("base_channels", at_most=MAX_BASE_CHANNELS)
     if resnet.content.get("stem_channels") not in (None, base_channels):
         raise resnet.error("stem_channels", f"must equal base_channels, {base_channels}")
     norm = resnet.section("norm_cfg")
@@ -143,7 +144,7 @@ def _neck(fpn: Section, backbone: BackboneConfig, embed_dims: int) -> NeckConfig
     expected = tuple(backbone.base_channels * 2**stage * _BOTTLENECK_EXPANSION for stage in backbone.out_indices)
     if in_channels != expected:
         raise fpn.error("in_channels", f"is {list(in_channels)}, but the backbone puts out {list(expected)}")
-    num_outs = fpn.positive_int("num_outs")
+    num_outs = fpn.positive_int("num_outs", at_most=MAX_LAYERS)
     if num_outs < len(in_channels):
         raise fpn.error("num_outs", f"is {num_outs}, below the {len(in_channels)} outputs of the backbone")
     if num_outs > len(in_channels) and fpn.value("add_extra_convs") != "on_output":
@@ -180,7 +181,7 @@ def _encoder(
     if spatial_points % pillar_points:
         raise deformable.error("num_points", f"must be a multiple of num_points_in_pillar, {pillar_points}")
     return EncoderConfig(
-        num_layers=encoder.positive_int("num_layers"),
+        num_layers=encoder.positive_int("num_layers", at_most=MAX_LAYERS),
         num_heads=num_heads,
         temporal_points=temporal.positive_int("num_points"),
         temporal_queues=temporal.positive_int("num_bev_queue"),
@@ -204,7 +205,7 @@ def _decoder(transformer: Section, embed_dims: int) -> DecoderConfig:
     cross_heads = _heads(cross_attention, embed_dims)
     cross_attention.check_equal("num_heads", cross_heads, num_heads, self_attention.dotted("num_heads"))
     return DecoderConfig(
-        num_layers=decoder.positive_int("num_layers"),
+        num_layers=decoder.positive_int("num_layers", at_most=MAX_LAYERS),
         num_heads=num_heads,
         num_points=cross_attention.positive_int("num_points"),
         feedforward_channels=_feedforward_channels(layer, embed_dims),

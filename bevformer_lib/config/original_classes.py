@@ -32,8 +32,8 @@ class OriginalClass:
     ignored: frozenset[str] = frozenset()
 
 
-_ATTENTION_IGNORED: Final = frozenset({"dropout", "im2col_step", "batch_first"})
-_LAYER_IGNORED: Final = frozenset({"ffn_dropout", "batch_first"})
+_ATTENTION_IGNORED: Final = frozenset({"dropout", "im2col_step"})
+_LAYER_IGNORED: Final = frozenset({"ffn_dropout"})
 _EVERYWHERE_IGNORED: Final = frozenset({"type", "init_cfg", "pretrained", "train_cfg", "test_cfg"})
 _POST_NORM_ORDER: Final = ("self_attn", "norm", "cross_attn", "norm", "ffn", "norm")
 _RELU: Final = ({"type": "ReLU", "inplace": True}, {"type": "ReLU"}, {"type": "ReLU", "inplace": False})
@@ -45,6 +45,11 @@ _LAYER_ONLY: Final = {
     "norm_cfg": _LAYER_NORM,
 }
 _LAYER_DEFAULTS: Final = {"operation_order": None}
+_ENCODER_AXES: Final = {"batch_first": (True,)}
+_DECODER_AXES: Final = {"batch_first": (False,)}
+"""Order of a layer's axes, batch and tokens. The original's encoder and decoder feed their layers in one order each; a
+layer told otherwise mixes up the two or trips an assertion. The constructors' defaults do not count: a layer hands its
+own order down to its attentions."""
 _LAYER_READ: Final = frozenset({"attn_cfgs", "feedforward_channels", "ffn_cfgs"})
 
 CLASSES: Final[Mapping[str, OriginalClass]] = {
@@ -134,21 +139,25 @@ CLASSES: Final[Mapping[str, OriginalClass]] = {
         only={"return_intermediate": (False,), "dataset_type": ("nuscenes",)},
     ),
     "BEVFormerLayer": OriginalClass(
-        read=_LAYER_READ, defaults=_LAYER_DEFAULTS, only=_LAYER_ONLY, ignored=_LAYER_IGNORED
+        read=_LAYER_READ,
+        defaults=_LAYER_DEFAULTS,
+        only={**_LAYER_ONLY, **_ENCODER_AXES},
+        ignored=_LAYER_IGNORED,
     ),
     "TemporalSelfAttention": OriginalClass(
         defaults={"embed_dims": 256, "num_heads": 8, "num_points": 4, "num_levels": 4, "num_bev_queue": 2},
-        only={"num_levels": (1,), "num_bev_queue": (2,), "norm_cfg": (None,)},
+        only={"num_levels": (1,), "num_bev_queue": (2,), "norm_cfg": (None,), **_ENCODER_AXES},
         ignored=_ATTENTION_IGNORED,
     ),
     "SpatialCrossAttention": OriginalClass(
         read=frozenset({"pc_range", "deformable_attention"}),
         defaults={"embed_dims": 256, "num_cams": 6},
+        only=_ENCODER_AXES,
         ignored=_ATTENTION_IGNORED,
     ),
     "MSDeformableAttention3D": OriginalClass(
         defaults={"embed_dims": 256, "num_heads": 8, "num_points": 8, "num_levels": 4},
-        only={"norm_cfg": (None,)},
+        only={"norm_cfg": (None,), **_ENCODER_AXES},
         ignored=_ATTENTION_IGNORED,
     ),
     "DetectionTransformerDecoder": OriginalClass(
@@ -157,16 +166,26 @@ CLASSES: Final[Mapping[str, OriginalClass]] = {
         only={"return_intermediate": (True,)},
     ),
     "DetrTransformerDecoderLayer": OriginalClass(
-        read=_LAYER_READ, defaults=_LAYER_DEFAULTS, only=_LAYER_ONLY, ignored=_LAYER_IGNORED
+        read=_LAYER_READ,
+        defaults=_LAYER_DEFAULTS,
+        only={**_LAYER_ONLY, **_DECODER_AXES},
+        ignored=_LAYER_IGNORED,
     ),
     "MultiheadAttention": OriginalClass(
         read=frozenset({"embed_dims", "num_heads"}),
-        only={"bias": (True,), "add_bias_kv": (False,), "add_zero_attn": (False,), "kdim": (None,), "vdim": (None,)},
+        only={
+            "bias": (True,),
+            "add_bias_kv": (False,),
+            "add_zero_attn": (False,),
+            "kdim": (None,),
+            "vdim": (None,),
+            **_DECODER_AXES,
+        },
         ignored=_ATTENTION_IGNORED | {"attn_drop", "proj_drop", "dropout_layer"},
     ),
     "CustomMSDeformableAttention": OriginalClass(
         defaults={"embed_dims": 256, "num_heads": 8, "num_points": 4, "num_levels": 4},
-        only={"num_levels": (1,), "norm_cfg": (None,)},
+        only={"num_levels": (1,), "norm_cfg": (None,), **_DECODER_AXES},
         ignored=_ATTENTION_IGNORED,
     ),
     "FFN": OriginalClass(

@@ -88,13 +88,13 @@ class Section:
             raise self.error(key, f"must hold only true and false, not {shown(self.value(key))}")
         return tuple(items)
 
-    def positive_int(self, key: str) -> int:
-        """Return an integer of at least 1, and no larger than a size or a count can be."""
+    def positive_int(self, key: str, *, at_most: int = MAX_COUNT) -> int:
+        """Return an integer of at least 1, and no larger than such a size or count can be."""
         value = self.value(key)
         if not _is_positive_int(value):
             raise self.error(key, f"must be a whole number of at least 1, not {shown(value)}")
-        if value > MAX_COUNT:
-            raise self.error(key, f"is larger than {MAX_COUNT}; no size or count of a model is")
+        if value > at_most:
+            raise self.error(key, f"is larger than {at_most}; no model needs that")
         return int(value)
 
     def integers(self, key: str) -> tuple[int, ...]:

@@ -88,7 +88,7 @@ class DenseSampling:
         """See :class:`CameraSampling`."""
         cameras, anchors, cells, _ = reference.shape
         # x and y of all cells share one axis, which keeps every tensor at rank five.
-        grid = (reference * 2 - 1).repeat(1, points // anchors, 1, 1).reshape(cameras, 1, points, cells * 2)
+        grid = _repeated(reference * 2 - 1, points // anchors).reshape(cameras, 1, points, cells * 2)
         return DenseViews(features, grid, _shares(seen).unsqueeze(1))
 
 
@@ -213,11 +213,16 @@ def _atlas_level(feature: Tensor, by_slot: Tensor, corner: Tensor, *, rounds: in
         features=F.pad(feature, (0, 0, 0, 1)).transpose(0, 1).reshape(1, channels, rows, width),
         is_filled=torch.cat([filled, empty], dim=2).reshape(1, 1, rows, width),
         offset_scale=pixel,
-        grid=(by_slot * extent + corner).repeat(1, rounds, 1, 1).reshape(1, slots, rounds * anchors, cells * 2),
+        grid=_repeated(by_slot * extent + corner, rounds).reshape(1, slots, rounds * anchors, cells * 2),
         # The centre of the pixel beyond an edge is half a pixel away from it.
         lower=(corner - pixel / 2).reshape(1, slots, 1, cells * 2),
         upper=(corner + extent + pixel / 2).reshape(1, slots, 1, cells * 2),
     )
+
+
+def _repeated(by_anchor: Tensor, rounds: int) -> Tensor:
+    """Repeat axis 1 as a whole ``rounds`` times; put together, since not every NPU has Tile."""
+    return torch.cat([by_anchor] * rounds, dim=1)
 
 
 def _shares(seen: Tensor) -> Tensor:

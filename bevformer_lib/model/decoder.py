@@ -12,10 +12,10 @@ from bevformer_lib.model.layers import FeedForward, SelfAttention
 from bevformer_lib.model.sampling import project_map, sample_and_weigh
 
 MAX_REFERENCE_LOGIT: Final = 11.512925
-"""Bound of reference points in logit space: log((1 - eps) / eps) for the original's inverse sigmoid with eps = 1e-5.
+"""Bound of reference points in logit space: log(1 / eps) of the original's inverse sigmoid with eps = 1e-5.
 
-The original squashes reference points and takes the inverse sigmoid again in the next layer. Keeping the logit and
-bounding it is the same map without the logarithm, which the NPU lacks.
+The original squashes reference points and takes the inverse sigmoid, log(max(x, eps) / max(1 - x, eps)), again in the
+next layer. Keeping the logit and bounding it is the same map (within eps) without the logarithm, which the NPU lacks.
 """
 
 

@@ -40,7 +40,7 @@ class BevShift(nn.Module):
             return torch.zeros(1, 2, dtype=can_bus.dtype, device=can_bus.device)
         dx_m, dy_m = can_bus[:, 0:1], can_bus[:, 1:2]
         yaw_rad = can_bus[:, CAN_BUS_YAW_RAD : CAN_BUS_YAW_RAD + 1]
-        cos, sin = torch.cos(yaw_rad), torch.sin(yaw_rad)
+        cos, sin = _cos(yaw_rad), torch.sin(yaw_rad)
         shift_x = (dx_m * sin - dy_m * cos) * (1 / self.extent_x_m)
         shift_y = (dx_m * cos + dy_m * sin) * (1 / self.extent_y_m)
         return torch.cat([shift_x, shift_y], dim=1)
@@ -77,10 +77,15 @@ class BevRotation(nn.Module):
             return tokens
         channels = tokens.shape[-1]
         angle_rad = can_bus[:, CAN_BUS_YAW_DEG : CAN_BUS_YAW_DEG + 1] * (math.pi / 180)
-        cos, sin = torch.cos(angle_rad), torch.sin(angle_rad)
+        cos, sin = _cos(angle_rad), torch.sin(angle_rad)
         source_x = self.offset_x * cos - self.offset_y * sin + self.center_x
         source_y = self.offset_x * sin + self.offset_y * cos + self.center_y
         grid = torch.stack([source_x * (2 / self.bev_w), source_y * (2 / self.bev_h)], dim=-1)
         bev_map = tokens.transpose(1, 2).reshape(1, channels, self.bev_h, self.bev_w)
         rotated = F.grid_sample(bev_map, grid.unsqueeze(0), mode="nearest", padding_mode="zeros", align_corners=False)
         return rotated.reshape(1, channels, self.bev_h * self.bev_w).transpose(1, 2)
+
+
+def _cos(angle_rad: Tensor) -> Tensor:
+    """Return the cosine as a sine, since not every NPU has Cos."""
+    return torch.sin(angle_rad + math.pi / 2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,16 +58,31 @@ def _upsampled(coarse: Tensor, height: int, width: int) -> Tensor:
     """Repeat the nearest values of (B, C, h, w) to (B, C, height, width).
 
     A feature map of an odd size has a half that is rounded up; repeating whole pixels and cutting off the last is then
-    the same as the original's resizing by a fraction, which the NPU rounds otherwise.
+    the same as the original's resizing by a fraction, which the NPU rounds otherwise. Where it is not, as it may be
+    between levels that are not neighbours, the pixels are picked one by one.
     """
     coarse_h, coarse_w = (int(size) for size in coarse.shape[-2:])
     factor_h, factor_w = -(-height // coarse_h), -(-width // coarse_w)
     if not (_repeats(coarse_h, height, factor_h) and _repeats(coarse_w, width, factor_w)):
-        return F.interpolate(coarse, size=(height, width), mode="nearest")
+        rows, columns = (
+            torch.from_numpy(_nearest(before, after)).to(coarse.device)
+            for before, after in ((coarse_h, height), (coarse_w, width))
+        )
+        return coarse.index_select(2, rows).index_select(3, columns)
     whole = F.interpolate(coarse, size=(coarse_h * factor_h, coarse_w * factor_w), mode="nearest")
     return whole[:, :, :height, :width]
 
 
 def _repeats(coarse: int, fine: int, factor: int) -> bool:
     """Whether resizing from ``coarse`` to ``fine`` values takes the nearest one ``factor`` times, from the first on."""
-    return all(position * coarse // fine == position // factor for position in range(fine))
+    return all(np.array_equal(_nearest(coarse, after), np.arange(after) // factor) for after in (fine, coarse * factor))
+
+
+def _nearest(coarse: int, fine: int) -> NDArray[np.int64]:
+    """Return which of ``coarse`` values PyTorch's nearest interpolation puts at each of ``fine`` places.
+
+    In float32, as PyTorch computes it: a quotient that should be whole may come out just below.
+    """
+    positions = np.arange(fine, dtype=np.float32) * np.float32(coarse / fine)
+    picked: NDArray[np.int64] = np.minimum(np.floor(positions), coarse - 1).astype(np.int64)
+    return picked

@@ -54,6 +54,9 @@ class PillarProjection(nn.Module):
         highest = divisor * (self.picture_size * (1 + MAX_OUTSIDE_IMAGES))
         bounded = torch.minimum(torch.maximum(pixels, lowest), highest)
         reference = torch.where(in_front, bounded / divisor / self.picture_size, -MAX_OUTSIDE_IMAGES)
-        inside = torch.minimum(reference, 1 - reference).amin(dim=1)
-        seen = torch.where(inside.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2) > 0, 1.0, 0.0)
+        # How far u or v, whichever is worse, lies outside; a minimum of how far inside would be ReduceMin, and a minus
+        # sign Neg, which not every NPU has.
+        outside = torch.maximum(reference * -1, reference - 1).amax(dim=1)
+        point_seen = torch.where(outside < 0, 1.0, 0.0)
+        seen = point_seen.reshape(self.num_cams, self.cells, self.anchors).amax(dim=2)
         return reference.reshape(self.num_cams, 2, self.cells, self.anchors).permute(0, 3, 2, 1), seen

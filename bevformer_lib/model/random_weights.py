@@ -42,12 +42,18 @@ def randomize(model: BEVFormer, *, seed: int) -> None:
     up to errors of 10 %, which no trained model does.
     """
     generator = torch.Generator().manual_seed(seed)
+    head = model.pts_bbox_head
+    class_layers, box_layers = _last_layers(head.cls_branches), _last_layers(head.reg_branches)
     with torch.no_grad():
         for name, module in model.named_modules():
             for parameter_name, tensor in module.named_parameters(recurse=False):
                 full_name = f"{name}.{parameter_name}"
-                if full_name != "pts_bbox_head.code_weights":
+                if module in class_layers:
+                    _fill_class_logits(parameter_name, tensor, generator)
+                elif full_name != "pts_bbox_head.code_weights":
                     _fill(module, full_name, tensor, generator)
+                if module in box_layers:
+                    tensor[list(_CENTER_CODES)] *= REFINEMENT
             if isinstance(module, nn.BatchNorm2d):
                 assert module.running_mean is not None and module.running_var is not None  # noqa: S101
                 module.running_mean.normal_(0.0, 0.1, generator=generator)
@@ -64,13 +70,6 @@ def _fill(module: nn.Module, name: str, tensor: Tensor, generator: torch.Generat
             tensor.normal_(0.0, 0.1, generator=generator)
     elif "sampling_offsets" in name or "conv_offset" in name:
         _fill_offsets(name, tensor, generator)
-    elif _is_last_class_layer(name):
-        mean, spread = (
-            (CLASS_LOGIT_MEAN, 0.5)
-            if name.endswith("bias")
-            else (0.0, CLASS_LOGIT_SPREAD / math.sqrt(tensor.shape[-1]))
-        )
-        tensor.normal_(mean, spread, generator=generator)
     elif name.endswith("bias"):
         tensor.normal_(0.0, 0.1, generator=generator)
     elif isinstance(module, nn.Conv2d | ModulatedDeformConv2d):
@@ -79,8 +78,6 @@ def _fill(module: nn.Module, name: str, tensor: Tensor, generator: torch.Generat
         tensor.normal_(0.0, 1.0, generator=generator)
     else:
         tensor.normal_(0.0, 1 / math.sqrt(tensor.shape[-1]), generator=generator)
-    if _is_last_box_layer(name):
-        tensor[list(_CENTER_CODES)] *= REFINEMENT
 
 
 def _fill_offsets(name: str, tensor: Tensor, generator: torch.Generator) -> None:
@@ -90,11 +87,13 @@ def _fill_offsets(name: str, tensor: Tensor, generator: torch.Generator) -> None
         tensor.normal_(0.0, 0.5 / math.sqrt(tensor[0].numel()), generator=generator)
 
 
-def _is_last_class_layer(name: str) -> bool:
-    parts = name.split(".")
-    return "cls_branches" in parts and parts[-2] == "6"
+def _fill_class_logits(name: str, tensor: Tensor, generator: torch.Generator) -> None:
+    if name == "bias":
+        tensor.normal_(CLASS_LOGIT_MEAN, 0.5, generator=generator)
+    else:
+        tensor.normal_(0.0, CLASS_LOGIT_SPREAD / math.sqrt(tensor.shape[-1]), generator=generator)
 
 
-def _is_last_box_layer(name: str) -> bool:
-    parts = name.split(".")
-    return "reg_branches" in parts and parts[-2] == "4"
+def _last_layers(branches: nn.ModuleList) -> frozenset[nn.Module]:
+    """Return the layers that put out what the branches put out."""
+    return frozenset(list(branch.children())[-1] for branch in branches)

@@ -187,10 +187,10 @@ def test_a_name_that_hides_a_call() -> None:
     ],
 )
 def test_bombs_are_refused_at_once(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError, match=r"^some\.py:\d+: .*(bits|more than|deeper)"):
         _names(text)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_a_held_list_that_grows_later_is_counted_where_it_is_held() -> None:

@@ -46,6 +46,12 @@ def test_a_detector_that_was_trained_in_half_precision_is_the_same_network() -> 
     assert _model({"model.type": "BEVFormer_fp16", "fp16": {"loss_scale": 512.0}}) == PRESETS["tiny"]
 
 
+def test_the_axes_that_the_original_feeds_may_be_written_out() -> None:
+    encoder, decoder = (LAYER, TEMPORAL, SPATIAL), (f"{DECODER}.transformerlayers", AMONG_QUERIES, INTO_BEV)
+    orders = {**dict.fromkeys(encoder, True), **dict.fromkeys(decoder, False)}
+    assert _model({f"{section}.batch_first": order for section, order in orders.items()}) == PRESETS["tiny"]
+
+
 def test_every_size_is_free() -> None:
     names = ["boat", "buoy", "swimmer"]
     model = _model(
@@ -180,14 +186,18 @@ def test_missing_key_is_named(dotted: str) -> None:
         (f"{LAYER}.norm_cfg", {"type": "BN"}, "'LN'"),
         (f"{LAYER}.act_cfg", {"type": "GELU"}, "'ReLU'"),
         (f"{LAYER}.ffn_num_fcs", 3, "only 2 is supported"),
+        (f"{LAYER}.batch_first", False, "only True is supported"),
         (f"{LAYER}.attn_cfgs", [], "must hold 2 values, not 0"),
         (f"{TEMPORAL}.type", "MultiheadAttention", "only TemporalSelfAttention"),
         (f"{TEMPORAL}.num_levels", REMOVED, "is left out, which means 4"),
         (f"{TEMPORAL}.num_bev_queue", 3, "only 2 is supported"),
+        (f"{TEMPORAL}.batch_first", False, "only True is supported"),
         (f"{TEMPORAL}.embed_dims", 128, "transformer.embed_dims is 256"),
         (f"{TEMPORAL}.num_heads", 7, "does not divide embed_dims, 256"),
         (f"{SPATIAL}.num_cams", 5, "transformer.num_cams is 6"),
         (f"{SPATIAL}.pc_range", [-50, -50, -5, 50, 50, 3], "point_cloud_range is"),
+        (f"{SPATIAL}.batch_first", False, "only True is supported"),
+        (f"{SPATIAL}.deformable_attention.batch_first", False, "only True is supported"),
         (f"{SPATIAL}.deformable_attention.type", "MSDeformableAttention", "only MSDeformableAttention3D"),
         (f"{SPATIAL}.deformable_attention.num_levels", 4, "img_neck.num_outs is 1"),
         (f"{SPATIAL}.deformable_attention.num_points", 6, "multiple of num_points_in_pillar, 4"),
@@ -195,6 +205,9 @@ def test_missing_key_is_named(dotted: str) -> None:
         (f"{AMONG_QUERIES}.type", "GroupAttention", "only MultiheadAttention"),
         (f"{INTO_BEV}.type", "MultiScaleDeformableAttention", "only CustomMSDeformableAttention"),
         (f"{INTO_BEV}.num_levels", 2, "only 1 is supported"),
+        (f"{DECODER}.transformerlayers.batch_first", True, "only False is supported"),
+        (f"{AMONG_QUERIES}.batch_first", True, "only False is supported"),
+        (f"{INTO_BEV}.batch_first", True, "only False is supported"),
         ("point_cloud_range", [-51.2, -51.2, -5.0, 51.2, 51.2], "must hold 6 values, not 5"),
         ("point_cloud_range", "wide", "must be a list, not 'wide'"),
         ("class_names", ["car"] * 10, "names something twice"),

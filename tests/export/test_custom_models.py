@@ -17,6 +17,7 @@ from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
 from bevformer_lib.geometry.capacity import CameraCapacity
 from bevformer_lib.geometry.pillars import PillarGrid
 from bevformer_lib.model.checkpoint import make_checkpoint
+from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.runtime.temporal import TemporalSession
 from tests.export.models import micro_base_config
@@ -133,6 +134,38 @@ def test_pictures_that_do_not_halve_evenly_are_exported_with_four_levels(tmp_pat
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
     assert result.proof.worst("bev_embed") <= result.proof.tolerance
+
+
+def test_levels_that_are_not_neighbours_are_exported(tmp_path: Path) -> None:
+    base = micro_base_config()
+    config = replace(
+        base,
+        image_hw=(104, 160),
+        backbone=replace(base.backbone, out_indices=(1, 3)),
+        neck=replace(base.neck, in_channels=(64, 256), num_outs=2),
+        encoder=replace(base.encoder, num_layers=1, spatial_levels=2),
+    )
+    make_checkpoint(config, tmp_path / "w.pth", seed=4)
+    result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
+    assert "Resize" not in result.operators
+    assert result.proof.worst("bev_embed") <= result.proof.tolerance
+
+
+@pytest.mark.parametrize(
+    "switch", ["with_box_refine", "can_bus_norm", "use_cams_embeds", "use_shift", "rotate_prev_bev"]
+)
+def test_what_can_be_switched_off_is_exported_and_proven(switch: str, tmp_path: Path) -> None:
+    micro = micro_config()
+    config = replace(
+        micro,
+        image_hw=(64, 96),
+        encoder=replace(micro.encoder, num_layers=1),
+        decoder=replace(micro.decoder, num_layers=2),
+        **{switch: False},
+    )
+    make_checkpoint(config, tmp_path / "w.pth", seed=4)
+    result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx", target="AX620E")
+    assert all(result.proof.worst(output) <= result.proof.tolerance for output in OUTPUT_NAMES)
 
 
 def test_a_model_that_does_not_read_can_bus_is_refused(tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from onnx import numpy_helper
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import CheckpointError, ExportError, ProofError
 from bevformer_lib.export import onnx_export
+from bevformer_lib.export.chip import load_chip
 from bevformer_lib.export.lint.findings import Waiver
+from bevformer_lib.export.lint.run import lint
 from bevformer_lib.export.onnx_export import ExportResult, export_onnx, raw_path
 from bevformer_lib.export.passes.base import PassResult
 from bevformer_lib.export.provenance import read_provenance
+from bevformer_lib.export.taps import intermediate_names
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.model.checkpoint import make_checkpoint
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
@@ -79,6 +82,28 @@ def test_the_graph_is_static_standard_and_of_operator_set_17(exported: Exported)
 def test_the_chips_converter_takes_it_without_waivers(exported: Exported) -> None:
     _, result, _ = exported
     assert (result.lint.chip, result.lint.findings, result.lint.waived) == ("AX650", (), ())
+
+
+@pytest.mark.parametrize("chip", ["AX620E", "AX637", "M57", "M76H"])
+def test_so_do_those_of_the_other_chips(exported: Exported, chip: str) -> None:
+    _, result, _ = exported
+    assert lint(onnx.load(str(result.output)), load_chip(chip)).findings == ()
+
+
+def test_one_chip_lacks_what_no_bevformer_does_without(exported: Exported) -> None:
+    _, result, _ = exported
+    report = lint(onnx.load(str(result.output)), load_chip("AX615"))
+    assert {finding.operator for finding in report.findings} == {"GridSample", "ReduceSum", "Where"}
+
+
+def test_no_batch_normalisation_is_left_and_named_tensors_are(exported: Exported) -> None:
+    config, result, _ = exported
+    changes = {report.name: report.changed for report in result.passes}
+    deformable_blocks = 6 + 3  # of ResNet-50's third and fourth stage
+    assert changes["batch_norm_into_matmul"] == (deformable_blocks if any(config.backbone.stage_with_dcn) else 0)
+    graph = onnx.load(str(result.output)).graph
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+    assert {name for node in graph.node for name in node.output} >= set(intermediate_names(config))
 
 
 def test_upsampling_keeps_its_pixels_with_the_accepted_rounding(exported: Exported) -> None:
@@ -178,14 +203,14 @@ def test_an_interruption_leaves_nothing(
 def test_a_chip_that_lacks_an_operator_stops_the_export_unless_it_is_waived(
     checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportError, match="the converter for AX620E won't accept the graph") as caught:
-        export_onnx(micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", target="AX620E")
-    assert "[operator] Cos '" in str(caught.value)
+    with pytest.raises(ExportError, match="the converter for AX615 won't accept the graph") as caught:
+        export_onnx(micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", target="AX615")
+    assert "[operator] GridSample '" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     result = export_onnx(
-        micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", target="AX620E", waivers=[Waiver("operator")]
+        micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", target="AX615", waivers=[Waiver("operator")]
     )
-    assert {"Cos"} <= {finding.operator for finding in result.lint.waived}
+    assert {"GridSample"} <= {finding.operator for finding in result.lint.waived}
     assert result.lint.errors == ()
 
 

@@ -14,14 +14,23 @@ from bevformer_lib.model.fpn import FPN
 HALVED: Final = [(24, 40), (23, 38), (12, 19), (5, 1)]
 
 
+FRACTIONS: Final = [((13, 20), (4, 5)), ((25, 29), (7, 4)), ((82, 123), (2, 3))]
+"""Levels that are not neighbours; in the last, whole factors whose reciprocal float32 rounds down."""
+
+
 def _halves(height: int, width: int) -> tuple[int, int]:
     return (height + 1) // 2, (width + 1) // 2
 
 
-@pytest.mark.parametrize("finest", HALVED)
-@pytest.mark.parametrize("skipped", [False, True])
-def test_every_size_gives_what_resizing_gives(finest: tuple[int, int], skipped: bool) -> None:
-    coarser = _halves(*_halves(*finest)) if skipped else _halves(*finest)
+@pytest.mark.parametrize(
+    ("finest", "coarser"),
+    [
+        *((size, _halves(*size)) for size in HALVED),
+        *((size, _halves(*_halves(*size))) for size in HALVED),
+        *FRACTIONS,
+    ],
+)
+def test_every_size_gives_what_resizing_gives(finest: tuple[int, int], coarser: tuple[int, int]) -> None:
     torch.manual_seed(0)
     fine, coarse = torch.randn(2, 3, *finest), torch.randn(2, 4, *coarser)
     fpn = FPN(NeckConfig(in_channels=(3, 4), out_channels=5, num_outs=2, relu_before_extra_convs=False))

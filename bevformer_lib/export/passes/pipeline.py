@@ -10,6 +10,7 @@ from typing import Final
 import onnx
 
 from bevformer_lib.export.passes import (
+    batch_norm_into_matmul,
     constant_reshape_shapes,
     explicit_padding,
     round_prefer_ceil_resize,
@@ -29,9 +30,10 @@ PASSES: Final[Mapping[str, GraphPass]] = {
     "unpadded_average_pool": unpadded_average_pool.apply,
     "round_prefer_ceil_resize": round_prefer_ceil_resize.apply,
     "simplify": simplify.apply,
+    "batch_norm_into_matmul": batch_norm_into_matmul.apply,
 }
 """Name -> rewrite, in order: shapes are inferred through standard operators only, and the rewrites that need them come
-after they are constant; onnxsim folds what is constant."""
+after they are constant; onnxsim folds what is constant, matrices included, which the last rewrite needs."""
 
 
 @dataclass(frozen=True)

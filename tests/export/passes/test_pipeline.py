@@ -54,4 +54,5 @@ def test_the_order_of_the_passes() -> None:
         "unpadded_average_pool",
         "round_prefer_ceil_resize",
         "simplify",
+        "batch_norm_into_matmul",
     ]
