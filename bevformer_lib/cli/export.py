@@ -12,9 +12,9 @@ from rich.table import Table
 from bevformer_lib.cli.progress import progress_bar
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.geometry.pillars import PillarGrid, needed_cameras_per_cell
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.scenes.metas import read_metas
+from bevformer_lib.scenes.requirements import SceneRequirements
 
 if TYPE_CHECKING:
     from bevformer_lib.config.model_config import ModelConfig
@@ -57,7 +57,11 @@ def command(
     image_hw = None if image_size is None else parse_image_size(image_size)
     model_config = load_model_config(config, image_hw=image_hw)
     if rig_scenes is not None:
-        cameras_per_cell = cameras_per_cell_of(rig_scenes, model_config, given=cameras_per_cell)
+        if cameras_per_cell is not None:
+            raise ConfigError("give --cameras-per-cell or --rig-scenes, not both")
+        if spatial == "dense":
+            raise ConfigError("the dense form samples every cell in every camera; leave out --rig-scenes")
+        cameras_per_cell = cameras_per_cell_of(rig_scenes, model_config)
     from bevformer_lib.cli.lint import findings_text
     from bevformer_lib.export.lint.findings import parse_waivers
     from bevformer_lib.export.lint.rules import RULES
@@ -81,20 +85,16 @@ def command(
     console.print(result_table(result))
 
 
-def cameras_per_cell_of(scenes: Path, config: ModelConfig, *, given: int | None) -> int:
-    """Return how many cameras the calibrations of all frames of ``scenes`` show a BEV cell to, with a margin.
+def cameras_per_cell_of(scenes: Path, config: ModelConfig) -> int:
+    """Return the room per BEV cell that the calibrations of all frames of ``scenes`` need, with a margin.
 
     Raises:
-        ConfigError: a number was given too, or the scenes have another number of cameras.
-        SceneError: the folder holds no scenes, or their metas have defects.
+        SceneError: the folder holds no scenes, their metas have defects, or they are for other cameras or pictures.
     """
-    if given is not None:
-        raise ConfigError("give --cameras-per-cell or --rig-scenes, not both")
-    rigs = [frame.lidar_to_image for scene in read_metas(scenes) for frame in scene.frames]
-    for rig in rigs:
-        if len(rig) != config.num_cams:
-            raise ConfigError(f"{scenes}: its frames have {len(rig)} cameras, the model has {config.num_cams}")
-    return needed_cameras_per_cell(PillarGrid.of(config), rigs)
+    from bevformer_lib.export.spatial import cameras_per_cell_of_rigs
+
+    found = read_metas(scenes, requirements=SceneRequirements.of_model(config))
+    return cameras_per_cell_of_rigs(config, [frame.lidar_to_image for scene in found for frame in scene.frames])
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 
-def command(config: str, *, output: Path, image_size: str | None = None) -> None:
+def command(config: str, *, output: Path, image_size: str | None = None, onnx: Path | None = None) -> None:
     """Write what a board needs to know of a model: inference_config.json.
 
     Args:
         config: preset name (tiny, small, base), an original config file (.py), or the same content as .json.
         output: the file to write.
         image_size: padded picture size as HEIGHTxWIDTH, for a config that does not tell it.
+        onnx: the exported graph; how many cameras it has room for per BEV cell is then written too, and every rig
+            checked against it on the board, where the compiled model does not tell.
     """
     from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
     from bevformer_lib.config.load import load_model_config
@@ -20,8 +22,14 @@ def command(config: str, *, output: Path, image_size: str | None = None) -> None
 
     image_hw = None if image_size is None else parse_image_size(image_size)
     model = load_model_config(config, image_hw=image_hw)
-    write_inference_config(inference_config_of(model), output)
+    capacity = None
+    if onnx is not None:
+        from bevformer_lib.export.spatial import capacity_of_graph
+
+        capacity = capacity_of_graph(onnx, model)
+    write_inference_config(inference_config_of(model, capacity), output)
+    room = "" if capacity is None else f", {capacity.cameras_per_cell} cameras per BEV cell"
     sys.stdout.write(
         f"{output}: {model.name}, BEV {model.bev_h} x {model.bev_w}, {model.num_query} queries, "
-        f"{model.num_classes} classes, pictures {model.image_hw[0]} x {model.image_hw[1]}\n"
+        f"{model.num_classes} classes, pictures {model.image_hw[0]} x {model.image_hw[1]}{room}\n"
     )

@@ -57,6 +57,7 @@ def command(
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
     from bevformer_lib.verify.openmmlab import build_original, check_packages
+    from bevformer_lib.verify.sides import open_graph
     from bevformer_lib.verify.verify import verify
 
     if output is not None:
@@ -64,6 +65,7 @@ def command(
     check_packages()
     image_hw = None if image_size is None else parse_image_size(image_size)
     model_config = load_model_config(str(config), image_hw=image_hw)
+    graph = None if onnx is None else open_graph(onnx, model_config)
     with progress_bar() as on_progress:
         found = read_scenes(
             scenes,
@@ -78,7 +80,7 @@ def command(
             model_config,
             checkpoint,
             found,
-            graph=onnx,
+            graph=graph,
             frames_per_scene=frames,
             tolerance=tolerance,
             on_progress=on_progress,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
 from bevformer_lib.config.load import read_json_object
@@ -15,6 +15,9 @@ from bevformer_lib.config.model_config import BoxCoderConfig, ImageNormConfig, M
 from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.files import write_json
+from bevformer_lib.geometry.capacity import CameraCapacity
+
+_CAMERA_CAPACITY: Final = "camera_capacity"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class InferenceConfig:
         class_names: in the order of the class scores.
         box_coder: how raw outputs become boxes.
         img_norm: pixel normalisation.
+        camera_capacity: how many cameras the model has room for per BEV cell, for compiled formats, which lose the
+            graph's metadata; ``None``: not known, or it samples every cell in every camera.
     """
 
     bev_h: int
@@ -42,10 +47,11 @@ class InferenceConfig:
     class_names: tuple[str, ...]
     box_coder: BoxCoderConfig
     img_norm: ImageNormConfig
+    camera_capacity: CameraCapacity | None = None
 
 
-def inference_config_of(model: ModelConfig) -> InferenceConfig:
-    """Return the part of a model's config that inference needs."""
+def inference_config_of(model: ModelConfig, camera_capacity: CameraCapacity | None = None) -> InferenceConfig:
+    """Return the part of a model's config that inference needs, with the room of the graph that was exported."""
     return InferenceConfig(
         bev_h=model.bev_h,
         bev_w=model.bev_w,
@@ -56,6 +62,7 @@ def inference_config_of(model: ModelConfig) -> InferenceConfig:
         class_names=model.class_names,
         box_coder=model.box_coder,
         img_norm=model.img_norm,
+        camera_capacity=camera_capacity,
     )
 
 
@@ -92,17 +99,27 @@ def read_inference_config(path: Path) -> InferenceConfig:
             model.section("bbox_coder"), pc_range=pc_range, num_query=num_query, num_classes=num_classes
         ),
         img_norm=read_image_norm(config.section("img_norm")),
+        camera_capacity=_read_camera_capacity(config, bev_h, bev_w) if _CAMERA_CAPACITY in config else None,
     )
 
 
 def write_inference_config(config: InferenceConfig, path: Path) -> None:
-    """Write an inference config atomically, with the published keys and no others."""
+    """Write an inference config atomically: the published keys and, where it is known, ``camera_capacity``."""
     write_json(path, _to_json(config))
+
+
+def _read_camera_capacity(config: Section, bev_h: int, bev_w: int) -> CameraCapacity:
+    section = config.section(_CAMERA_CAPACITY)
+    capacity = CameraCapacity.read(section)
+    section.check_equal("bev_h", capacity.grid.bev_h, bev_h, "model.bev_h")
+    section.check_equal("bev_w", capacity.grid.bev_w, bev_w, "model.bev_w")
+    return capacity
 
 
 def _to_json(config: InferenceConfig) -> dict[str, Any]:
     coder = config.box_coder
     threshold = {} if coder.score_threshold is None else {"score_threshold": coder.score_threshold}
+    capacity = {} if config.camera_capacity is None else {_CAMERA_CAPACITY: config.camera_capacity.to_dict()}
     return {
         "model": {
             "bev_h": config.bev_h,
@@ -121,4 +138,5 @@ def _to_json(config: InferenceConfig) -> dict[str, Any]:
         "img_norm": {"mean": config.img_norm.mean, "std": config.img_norm.std, "to_rgb": config.img_norm.to_rgb},
         "point_cloud_range": config.pc_range,
         "dataset": {"class_names": config.class_names},
+        **capacity,
     }

@@ -52,7 +52,7 @@ class InferModel:
 
     Attributes:
         runtime: runs it.
-        config: how its outputs become boxes, and the class names.
+        config: how its outputs become boxes, the class names, and for which cameras it has room.
         preprocessor: turns frames into its inputs.
         name: shown in the pictures.
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
@@ -160,6 +160,7 @@ def infer_scenes(
         OutputError: a scene's folder holds something else, or a picture or video can't be written.
         SceneError: a picture can't be read.
         RuntimeUnavailableError: the model is no BEVFormer graph, or the frames don't fit it.
+        RigError: a frame's cameras show a BEV cell to more cameras than the model has room for.
     """
     conditions = {
         scene.name: {**model.made_with, **dataclasses.asdict(settings), "scene_sha256": scene_fingerprint(scene)}
@@ -171,7 +172,7 @@ def infer_scenes(
         _log.info("%s was finished before", name)
 
     preparation = model.preparation or HostPreparation(model.preprocessor.img_norm)
-    session = TemporalSession(model.runtime, preparation)
+    session = TemporalSession(model.runtime, preparation, stated_capacity=model.config.camera_capacity)
     total = sum(len(scene.frames) for scene in waiting)
     seconds: dict[str, list[StageSeconds]] = {}
     boxes = 0

@@ -166,7 +166,7 @@ def climb(
     Args:
         scenes: whole scenes.
         rungs: two or more, from the truest to the farthest.
-        config: how boxes are decoded.
+        config: how boxes are decoded, and for which cameras the compiled rungs have room.
         preprocessor: turns frames into inputs.
         min_cosine: a tensor whose cosine with the first rung's is smaller in any frame is below the bar.
         score_threshold: replaces the config's; ``None`` keeps that one.
@@ -175,6 +175,7 @@ def climb(
     Raises:
         ConfigError: fewer than two rungs, two of one name, a bar out of range, or tensors of different shapes.
         RuntimeUnavailableError: a rung is no BEVFormer graph, or the frames don't fit it.
+        RigError: a frame's cameras show a BEV cell to more cameras than a rung has room for.
     """
     if len(rungs) < 2 or len({rung.name for rung in rungs}) < len(rungs):
         raise ConfigError("a ladder takes two rungs or more, each with a name of its own")
@@ -182,7 +183,7 @@ def climb(
         raise ConfigError(f"the bar is a cosine of {min_cosine}; give a number above 0 and up to 1")
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    climbs = [_start(rung) for rung in rungs]
+    climbs = [_start(rung, config) for rung in rungs]
     total = sum(len(scene.frames) for scene in scenes)
     done = 0
     for scene in scenes:
@@ -202,9 +203,10 @@ def climb(
     return LadderResult(min_cosine, total, tuple(_result(one, min_cosine) for one in climbs))
 
 
-def _start(rung: Rung) -> _Climb:
+def _start(rung: Rung, config: InferenceConfig) -> _Climb:
     runtime = rung.runtime if isinstance(rung.runtime, TappedRuntime) else TappedRuntime(rung.runtime)
-    return _Climb(rung, runtime, TemporalSession(runtime, rung.preparation))
+    session = TemporalSession(runtime, rung.preparation, stated_capacity=config.camera_capacity)
+    return _Climb(rung, runtime, session)
 
 
 def _compare(place: FramePlace, first: _Climb, above: _Climb | None, one: _Climb) -> None:

@@ -52,13 +52,14 @@ def evaluate_scene(
     Raises:
         ConfigError: the two models' outputs differ in shape.
         RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
+        RigError: a frame's cameras show a BEV cell to more cameras than a model has room for.
     """
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    reference_session = TemporalSession(reference)
+    reference_session = TemporalSession(reference, stated_capacity=config.camera_capacity)
     preparation = candidate_preparation or HostPreparation(preprocessor.img_norm)
-    candidate_session = TemporalSession(candidate, preparation)
+    candidate_session = TemporalSession(candidate, preparation, stated_capacity=config.camera_capacity)
     frames: list[FrameEvaluation] = []
     for decoded in stream_inputs(scene.frames, preprocessor):
         first = not frames

@@ -14,7 +14,7 @@ from bevformer_lib.evaluate.fidelity import tensor_fidelity
 from bevformer_lib.evaluate.types import Fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.runtime.base import CarriesMetadata, Runtime, TensorSpec
+from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -148,7 +148,7 @@ class _Watched:
         self.outputs: Mapping[str, TensorSpec] = {
             name: spec for name, spec in runtime.outputs.items() if name in OUTPUT_NAMES
         }
-        self.metadata: Mapping[str, str] = runtime.metadata if isinstance(runtime, CarriesMetadata) else {}
+        self.metadata: Mapping[str, str] = runtime.metadata
         self.last: Mapping[str, NDArray[Any]] = {}
         self._runtime = runtime
 

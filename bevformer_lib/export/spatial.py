@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
+from bevformer_lib.export.provenance import read_provenance
 from bevformer_lib.geometry.capacity import CameraCapacity
 from bevformer_lib.geometry.pillars import PillarGrid, cameras_per_cell, needed_cameras_per_cell
 from bevformer_lib.geometry.surround_rig import surround_cameras
 from bevformer_lib.model.camera_sampling import SpatialForm
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_CAMERAS_PER_CELL: Final = 2
 """What nuScenes' six cameras need, with all three published models, even with :data:`UNKNOWN_RIG_MARGIN`."""
@@ -31,11 +41,14 @@ class SpatialChoice:
     form: SpatialForm
     cameras_per_cell: int
 
+    def capacity(self, config: ModelConfig) -> CameraCapacity | None:
+        """Return the room of a graph of this form; ``None``: it samples every cell in every camera."""
+        return None if self.form == "dense" else CameraCapacity(self.cameras_per_cell, PillarGrid.of(config))
+
     def metadata(self, config: ModelConfig) -> dict[str, str]:
         """Return what the graph has to say about it, for :class:`bevformer_lib.geometry.capacity.RigProof`."""
-        if self.form == "dense":
-            return {}
-        return CameraCapacity(self.cameras_per_cell, PillarGrid.of(config)).to_metadata()
+        capacity = self.capacity(config)
+        return {} if capacity is None else capacity.to_metadata()
 
 
 def choose_spatial(
@@ -65,6 +78,49 @@ def choose_spatial(
     return SpatialChoice("slots", slots)
 
 
+def cameras_per_cell_of_rigs(config: ModelConfig, rigs: Iterable[NDArray[np.floating]]) -> int:
+    """Return the room that rigs need, or that of the made-up rig that a graph is proven with, if that needs more.
+
+    Args:
+        config: the model.
+        rigs: (cameras, 4, 4) each: LiDAR frame (m) to homogeneous pixels of the model's padded pictures.
+    """
+    needed, of_proof = needed_cameras_per_cell(PillarGrid.of(config), rigs), _cameras_per_cell_of_proof(config)
+    if needed < of_proof:
+        _log.warning(
+            "the calibrations need room for %d cameras per BEV cell; the graph gets room for %d, which the made-up rig "
+            "needs that it is proven with",
+            needed,
+            of_proof,
+        )
+    return max(needed, of_proof)
+
+
+def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
+    """Return the room that an exported graph says it has; ``None``: it samples every cell in every camera.
+
+    Args:
+        path: the graph.
+        config: of the same model.
+
+    Raises:
+        ExportError: the file can't be read as ONNX, does not say where it comes from, or is of another model.
+        RigError: what it says of its room is damaged.
+    """
+    provenance = read_provenance(path)
+    model = onnx.load(str(path), load_external_data=False)
+    capacity = CameraCapacity.from_metadata(
+        {entry.key: entry.value for entry in model.metadata_props}, source=str(path)
+    )
+    if provenance.image_hw != config.image_hw or (capacity is not None and capacity.grid != PillarGrid.of(config)):
+        raise ExportError(
+            f"{path}: was exported from another model config ({provenance.config_name}, pictures of "
+            f"{provenance.image_hw[0]} x {provenance.image_hw[1]}) than {config.name} with pictures of "
+            f"{config.image_hw[0]} x {config.image_hw[1]}; give the same config and picture size"
+        )
+    return capacity
+
+
 def _default_slots(config: ModelConfig) -> int:
     rig = surround_cameras(config.num_cams, config.image_hw)
     needed = needed_cameras_per_cell(PillarGrid.of(config), [rig], margin=UNKNOWN_RIG_MARGIN)
@@ -72,10 +128,15 @@ def _default_slots(config: ModelConfig) -> int:
 
 
 def _require_room_for_the_proof(config: ModelConfig, slots: int) -> None:
-    rig = surround_cameras(config.num_cams, config.image_hw)
-    needed = int(cameras_per_cell(PillarGrid.of(config), rig).max())
+    needed = _cameras_per_cell_of_proof(config)
     if needed > slots:
         raise ExportError(
-            f"{config.num_cams} cameras around a car show a BEV cell to up to {needed} of them, and there is room for "
-            f"{slots} per cell; export with --cameras-per-cell {needed} or more, or with --spatial dense"
+            f"the graph is proven with {config.num_cams} cameras around a car, which show a BEV cell to up to {needed} "
+            f"of them, and there is room for {slots} per cell; export with --cameras-per-cell {needed} or more, or "
+            "with --spatial dense"
         )
+
+
+def _cameras_per_cell_of_proof(config: ModelConfig) -> int:
+    rig = surround_cameras(config.num_cams, config.image_hw)
+    return int(cameras_per_cell(PillarGrid.of(config), rig).max())

@@ -20,7 +20,7 @@ from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulat
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.pipeline.trial_frame import trial_frame
 from bevformer_lib.progress import ProgressCallback
-from bevformer_lib.runtime.base import CarriesMetadata, Runtime
+from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
@@ -35,6 +35,7 @@ _CODE: Final = (
     "bevformer_lib.calibration.origin",
     "bevformer_lib.calibration.archive",
     "bevformer_lib.runtime",
+    "bevformer_lib.pipeline.trial_frame",
     __name__,
 )
 
@@ -139,7 +140,6 @@ def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> li
     """Return what a candidate says of its own making that is not so; compiled formats say nothing."""
     from bevformer_lib.convert.onnxruntime import METADATA_PREFIX
 
-    metadata = candidate.metadata if isinstance(candidate, CarriesMetadata) else {}
     expected = {
         "float_model_sha256": (graph_sha256, "the compiled model says that it was made from another float model"),
         "calibration_manifest_sha256": (
@@ -147,5 +147,5 @@ def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> li
             "the compiled model says that it was calibrated with another set",
         ),
     }
-    given = {key: metadata.get(f"{METADATA_PREFIX}{key}") for key in expected}
+    given = {key: candidate.metadata.get(f"{METADATA_PREFIX}{key}") for key in expected}
     return [words for key, (sha256, words) in expected.items() if given[key] not in (None, sha256)]

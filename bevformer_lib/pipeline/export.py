@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
 from bevformer_lib.config.model_config import ModelConfig
@@ -38,11 +38,17 @@ class ExportWork:
         model: configuration of the model.
         checkpoint: its weights.
         target: chip whose operator list the graph must keep to.
+        spatial: ``dense`` or ``slots``; ``None``: what is best for the model.
+        cameras_per_cell: room of the slots; ``None``: what so many cameras around a car need.
+        waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
     """
 
     model: ModelConfig
     checkpoint: Artifact
     target: str
+    spatial: Literal["dense", "slots"] | None = None
+    cameras_per_cell: int | None = None
+    waive: tuple[str, ...] = ()
 
     @property
     def step(self) -> Step:
@@ -51,17 +57,35 @@ class ExportWork:
             name="export",
             version=1,
             inputs={"checkpoint": self.checkpoint},
-            parameters={"model": self.model.to_dict(), "target": self.target},
+            parameters={
+                "model": self.model.to_dict(),
+                "target": self.target,
+                **({"spatial": self.spatial} if self.spatial else {}),
+                **({"cameras_per_cell": self.cameras_per_cell} if self.cameras_per_cell else {}),
+                **({"waive": list(self.waive)} if self.waive else {}),
+            },
             packages=software(packages=_PACKAGES, code=_CODE),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Export. See :func:`bevformer_lib.export.onnx_export.export_onnx` for what it raises."""
+        from bevformer_lib.export.lint.findings import parse_waivers
+        from bevformer_lib.export.lint.rules import RULES
         from bevformer_lib.export.onnx_export import export_onnx
 
         checkpoint = open_artifact(store, self.checkpoint)
-        result = export_onnx(self.model, checkpoint, folder / GRAPH, target=self.target, on_progress=on_progress)
-        write_inference_config(inference_config_of(self.model), folder / INFERENCE_CONFIG)
+        result = export_onnx(
+            self.model,
+            checkpoint,
+            folder / GRAPH,
+            spatial=self.spatial,
+            cameras_per_cell=self.cameras_per_cell,
+            target=self.target,
+            waivers=parse_waivers(self.waive, list(RULES)),
+            on_progress=on_progress,
+        )
+        config = inference_config_of(self.model, result.spatial.capacity(self.model))
+        write_inference_config(config, folder / INFERENCE_CONFIG)
         return {
             "nodes": sum(result.operators.values()),
             "operators": dict(result.operators),

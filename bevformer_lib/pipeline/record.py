@@ -32,6 +32,7 @@ RECORDING: Final = "recording.zip"
 NEEDS_RECORDING: Final = frozenset({AXENGINE})
 """Runtimes of machines that can't run the float model."""
 _CODE: Final = ("bevformer_lib.runtime", __name__)
+_TRIALS_CODE: Final = ("bevformer_lib.evaluate.diagnosis", "bevformer_lib.pipeline.trial_frame", *_CODE)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class RecordTrialsWork:
             parameters=dataclasses.asdict(self.requirements),
             packages={
                 **scene_software(),
-                **software(packages=("onnxruntime",), code=("bevformer_lib.evaluate.diagnosis", *_CODE)),
+                **software(packages=("onnxruntime",), code=_TRIALS_CODE),
             },
         )
 
@@ -160,6 +161,10 @@ class _Blind:
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
         return self._like.outputs
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._like.metadata
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.outputs.items()}

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.board import give_board_back, take_board
 from bevformer_lib.runtime.stdout import send_last_words_to_stderr, stdout_kept_apart
 
 BOARD_PROVIDER: Final = "AxEngineExecutionProvider"
@@ -41,11 +42,14 @@ _one_at_a_time = threading.RLock()
 class AxEngineRuntime:
     """A compiled ``.axmodel`` on an NPU.
 
-    What the library prints goes to the log: standard output belongs to the program that uses this.
+    The NPU is this process's as long as such an object lives in it. What the library prints goes to the log: standard
+    output belongs to the program that uses this.
     """
 
+    _has_board = False
+
     def __init__(self, model: Path) -> None:
-        """Load ``model`` onto the NPU.
+        """Load ``model`` onto the NPU; waits while another process has it.
 
         Args:
             model: the ``.axmodel`` file.
@@ -57,9 +61,12 @@ class AxEngineRuntime:
         if not model.is_file():
             raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
         self._model = model
-        # The library raises whatever its layers raise: ImportError, RuntimeError, ValueError, OSError, AssertionError.
         with _one_at_a_time, stdout_kept_apart(_log):
             axengine = import_axengine()
+        take_board()
+        self._has_board = True
+        # The library raises whatever its layers raise: ImportError, RuntimeError, ValueError, OSError, AssertionError.
+        with _one_at_a_time, stdout_kept_apart(_log):
             try:
                 self._session = axengine.InferenceSession(str(model), providers=list(PROVIDERS))
                 send_last_words_to_stderr()
@@ -67,10 +74,21 @@ class AxEngineRuntime:
                 atexit.register(_release, weakref.ref(self))
                 self._inputs = _specs(self._session.get_inputs(), model)
                 self._outputs = _specs(self._session.get_outputs(), model)
-            except RuntimeUnavailableError:
-                raise
-            except Exception as error:
+            except BaseException as error:
+                self._let_go()
+                if isinstance(error, RuntimeUnavailableError) or not isinstance(error, Exception):
+                    raise
                 raise _load_error(model, error) from error
+
+    def __del__(self) -> None:
+        """Let other programs have the NPU."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._session = None
+        if self._has_board:
+            self._has_board = False
+            give_board_back()
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -81,6 +99,11 @@ class AxEngineRuntime:
     def outputs(self) -> Mapping[str, TensorSpec]:
         """The model's outputs by name."""
         return self._outputs
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Empty: a compiled model has none."""
+        return {}
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return all its outputs by name.
@@ -109,7 +132,7 @@ def _release(loaded: weakref.ref[AxEngineRuntime]) -> None:
     runtime = loaded()
     if runtime is not None:
         with _one_at_a_time, stdout_kept_apart(_log):
-            runtime._session = None
+            runtime._let_go()
 
 
 def import_axengine() -> ModuleType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,9 @@ class Runtime(Protocol):
     def outputs(self) -> Mapping[str, TensorSpec]:
         """The model's outputs by name."""
 
-    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Execute the model once and return all its outputs by name."""
-
-
-@runtime_checkable
-class CarriesMetadata(Protocol):
-    """A runtime whose model format holds what the exporter wrote about the graph; compiled formats lose it."""
-
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The graph's ``metadata_props``, key -> value."""
+        """What the exporter wrote about the graph, key -> value; empty where the model's format has lost it."""
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Execute the model once and return all its outputs by name."""

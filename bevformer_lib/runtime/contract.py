@@ -1,13 +1,14 @@
-"""Whether a loaded model is the BEVFormer that an inference config describes."""
+"""Whether a loaded model is the BEVFormer that a config describes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.config.inference_config import InferenceConfig, inference_config_of
+from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.names import (
     CAN_BUS_SIZE,
@@ -22,6 +23,7 @@ from bevformer_lib.names import (
     OUTPUT_NAMES,
 )
 from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.runtime.rig import camera_capacity_of
 
 CODE_SIZE: Final = 10
 """Values per query of ``outputs_coords``: cx, cy, log w, log l, cz, log h, sin, cos, vx, vy."""
@@ -55,16 +57,61 @@ def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> Model
 
     Raises:
         ConfigError: with every disagreement.
+        RigError: the room for cameras that the model or the config gives is damaged, or another model's.
     """
-    defects = list(_name_defects(runtime))
-    if not defects:
-        defects = list(_shape_defects(runtime, config))
+    defects = _defects(runtime, config, model)
     if defects:
-        listed = "\n".join(f"  - {defect}" for defect in defects)
         raise ConfigError(
             f"{model}: this model and the inference config don't belong together; "
-            f"export the model and extract the config from the same model config\n{listed}"
+            f"export the model and extract the config from the same model config\n{_listed(defects)}"
         )
+    return _geometry_of(runtime)
+
+
+def check_graph(runtime: Runtime, config: ModelConfig, model: Path) -> None:
+    """Check a graph's inputs and outputs against the model config that it should be exported from.
+
+    Args:
+        runtime: the loaded graph.
+        config: what the graph should be.
+        model: its file, to name in the error.
+
+    Raises:
+        ConfigError: with every disagreement.
+        RigError: the room for cameras that the graph gives is damaged, or another model's.
+    """
+    defects = _defects(runtime, inference_config_of(config), model)
+    if not defects:
+        found, height, width = _geometry_of(runtime), *config.image_hw
+        facts = (
+            ("cameras", str(found.num_cams), str(config.num_cams)),
+            ("picture size", f"{found.image_hw[0]} x {found.image_hw[1]}", f"{height} x {width}"),
+            ("decoder layers", str(found.decoder_layers), str(config.decoder.num_layers)),
+        )
+        defects = [f"its {what}: {given}, the config's: {wanted}" for what, given, wanted in facts if given != wanted]
+    if defects:
+        raise ConfigError(
+            f"{model}: this graph is not the model that the config describes; export it from this config, with this "
+            f"picture size\n{_listed(defects)}"
+        )
+
+
+def _defects(runtime: Runtime, config: InferenceConfig, model: Path) -> list[str]:
+    defects = list(_name_defects(runtime)) or list(_shape_defects(runtime, config))
+    if defects:
+        return defects
+    capacity = camera_capacity_of(runtime, config.camera_capacity, source=str(model))
+    if capacity is not None and (capacity.grid.bev_h, capacity.grid.bev_w) != (config.bev_h, config.bev_w):
+        grid = capacity.grid
+        return [f"its BEV is {grid.bev_h} x {grid.bev_w}, the config makes it {config.bev_h} x {config.bev_w}"]
+    return []
+
+
+def _listed(defects: Iterable[str]) -> str:
+    return "\n".join(f"  - {defect}" for defect in defects)
+
+
+def _geometry_of(runtime: Runtime) -> ModelGeometry:
     _, num_cams, _, height, width = runtime.inputs[INPUT_IMG].shape
     return ModelGeometry(num_cams, (height, width), runtime.outputs[OUTPUT_CLASSES].shape[0])
 

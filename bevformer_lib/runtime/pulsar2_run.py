@@ -75,6 +75,11 @@ class Pulsar2Run:
         """The model's outputs by name."""
         return self._outputs
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Empty: a compiled model has none."""
+        return {}
+
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Simulate the model once and return all its outputs by name.
 

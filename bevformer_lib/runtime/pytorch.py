@@ -61,6 +61,11 @@ class PyTorchRuntime:
         """The outputs of a BEVFormer; running it gives the named tensors too."""
         return self._outputs
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Empty: nothing was exported."""
+        return {}
+
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return its outputs and its named tensors."""
         import torch

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.files import atomic_path, write_json
-from bevformer_lib.runtime.base import CarriesMetadata, Runtime, TensorSpec
+from bevformer_lib.runtime.base import Runtime, TensorSpec
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
@@ -78,7 +78,7 @@ class RecordingRuntime:
     @property
     def metadata(self) -> Mapping[str, str]:
         """The recorded model's metadata."""
-        return self._runtime.metadata if isinstance(self._runtime, CarriesMetadata) else {}
+        return self._runtime.metadata
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once, unless this feed was recorded before, and return all its outputs by name."""
@@ -118,6 +118,11 @@ class RecordedRuntime:
     def outputs(self) -> Mapping[str, TensorSpec]:
         """The recorded model's outputs by name."""
         return self._outputs
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Empty: a recording holds none."""
+        return {}
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return what the model gave for this feed.

@@ -38,6 +38,11 @@ class TappedRuntime:
         """The outputs of a BEVFormer."""
         return self._outputs
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's metadata."""
+        return self._runtime.metadata
+
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return a BEVFormer's outputs."""
         results = self._runtime.run(feed)

@@ -21,8 +21,9 @@ from bevformer_lib.names import (
     OUTPUT_BEV_EMBED,
     OUTPUT_NAMES,
 )
-from bevformer_lib.runtime.base import CarriesMetadata, Runtime
+from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.rig import camera_capacity_of
 from bevformer_lib.scenes.types import FrameInputs
 
 
@@ -52,17 +53,24 @@ class TemporalSession:
     fit.
     """
 
-    def __init__(self, runtime: Runtime, preparation: HostPreparation | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        preparation: HostPreparation | None = None,
+        *,
+        stated_capacity: CameraCapacity | None = None,
+    ) -> None:
         """Bind a model.
 
         Args:
             runtime: the loaded model.
             preparation: what the host does before; ``None``: nothing but a change of float types.
+            stated_capacity: the inference config's ``camera_capacity``, for models that carry no metadata.
 
         Raises:
             RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
                 its ``bev_embed`` can't be fed back as ``prev_bev``.
-            RigError: what the model says about its cameras is damaged.
+            RigError: the room for cameras that the model or ``stated_capacity`` gives is damaged, or another model's.
         """
         _check_names("input", INPUT_NAMES, runtime.inputs)
         _check_names("output", OUTPUT_NAMES, runtime.outputs)
@@ -76,8 +84,7 @@ class TemporalSession:
         self._preparation = preparation or HostPreparation()
         self._history: NDArray[np.float32] | None = None
         self._checked = False
-        metadata = runtime.metadata if isinstance(runtime, CarriesMetadata) else {}
-        capacity = CameraCapacity.from_metadata(metadata, source="the model")
+        capacity = camera_capacity_of(runtime, stated_capacity)
         self._rig_proof = None if capacity is None else RigProof(capacity)
 
     def step(self, inputs: FrameInputs, *, first: bool) -> StepResult:

@@ -10,18 +10,22 @@ from bevformer_lib.errors import SceneError
 from bevformer_lib.scenes.index import find_scenes
 from bevformer_lib.scenes.layout import meta_name
 from bevformer_lib.scenes.meta import parse_meta
+from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.strict_json import read_json_object
 from bevformer_lib.scenes.types import Frame, Scene
 
 _META = re.compile(r"meta_(\d+)\.json", re.ASCII)
 
 
-def read_metas(root: Path, names: Collection[str] | None = None) -> tuple[Scene, ...]:
+def read_metas(
+    root: Path, names: Collection[str] | None = None, *, requirements: SceneRequirements | None = None
+) -> tuple[Scene, ...]:
     """Read the meta files of scenes; the frames have no pictures, which need not be there.
 
     Args:
         root: folder with a folder per scene, and ``scene_index.json`` where there is one.
         names: the scenes to read, in the folder's order; ``None``: all.
+        requirements: of the model that the metas have to suit; ``None`` where it does not matter.
 
     Raises:
         SceneError: a scene is not there, or meta files have defects; ``defects`` holds them all, each with its file.
@@ -36,7 +40,9 @@ def read_metas(root: Path, names: Collection[str] | None = None) -> tuple[Scene,
             numbers = _frame_numbers(root / entry.name) if entry.frames is None else entry.frames
             if not numbers:
                 defects.append(f"{root / entry.name}: holds no meta_*.json; a scene needs at least one frame")
-            frames = [_read_frame(root / entry.name / meta_name(number), number, defects) for number in numbers]
+            frames = [
+                _read_frame(root / entry.name / meta_name(number), number, requirements, defects) for number in numbers
+            ]
             scenes.append(Scene(entry.name, tuple(frame for frame in frames if frame is not None)))
     if defects:
         raise SceneError(f"{root} has {len(defects)} defects in its meta files; correct them and run again:", defects)
@@ -47,9 +53,9 @@ def _frame_numbers(folder: Path) -> list[int]:
     return sorted(int(match[1]) for path in folder.iterdir() if (match := _META.fullmatch(path.name)))
 
 
-def _read_frame(path: Path, number: int, defects: list[str]) -> Frame | None:
+def _read_frame(path: Path, number: int, requirements: SceneRequirements | None, defects: list[str]) -> Frame | None:
     try:
-        meta, found = parse_meta(read_json_object(path), None)
+        meta, found = parse_meta(read_json_object(path), requirements)
     except ValueError as error:
         meta, found = None, [str(error)]
     defects.extend(f"{path}: {defect}" for defect in found)

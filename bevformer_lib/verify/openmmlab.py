@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 from torch import nn
@@ -33,6 +33,12 @@ PACKAGES: Final[Mapping[str, str]] = MappingProxyType(
 """Module the original needs -> the version of the package that holds it, as the image of `infra/openmmlab` has it."""
 
 IMAGE_COMMAND: Final = "docker build --file infra/openmmlab/Dockerfile --tag bevformer-openmmlab ."
+
+_HOW_TO_INSTALL: Final = (
+    f"build the image that has them all with '{IMAGE_COMMAND}', or follow docs/verify.md, 'Without the image' "
+    "(pip install 'bevformer-axera[openmmlab]' first)"
+)
+_MMCV: Final = "mmcv"
 
 PLUGIN_PACKAGE: Final = "mmdet3d_plugin"
 PLUGIN_PARENT: Final = "projects"
@@ -86,19 +92,19 @@ def check_packages() -> None:
     """Check that what the original needs is installed.
 
     Raises:
-        RuntimeUnavailableError: something is missing; names the packages, their versions and the image's command.
+        RuntimeUnavailableError: something is missing, or can't be imported; names the packages, their versions and the
+            image's command.
     """
-    missing = [module for module in PACKAGES if not _is_importable(module)]
+    missing = [module for module in PACKAGES if not _is_installed(module)]
     if "mmcv" in missing:
         missing.remove("mmcv._ext")
     if missing:
         wanted = " ".join(dict.fromkeys(PACKAGES[module] for module in missing))
         raise RuntimeUnavailableError(
-            f"the original model can't be built here: {', '.join(missing)} can't be imported. Install {wanted}: build "
-            f"the image that has them all with '{IMAGE_COMMAND}', or follow docs/verify.md, 'Without the image' "
-            "(pip install 'bevformer-axera[openmmlab]' first)"
+            f"the original model can't be built here: {', '.join(missing)} can't be imported. Install {wanted}: "
+            f"{_HOW_TO_INSTALL}"
         )
-    mmcv = importlib.import_module("mmcv")
+    mmcv = _import(_MMCV)
     if not hasattr(mmcv, "Config"):
         raise RuntimeUnavailableError(
             f"mmcv {mmcv.__version__} is installed, but the original needs {PACKAGES['mmcv']}: mmcv 2 has no Config; "
@@ -109,14 +115,30 @@ def check_packages() -> None:
 def installed_versions() -> dict[str, str]:
     """Return the versions of the packages that the original runs on, by import name."""
     names = [name for name in (*PACKAGES, "torch") if "." not in name]
-    return {name: str(importlib.import_module(name).__version__) for name in names}
+    return {name: str(_import(name).__version__) for name in names}
 
 
-def _is_importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:
+def _is_installed(module: str) -> bool:
+    package, _, inside = module.partition(".")
+    if importlib.util.find_spec(package) is None:
         return False
+    if not inside:
+        return True
+    # What lies inside a package is found by importing the package.
+    _import(package)
+    return importlib.util.find_spec(module) is not None
+
+
+def _import(package: str) -> ModuleType:
+    try:
+        # What it prints must not get among the results.
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(package)
+    except Exception as error:
+        raise RuntimeUnavailableError(
+            f"{package} is installed, but importing it fails ({type(error).__name__}: {error}). The original needs "
+            f"{PACKAGES.get(package, package)} and the packages that go with it: {_HOW_TO_INSTALL}"
+        ) from error
 
 
 def _check_plugin_dir(plugin_dir: Path) -> None:
@@ -134,7 +156,7 @@ def _check_plugin_dir(plugin_dir: Path) -> None:
 
 def _build(config: Path, plugin_dir: Path) -> Any:
     """Import the plugin and let the registry build the model, as the original's own `tools/test.py` does."""
-    mmcv = importlib.import_module("mmcv")
+    mmcv = _import(_MMCV)
     with _importable_from(plugin_dir.resolve().parent):
         try:
             plugin = importlib.import_module(f"{PLUGIN_PARENT}.{PLUGIN_PACKAGE}")

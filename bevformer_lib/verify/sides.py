@@ -21,17 +21,16 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
 from bevformer_lib.export.taps import intermediate_names, with_intermediate_outputs
 from bevformer_lib.names import (
-    INPUT_CAN_BUS,
-    INPUT_IMG,
-    INPUT_LIDAR2IMG,
-    INPUT_PREV_BEV,
     OUTPUT_BEV_EMBED,
     OUTPUT_CLASSES,
     OUTPUT_COORDS,
     OUTPUT_NAMES,
 )
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.contract import check_graph
 from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
+from bevformer_lib.runtime.tapped import TappedRuntime
+from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs
 from bevformer_lib.verify.taps import Tap, TensorSink, tapped
@@ -147,9 +146,12 @@ def open_graph(path: Path, config: ModelConfig) -> GraphSide:
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime is missing, or can't load the file.
+        ConfigError: the graph is not of this model.
+        RigError: the room for cameras that the graph gives is damaged, or another model's.
     """
     # Loaded as it is first: a file that can't be run is refused with the runtime's own words.
     runtime = open_runtime(ONNXRUNTIME, path)
+    check_graph(runtime, config, path)
     model = onnx.load(str(path))
     computed = {name for node in model.graph.node for name in node.output}
     names = [name for name in intermediate_names(config) if name in computed]
@@ -169,21 +171,15 @@ class GraphSide:
     """The exported graph in a runtime."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        history = runtime.inputs[INPUT_PREV_BEV]
-        self._zeros = np.zeros(history.shape, dtype=np.float32)
-        self._prev_bev: NDArray[Any] = self._zeros
+        self._runtime = TappedRuntime(runtime)
+        self._session = TemporalSession(self._runtime)
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
-        """Run one frame and hand every output, the named tensors among them, to ``sink``."""
-        outputs = self._runtime.run(
-            {
-                INPUT_IMG: moment.inputs.img,
-                INPUT_CAN_BUS: moment.inputs.can_bus,
-                INPUT_LIDAR2IMG: moment.inputs.lidar2img,
-                INPUT_PREV_BEV: self._zeros if moment.first else self._prev_bev,
-            }
-        )
-        for name, output in outputs.items():
+        """Run one frame and hand every output, the named tensors among them, to ``sink``.
+
+        Raises:
+            RigError: the frame's cameras show a BEV cell to more cameras than the graph has room for.
+        """
+        step = self._session.step(moment.inputs, first=moment.first)
+        for name, output in {**self._runtime.tapped, **step.outputs}.items():
             sink(name, output)
-        self._prev_bev = outputs[OUTPUT_BEV_EMBED]

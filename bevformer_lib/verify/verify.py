@@ -19,7 +19,7 @@ from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Frame, Scene
 from bevformer_lib.verify.openmmlab import Original
 from bevformer_lib.verify.report import ONNX, PYTORCH, TensorComparison, VerifyReport
-from bevformer_lib.verify.sides import GraphSide, Moment, OriginalSide, PyTorchSide, open_graph
+from bevformer_lib.verify.sides import GraphSide, Moment, OriginalSide, PyTorchSide
 from bevformer_lib.verify.taps import TensorSink, taps_of, tensor_order
 
 
@@ -29,7 +29,7 @@ def verify(
     checkpoint: Path,
     scenes: Sequence[Scene],
     *,
-    graph: Path | None = None,
+    graph: GraphSide | None = None,
     frames_per_scene: int,
     tolerance: float,
     on_progress: ProgressCallback = no_progress,
@@ -44,7 +44,7 @@ def verify(
         config: the same model in our terms.
         checkpoint: the weights, loaded into our model.
         scenes: frames in time order, each scene's first frame first.
-        graph: an exported ONNX file to compare as well.
+        graph: what :func:`bevformer_lib.verify.sides.open_graph` made of an exported ONNX file, to compare as well.
         frames_per_scene: frames taken from the start of every scene; at least 1.
         tolerance: largest norm of the difference over norm that is no divergence.
         on_progress: told the scene's name and the frames done.
@@ -55,7 +55,7 @@ def verify(
     Raises:
         VerifyError: the original's code fails, or no frame was given.
         CheckpointError: the checkpoint does not fit our model.
-        RuntimeUnavailableError: ONNX Runtime can't load the graph.
+        RigError: a frame's cameras show a BEV cell to more cameras than the graph has room for.
     """
     if frames_per_scene < 1:
         raise VerifyError(f"{frames_per_scene} frames per scene; give 1 or more")
@@ -66,7 +66,7 @@ def verify(
     history_shape = (config.num_bev_cells, 1, config.embed_dims)
     sides: dict[str, PyTorchSide | GraphSide] = {PYTORCH: PyTorchSide(model, taps, history_shape)}
     if graph is not None:
-        sides[ONNX] = open_graph(graph, config)
+        sides[ONNX] = graph
     order = {name: position for position, name in enumerate(tensor_order(config))}
     preprocessor = Preprocessor(config.image_hw, config.img_norm)
     comparisons: list[TensorComparison] = []

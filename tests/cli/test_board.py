@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
+from bevformer_lib.geometry.capacity import CameraCapacity
+from bevformer_lib.geometry.pillars import PillarGrid
 from tests.support.board import STANDINS, be_a_board, compile_graph
 from tests.support.calibration import ToyWorld
 from tests.support.commands import bevformer
+from tests.support.micro import micro_config
+from tests.support.scenes import let_all_cameras_look_ahead, write_scenes
 
 ABSENT = ("torch", "torchvision", "onnx", "onnxruntime", "onnxsim")
 """What a board does not have."""
@@ -71,6 +76,22 @@ def test_infer_writes_what_onnx_runtime_writes(
         assert board["made_with"]["runtime"] == "axengine"
         assert "device" not in board["made_with"]
         assert board["frames"] == here["frames"]
+
+
+def test_a_rig_that_the_compiled_model_has_no_room_for_is_refused(
+    toy_world: ToyWorld, axmodel: Path, tmp_path: Path
+) -> None:
+    scenes = let_all_cameras_look_ahead(write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2))
+    config, capacity = tmp_path / "inference_config.json", CameraCapacity(2, PillarGrid.of(micro_config()))
+    write_inference_config(inference_config_of(micro_config(), capacity), config)
+    options = ("--runtime", "axengine", "--no-pictures", "--no-video", "--end-scene", "1")
+    done = on_the_board("infer", axmodel, config, scenes, *options, "--output-dir", tmp_path / "refused")
+    assert done.returncode == 1
+    assert f"error: {scenes / 'scene-0000' / 'meta_000000.json'}: its cameras show" in done.stderr
+    assert "more cameras (6) than the model has room for (2 per cell)" in done.stderr
+    assert not list((tmp_path / "refused").glob("scene-*"))
+    done = on_the_board("infer", axmodel, config, toy_world.scenes_root, *options, "--output-dir", tmp_path / "taken")
+    assert done.returncode == 0, done.stderr
 
 
 def test_evaluate_against_a_recording(toy_world: ToyWorld, axmodel: Path, config_json: Path, tmp_path: Path) -> None:

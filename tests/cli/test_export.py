@@ -46,12 +46,12 @@ def test_a_chip_that_does_not_take_the_graph_stops_it_unless_waived(
 ) -> None:
     config, checkpoint = micro
     arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
-    arguments = (*arguments, "--image-size", "96x160", "--target", "AX620E")
+    arguments = (*arguments, "--image-size", "96x160", "--target", "AX615")
     assert bevformer(*arguments) == 1
-    assert "[operator] Cos '" in capsys.readouterr().err
+    assert "[operator] GridSample '" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert bevformer(*arguments, "--waive", "operator") == 0
-    assert "waived: [operator] Cos '" in capsys.readouterr().out
+    assert "waived: [operator] GridSample '" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,23 @@ def test_the_rigs_of_scenes_decide_how_many_cameras_a_cell_has_room_for(
     assert "at most 2 (slots)" in " ".join(capsys.readouterr().out.split())
     assert bevformer(*arguments, "--cameras-per-cell", "3") == 1
     assert "give --cameras-per-cell or --rig-scenes, not both" in capsys.readouterr().err
+
+
+def test_the_rigs_of_scenes_must_be_for_the_models_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenes = write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=1, image_hw=IMAGE_HW)
+    given = ("--config", "tiny", "--checkpoint", "none.pth", "--output", tmp_path / "x.onnx", "--rig-scenes", scenes)
+    assert bevformer("export", *given, "--image-size", "128x160") == 1
+    said = capsys.readouterr().err
+    assert f"{scenes / 'scene-0000' / 'meta_000000.json'}: img_shape of camera 0 is [96, 160, 3]" in said
+    assert "asks for [128, 160, 3]" in said
+    fewer = write_scenes(tmp_path / "fewer", num_scenes=1, frames_per_scene=1, image_hw=IMAGE_HW, num_cams=4)
+    assert bevformer("export", *given[:-1], fewer, "--image-size", "96x160") == 1
+    assert "meta_000000.json: lidar2img has shape (4, 4, 4); expected (6, 4, 4)" in capsys.readouterr().err
+
+
+def test_the_dense_form_takes_no_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("--config", "tiny", "--checkpoint", "none.pth", "--output", tmp_path / "x.onnx", "--spatial", "dense")
+    assert bevformer("export", *given, "--rig-scenes", tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "leave out --rig-scenes" in said
+    assert "--cameras-per-cell" not in said

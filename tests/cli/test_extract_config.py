@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
 from bevformer_lib.config.inference_config import inference_config_of, read_inference_config
 from bevformer_lib.config.presets import PRESETS
+from bevformer_lib.export.provenance import Provenance, write_provenance
+from bevformer_lib.geometry.capacity import CameraCapacity
+from bevformer_lib.geometry.pillars import PillarGrid
 from tests.config.support import FIXTURES
+from tests.support.toy_graph import write_toy_graph
 
 
 @pytest.mark.parametrize("source", ["tiny", str(FIXTURES / "bevformer" / "tiny.py")])
@@ -41,4 +46,36 @@ def test_wrong_image_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     output = tmp_path / "inference_config.json"
     assert run(LIBRARY_COMMANDS, ["extract-config", "tiny", "--output", str(output), "--image-size", "big"]) == 1
     assert "'big' is not HEIGHTxWIDTH" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def graph_of_tiny(path: Path, capacity: CameraCapacity | None) -> Path:
+    """Write a graph that says that it was exported from Tiny."""
+    model, tiny = onnx.load(str(write_toy_graph(path))), PRESETS["tiny"]
+    write_provenance(model, Provenance("tiny.pth", "c" * 64, tiny.name, tiny.digest(), tiny.image_hw, 17, "test", {}))
+    for key, value in (capacity.to_metadata() if capacity else {}).items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("cameras_per_cell", [3, None])
+def test_the_room_of_the_exported_graph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cameras_per_cell: int | None
+) -> None:
+    capacity = CameraCapacity(cameras_per_cell, PillarGrid.of(PRESETS["tiny"])) if cameras_per_cell else None
+    graph, output = graph_of_tiny(tmp_path / "tiny.onnx", capacity), tmp_path / "inference_config.json"
+    assert run(LIBRARY_COMMANDS, ["extract-config", "tiny", "--onnx", str(graph), "--output", str(output)]) == 0
+    assert read_inference_config(output) == inference_config_of(PRESETS["tiny"], capacity)
+    assert ("3 cameras per BEV cell" in capsys.readouterr().out) is bool(cameras_per_cell)
+
+
+def test_a_graph_of_another_config_or_of_nobody_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capacity, output = CameraCapacity(2, PillarGrid.of(PRESETS["tiny"])), tmp_path / "inference_config.json"
+    graph, foreign = graph_of_tiny(tmp_path / "tiny.onnx", capacity), write_toy_graph(tmp_path / "toy.onnx")
+    for source, given in (("small", graph), ("tiny", foreign)):
+        assert run(LIBRARY_COMMANDS, ["extract-config", source, "--onnx", str(given), "--output", str(output)]) == 1
+    said = capsys.readouterr().err
+    assert f"{graph}: was exported from another model config ({PRESETS['tiny'].name}, pictures of 480 x 800)" in said
+    assert f"{foreign} does not say where it comes from" in said
     assert not output.exists()

@@ -7,9 +7,10 @@ import pytest
 
 from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
+from bevformer_lib.geometry.capacity import CAPACITY_KEY
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
-from tests.support.toy_graph import write_toy_graph
+from tests.support.toy_graph import give_metadata, write_toy_graph
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,15 @@ def test_issue_command(given: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     assert "left alone, finished before: 2 scenes (scene-0001, scene-0002)" in said.out
     assert "nothing to do" in said.out
+
+
+def test_a_damaged_room_for_cameras_names_the_model(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = give_metadata(write_toy_graph(tmp_path / "toy.onnx"), {CAPACITY_KEY: '{"bev_h": -3}'})
+    others = (str(given / "inference_config.json"), str(given / "scenes"))
+    assert run(LIBRARY_COMMANDS, ["infer", str(model), *others, "--output-dir", str(tmp_path / "out")]) == 1
+    assert f"error: {model}: its metadata entry bevformer.camera_capacity is damaged" in capsys.readouterr().err
 
 
 def test_pictures_without_boxes_are_explained(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

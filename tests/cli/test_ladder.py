@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from bevformer_lib.geometry.capacity import CameraCapacity
+from bevformer_lib.geometry.pillars import PillarGrid
 from tests.support.board import be_a_board, compile_graph
 from tests.support.calibration import ToyWorld, make_calibration
 from tests.support.commands import bevformer
 from tests.support.micro import micro_config
 from tests.support.planted import plant_sensitive_layers
+from tests.support.scenes import let_all_cameras_look_ahead, write_scenes
+from tests.support.toy_graph import give_metadata, write_toy_graph
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,18 @@ def test_a_boards_recording_stands_for_the_board(
     for name in ("live", "later"):
         rungs[name] = json.loads((tmp_path / f"{name}.json").read_text())["rungs"][1]
     assert rungs["live"]["from_first"] == rungs["later"]["from_first"]
+
+
+def test_a_rig_that_a_rung_has_no_room_for_is_refused(
+    config_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes = let_all_cameras_look_ahead(write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2))
+    metadata = CameraCapacity(2, PillarGrid.of(micro_config())).to_metadata()
+    onnx = give_metadata(write_toy_graph(tmp_path / "float.onnx"), metadata)
+    output = tmp_path / "ladder.json"
+    assert bevformer("ladder", config_json, scenes, "--onnx", onnx, "--quantized", onnx, "--output", output) == 1
+    assert "meta_000000.json: its cameras show" in capsys.readouterr().err
+    assert not output.exists()
 
 
 @pytest.mark.slow

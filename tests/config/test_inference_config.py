@@ -16,6 +16,8 @@ from bevformer_lib.config.inference_config import (
 )
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.geometry.capacity import CameraCapacity
+from bevformer_lib.geometry.pillars import PillarGrid
 from tests.config.support import at
 from tests.support.micro import micro_config
 
@@ -62,6 +64,36 @@ def test_round_trip(tmp_path: Path, score_threshold: float | None) -> None:
     assert read_inference_config(path) == config
     assert ("score_threshold" in path.read_text(encoding="utf-8")) is (score_threshold is not None)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_room_for_cameras_goes_there_and_back(tmp_path: Path) -> None:
+    model, path = micro_config(), tmp_path / "inference_config.json"
+    config = inference_config_of(model, CameraCapacity(2, PillarGrid.of(model)))
+    write_inference_config(config, path)
+    assert read_inference_config(path) == config
+    assert json.loads(path.read_text())["camera_capacity"]["cameras_per_cell"] == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cameras_per_cell", REMOVED, "camera_capacity.cameras_per_cell is missing"),
+        ("cameras_per_cell", 0, "camera_capacity.cameras_per_cell must be a whole number of at least 1"),
+        ("bev_h", 60, "camera_capacity.bev_h is 60, but model.bev_h is 10"),
+        ("image_hw", "96x160", "camera_capacity.image_hw must be a list"),
+    ],
+)
+def test_a_damaged_room_names_file_and_key(tmp_path: Path, key: str, value: object, message: str) -> None:
+    model, path = micro_config(), tmp_path / "bad.json"
+    write_inference_config(inference_config_of(model, CameraCapacity(2, PillarGrid.of(model))), path)
+    content = json.loads(path.read_text())
+    if value is REMOVED:
+        del content["camera_capacity"][key]
+    else:
+        content["camera_capacity"][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=rf"^{path}: {message}"):
+        read_inference_config(path)
 
 
 def test_other_keys_are_left_alone(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Wrong:
     """The toy model, given something else than it is fed."""
 
     def __init__(self, runtime: OnnxRuntime, change: Callable[[Feed], Feed]) -> None:
-        self.inputs, self.outputs = runtime.inputs, runtime.outputs
+        self.inputs, self.outputs, self.metadata = runtime.inputs, runtime.outputs, runtime.metadata
         self._runtime, self._change = runtime, change
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

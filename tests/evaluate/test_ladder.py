@@ -31,6 +31,7 @@ class Form:
     def __init__(self, graph: Path, disturbed: str = "", from_run: int = 0, value: float = 1.0) -> None:
         self._runtime = OnnxRuntime(graph, threads=1)
         self.inputs, self.outputs = self._runtime.inputs, self._runtime.outputs
+        self.metadata = self._runtime.metadata
         self._disturbed, self._from_run, self._value, self._runs = disturbed, from_run, value, 0
 
     def run(self, feed: Mapping[str, Any]) -> dict[str, Any]:

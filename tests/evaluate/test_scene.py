@@ -34,7 +34,7 @@ class Disturbed:
     """A runtime whose ``bev_embed`` is off by a known amount, as a quantised model's is."""
 
     def __init__(self, runtime: Runtime, *, offset: float = 0.0, nan_from_run: int | None = None) -> None:
-        self.inputs, self.outputs = runtime.inputs, runtime.outputs
+        self.inputs, self.outputs, self.metadata = runtime.inputs, runtime.outputs, runtime.metadata
         self.feeds: list[dict[str, Any]] = []
         self._runtime, self._offset, self._nan_from_run = runtime, offset, nan_from_run
 

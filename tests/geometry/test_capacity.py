@@ -21,10 +21,33 @@ def test_metadata_there_and_back() -> None:
     assert CameraCapacity.from_metadata({"other": "x"}, source="m.onnx") is None
 
 
-@pytest.mark.parametrize("damage", ["no json", "[]", "{}", json.dumps({"cameras_per_cell": 2, "pc_range": [1, 2]})])
+@pytest.mark.parametrize(
+    "damage", ["no json", "[]", "{}", "[" * 100_000, json.dumps({"cameras_per_cell": 2, "pc_range": [1, 2]})]
+)
 def test_damaged_metadata_names_file_and_entry(damage: str) -> None:
     with pytest.raises(RigError, match=r"m\.onnx: its metadata entry bevformer\.camera_capacity is damaged"):
         CameraCapacity.from_metadata({CAPACITY_KEY: damage}, source="m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cameras_per_cell", 0, "cameras_per_cell must be a whole number of at least 1, not 0"),
+        ("cameras_per_cell", 2.5, "cameras_per_cell must be a whole number of at least 1, not 2.5"),
+        ("bev_h", -3, "bev_h must be a whole number of at least 1, not -3"),
+        ("bev_w", 1 << 21, "bev_w is larger than 1048576"),
+        ("pillar_points", 0, "pillar_points must be a whole number of at least 1, not 0"),
+        ("pillar_points", 1 << 20, "pillar_points is 1048576; no model has more than 256"),
+        ("image_hw", [96, 0], "image_hw must be a height and a width"),
+        ("image_hw", [96], "image_hw must be a height and a width"),
+        ("pc_range", [0, 0, 0, 0, 1, 1], "pc_range must be three minima"),
+        ("pc_range", [0, 0, 0, float("inf"), 1, 1], "pc_range must hold 6 finite numbers"),
+    ],
+)
+def test_sizes_that_no_model_has_are_damage(key: str, value: object, message: str) -> None:
+    content = {**CameraCapacity(2, GRID).to_dict(), key: value}
+    with pytest.raises(RigError, match=rf"m\.onnx: its metadata entry .* is damaged: {message}.*; export it again$"):
+        CameraCapacity.from_metadata({CAPACITY_KEY: json.dumps(content)}, source="m.onnx")
 
 
 def test_a_rig_that_fits_is_proven_once(monkeypatch: pytest.MonkeyPatch) -> None:

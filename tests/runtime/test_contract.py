@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bevformer_lib.config.inference_config import inference_config_of
-from bevformer_lib.errors import ConfigError
-from bevformer_lib.runtime.contract import ModelGeometry, check_model
+from bevformer_lib.errors import ConfigError, RigError
+from bevformer_lib.geometry.capacity import CAPACITY_KEY, CameraCapacity
+from bevformer_lib.geometry.pillars import PillarGrid
+from bevformer_lib.runtime.contract import ModelGeometry, check_graph, check_model
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from tests.support.fake_runtime import MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime
 from tests.support.micro import micro_config
-from tests.support.toy_graph import write_toy_graph
+from tests.support.toy_graph import give_metadata, write_toy_graph
 
 CONFIG = inference_config_of(micro_config())
 MODEL = Path("model.onnx")
@@ -44,3 +47,49 @@ def test_an_img_of_another_rank() -> None:
     runtime = FakeRuntime({**MICRO_INPUTS, "img": (6,)}, MICRO_OUTPUTS, lambda _: {})
     with pytest.raises(ConfigError, match=r"its img is \(6,\), the config makes it \(1, any, 3, any, any\)"):
         check_model(runtime, CONFIG, MODEL)
+
+
+def toy_with(tmp_path: Path, metadata: dict[str, str]) -> OnnxRuntime:
+    return OnnxRuntime(give_metadata(write_toy_graph(tmp_path / "toy.onnx", decoder_layers=3), metadata))
+
+
+def test_a_damaged_room_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RigError, match=r"^model\.onnx: its metadata entry bevformer\.camera_capacity is damaged"):
+        check_model(toy_with(tmp_path, {CAPACITY_KEY: "{}"}), CONFIG, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("bev_h", "bev_w", "error", "message"),
+    [
+        (2, 2, RigError, r"model with 2 x 2 BEV cells .* its prev_bev is \(120, 1, 32\)"),
+        (12, 10, ConfigError, "its BEV is 12 x 10, the config makes it 10 x 12"),
+    ],
+)
+def test_the_room_of_another_bev_is_refused(
+    tmp_path: Path, bev_h: int, bev_w: int, error: type[Exception], message: str
+) -> None:
+    grid = dataclasses.replace(PillarGrid.of(micro_config()), bev_h=bev_h, bev_w=bev_w)
+    with pytest.raises(error, match=message):
+        check_model(toy_with(tmp_path, CameraCapacity(2, grid).to_metadata()), CONFIG, MODEL)
+
+
+def test_a_graph_of_the_config_is_taken(tmp_path: Path) -> None:
+    metadata = CameraCapacity(2, PillarGrid.of(micro_config())).to_metadata()
+    check_graph(toy_with(tmp_path, metadata), micro_config(), MODEL)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        ({"num_cams": 4}, "its cameras: 4, the config's: 6"),
+        ({"image_hw": (96, 128)}, "its picture size: 96 x 128, the config's: 96 x 160"),
+        ({"decoder_layers": 2}, "its decoder layers: 2, the config's: 3"),
+        ({"bev_hw": (8, 12)}, r"its prev_bev is \(96, 1, 32\), the config makes it \(120, 1, 32\)"),
+    ],
+)
+def test_a_graph_of_another_model_is_refused_with_what_differs(
+    tmp_path: Path, graph: dict[str, Any], message: str
+) -> None:
+    runtime = OnnxRuntime(write_toy_graph(tmp_path / "toy.onnx", **{"decoder_layers": 3, **graph}))
+    with pytest.raises(ConfigError, match=rf"^model\.onnx: this graph is not the model .*\n  - {message}"):
+        check_graph(runtime, micro_config(), MODEL)

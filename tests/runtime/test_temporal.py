@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -68,16 +67,20 @@ def test_a_model_whose_bev_does_not_fit_its_history_is_refused() -> None:
         TemporalSession(FakeRuntime(MICRO_INPUTS, outputs, lambda _: {}))
 
 
-class RuntimeWithMetadata(FakeRuntime):
-    metadata: Mapping[str, str] = {}
+GRID = replace(PillarGrid.of(micro_config()), bev_h=2, bev_w=3, image_hw=(8, 16))
+"""Of the fake runtime."""
+
+
+def rig_inputs() -> FrameInputs:
+    """A frame whose first two cameras see the same."""
+    rig = rig_lidar_to_image(GRID.image_hw)[None, [0, 0, 2, 3, 4, 5]].astype(np.float32)
+    return replace(_inputs(), lidar2img=rig, source="scene-7/meta_000004.json")
 
 
 def rig_session(cameras_per_cell: int) -> tuple[TemporalSession, FrameInputs]:
-    grid = PillarGrid.of(micro_config())
-    runtime = RuntimeWithMetadata(MICRO_INPUTS, MICRO_OUTPUTS, counting_runtime().run)
-    runtime.metadata = CameraCapacity(cameras_per_cell, grid).to_metadata()
-    rig = rig_lidar_to_image(grid.image_hw)[None].astype(np.float32)
-    return TemporalSession(runtime), replace(_inputs(), lidar2img=rig, source="scene-7/meta_000004.json")
+    metadata = CameraCapacity(cameras_per_cell, GRID).to_metadata()
+    runtime = FakeRuntime(MICRO_INPUTS, MICRO_OUTPUTS, counting_runtime().run, metadata=metadata)
+    return TemporalSession(runtime), rig_inputs()
 
 
 def test_a_frame_whose_cameras_fit_is_run() -> None:
@@ -90,3 +93,13 @@ def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -
     with pytest.raises(RigError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
         session.step(inputs, first=True)
     assert not session.history.any()
+
+
+def test_a_model_without_metadata_is_proven_with_what_its_config_states() -> None:
+    runtime = counting_runtime()
+    session = TemporalSession(runtime, stated_capacity=CameraCapacity(1, GRID))
+    with pytest.raises(RigError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+        session.step(rig_inputs(), first=True)
+    assert not runtime.feeds
+    TemporalSession(runtime, stated_capacity=CameraCapacity(2, GRID)).step(rig_inputs(), first=True)
+    assert len(runtime.feeds) == 1

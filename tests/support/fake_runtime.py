@@ -22,9 +22,11 @@ class FakeRuntime:
         outputs: Shapes,
         function: Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]],
         dtype: type[np.generic] = np.float32,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.inputs = {name: TensorSpec(name, shape, np.dtype(dtype)) for name, shape in inputs.items()}
         self.outputs = {name: TensorSpec(name, shape, np.dtype(dtype)) for name, shape in outputs.items()}
+        self.metadata: Mapping[str, str] = metadata or {}
         self.feeds: list[dict[str, NDArray[Any]]] = []
         self._function = function
 

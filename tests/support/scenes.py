@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,15 @@ def rig_lidar_to_image(image_hw: tuple[int, int], num_cams: int = 6) -> NDArray[
         intrinsics[:2, 2] = width / 2, height / 2
         matrices[camera] = intrinsics @ lidar_to_camera
     return matrices
+
+
+def let_all_cameras_look_ahead(scenes: Path) -> Path:
+    """Give every camera of written scenes the first one's projection, and return the folder."""
+    for path in scenes.glob("*/meta_*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["lidar2img"] = content["lidar2img"][:1] * len(content["lidar2img"])
+        path.write_text(json.dumps(content), encoding="utf-8")
+    return scenes
 
 
 def drive_can_bus(num_frames: int, *, turn: float = 1.0) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ projects constant LiDAR points with ``lidar2img``, as the real graph's geometry 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,15 @@ def write_toy_graph(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return path
+
+
+def give_metadata(graph: Path, metadata: Mapping[str, str]) -> Path:
+    """Replace a graph's metadata, in place, and return its path."""
+    model = onnx.load(str(graph))
+    del model.metadata_props[:]
+    helper.set_model_props(model, dict(metadata))
+    onnx.save(model, str(graph))
+    return graph
 
 
 def _sensor_context(writer: _GraphWriter, num_cams: int, image_hw: tuple[int, int], channels: int) -> str:

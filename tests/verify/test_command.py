@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import bevformer
+from tests.support.toy_graph import write_toy_graph
 from tests.verify.conftest import CONFIG, IMAGE_SIZE, STANDIN, MakePlugin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,19 @@ def test_a_divergence_ends_with_status_1_and_its_name(
     (marked,) = [line for line in done.stdout.splitlines() if "<- first divergence" in line]
     assert "encoder.layer0.spatial" in marked
     assert json.loads(output.read_text())["first_divergence"]["PyTorch"]["tensor"] == "encoder.layer0.spatial"
+
+
+@pytest.mark.usefixtures("openmmlab_standin")
+def test_a_graph_of_another_model_is_refused_before_the_original_is_built(
+    make_plugin: MakePlugin, checkpoint: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = write_toy_graph(tmp_path / "other.onnx", image_hw=(96, 128), decoder_layers=3)
+    plugin_dir = make_plugin(code="raise RuntimeError('built')")
+    assert bevformer(*arguments(plugin_dir, checkpoint, scenes), "--onnx", graph) == 1
+    said = capsys.readouterr().err
+    assert f"error: {graph}: this graph is not the model" in said
+    assert "its picture size: 96 x 128, the config's: 96 x 160" in said
+    assert "built" not in said
 
 
 def test_the_help_says_that_code_is_executed(capsys: pytest.CaptureFixture[str]) -> None:

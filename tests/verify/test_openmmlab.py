@@ -37,6 +37,20 @@ def test_one_missing_package_is_named_alone(monkeypatch: pytest.MonkeyPatch, mod
 
 
 @pytest.mark.usefixtures("openmmlab_standin")
+@pytest.mark.parametrize("raised", ["AttributeError('np.bool')", "ModuleNotFoundError('No module named addict')"])
+def test_an_mmcv_that_can_not_be_imported_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raised: str
+) -> None:
+    (tmp_path / "mmcv").mkdir()
+    (tmp_path / "mmcv" / "__init__.py").write_text(f"raise {raised}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"mmcv is installed, but importing it fails \(\w+Error: .*mmcv-full"
+    ):
+        check_packages()
+
+
+@pytest.mark.usefixtures("openmmlab_standin")
 def test_mmcv_2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import mmcv
 

@@ -8,19 +8,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from bevformer_lib.config.load import load_model_config
-from bevformer_lib.errors import VerifyError
+from bevformer_lib.errors import ConfigError, RigError, VerifyError
 from bevformer_lib.export.taps import intermediate_names
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.verify.openmmlab import build_original
 from bevformer_lib.verify.report import ONNX, PYTORCH, VerifyReport
+from bevformer_lib.verify.sides import open_graph
 from bevformer_lib.verify.taps import tensor_order
 from bevformer_lib.verify.verify import verify
 from tests.support.micro import micro_config
+from tests.support.scenes import let_all_cameras_look_ahead, write_scenes
+from tests.support.toy_graph import write_toy_graph
 from tests.verify.conftest import CONFIG, MakePlugin
 
 TRANSFORMER = "pts_bbox_head.transformer"
@@ -35,7 +38,7 @@ def run(
         config,
         checkpoint,
         read_scenes(scenes, SceneRequirements.of_model(config)),
-        graph=graph,
+        graph=None if graph is None else open_graph(graph, config),
         frames_per_scene=frames_per_scene,
         tolerance=1e-4,
     )
@@ -156,6 +159,32 @@ def test_a_graph_without_named_tensors_is_compared_by_its_outputs(
     report = run(make_plugin(), checkpoint, scenes, graph=unnamed, frames_per_scene=1)
     assert {item.tensor for item in report.comparisons if item.candidate == ONNX} == set(OUTPUT_NAMES)
     assert "names no inner tensors" in caplog.text
+
+
+@pytest.mark.usefixtures("openmmlab_standin")
+def test_a_rig_that_the_graph_has_no_room_for_is_no_divergence(
+    make_plugin: MakePlugin, checkpoint: Path, micro_graph: Path, tmp_path: Path
+) -> None:
+    ahead = let_all_cameras_look_ahead(write_scenes(tmp_path / "ahead", num_scenes=1, frames_per_scene=1))
+    with pytest.raises(RigError, match=r"meta_000000\.json: its cameras show .* \(6\) than .* \(2 per cell\)"):
+        run(make_plugin(), checkpoint, ahead, graph=micro_graph)
+
+
+def test_a_graph_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = write_toy_graph(tmp_path / "toy.onnx", bev_hw=(8, 12), decoder_layers=3)
+    with pytest.raises(
+        ConfigError, match=r"toy\.onnx: this graph is not the model .*\n  - its prev_bev is \(96, 1, 32\)"
+    ):
+        open_graph(path, micro_config())
+
+
+def test_a_graph_that_is_no_bevformer_is_refused(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "other", [value], [result])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
+    with pytest.raises(ConfigError, match=r"x\.onnx: this graph is not .*\n  - it has no input 'img'"):
+        open_graph(tmp_path / "x.onnx", micro_config())
 
 
 @pytest.mark.usefixtures("openmmlab_standin")

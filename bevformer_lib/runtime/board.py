@@ -1,0 +1,143 @@
+"""One NPU, one program: a lock on this machine's board, for every program and every user."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import logging
+import os
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from bevformer_lib.errors import RuntimeUnavailableError
+
+LOCK_VARIABLE: Final = "BEVFORMER_BOARD_LOCK"
+"""Names another file, as for a machine with several cards or for programs in containers."""
+
+_NAME: Final = "bevformer-board.lock"
+_RUN_LOCK: Final = Path("/run/lock")
+_TEMPORARY: Final = Path("/tmp")  # noqa: S108 (for all users of the machine, whatever their TMPDIR)
+_EVERYBODY: Final = 0o666
+_LOOK_SECONDS: Final = 0.5
+_MOST_SHOWN: Final = 200
+
+_log = logging.getLogger(__name__)
+
+
+class _Board:
+    """This process's hold on the board; it is given back when the last of those who took it is done."""
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()
+        self._holders = 0
+        self._descriptor = -1
+
+    def take(self) -> None:
+        """Wait until no other process has the board."""
+        with self._guard:
+            self._holders += 1  # first: a runtime that is collected meanwhile gives the board back
+            if self._holders == 1:
+                try:
+                    self._descriptor = _locked(lock_path())
+                except BaseException:
+                    self._holders = 0
+                    raise
+
+    def give_back(self) -> None:
+        with self._guard:
+            self._holders -= 1
+            if self._holders == 0:
+                os.close(self._descriptor)
+
+
+_board = _Board()
+
+
+def take_board() -> None:
+    """Keep this machine's NPU to this process until :func:`give_board_back`; waits while another process has it.
+
+    A process may take it several times, and has to give it back as often. The kernel takes it from a process that is
+    gone, however it went.
+
+    Raises:
+        RuntimeUnavailableError: the lock's file can't be made or opened.
+    """
+    _board.take()
+
+
+def give_board_back() -> None:
+    """Let other processes have the NPU, unless this one took it once more."""
+    _board.give_back()
+
+
+def lock_path() -> Path:
+    """Return the lock's file: the same one for all users of a machine."""
+    given = os.environ.get(LOCK_VARIABLE)
+    if given:
+        return Path(given)
+    with contextlib.suppress(OSError):
+        if _RUN_LOCK.stat().st_mode & stat.S_IWOTH:
+            return _RUN_LOCK / _NAME
+    return _TEMPORARY / _NAME
+
+
+def _locked(path: Path) -> int:
+    try:
+        descriptor = _open(path)
+    except OSError as error:
+        raise RuntimeUnavailableError(
+            f"{path}: can't be opened ({error.strerror}); it keeps two programs from using the NPU at once: let all "
+            f"its users write there, or name another file ({LOCK_VARIABLE})"
+        ) from error
+    try:
+        if not _try(descriptor):
+            _log.warning("the NPU is in use by %s; waiting for its end", _holder(descriptor))
+            while not _try(descriptor):
+                time.sleep(_LOOK_SECONDS)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _myself().encode(), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _open(path: Path) -> int:
+    """Open the file, made if missing, so that every user can.
+
+    In a folder of everybody the kernel refuses O_CREAT for a file that another user made (fs.protected_regular).
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags)
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, _EVERYBODY)
+            os.fchmod(descriptor, _EVERYBODY)  # whatever the umask
+            return descriptor
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _myself() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return f"process {os.getpid()} of {user} ({Path(sys.argv[0]).name} {' '.join(sys.argv[1:2])})"[:_MOST_SHOWN]
+
+
+def _holder(descriptor: int) -> str:
+    said = os.pread(descriptor, _MOST_SHOWN, 0).decode(errors="replace")
+    return "".join(letter for letter in said if letter.isprintable()) or "another process"
