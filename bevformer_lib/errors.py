@@ -72,6 +72,10 @@ class StoreError(BevformerError):
     """An artifact can't be written to the store, read from it, or is not what its digest says."""
 
 
+class StoreUnreachableError(StoreError):
+    """The store does not answer now, or says that it can't; the same may go well later."""
+
+
 class OutputError(BevformerError):
     """Results can't be written: others are in the way, or the encoder of videos or pictures failed."""
 
@@ -86,6 +90,10 @@ class DoctorError(BevformerError):
 
 class SourceError(BevformerError):
     """An input can't be found or fetched, or is not what its place says it is."""
+
+
+class SourceUnreachableError(SourceError):
+    """The hub does not answer now, or says that it can't; the same may go well later."""
 
 
 class GateError(BevformerError):

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bevformer_lib.errors import SourceError
+from bevformer_lib.errors import SourceError, SourceUnreachableError
 from bevformer_lib.source.address import HubAddress
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+_SERVER_ERROR: Final = 500
+_BUSY_STATUSES: Final = frozenset({408, 429})
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def using_hub_access(access: HubAccess) -> Iterator[None]:
 def named_hub_errors(address: HubAddress, access: HubAccess) -> Iterator[None]:
     """Turn failures of the hub and the way to it into a :class:`SourceError` that names the address.
 
+    What may pass, a hub that is away or busy, is a :class:`SourceUnreachableError`.
     The original exception is not chained: what it carries (requests, headers) has no place in a log.
     """
     from httpx2 import HTTPError  # what huggingface_hub is made with
@@ -92,6 +96,7 @@ def named_hub_errors(address: HubAddress, access: HubAccess) -> Iterator[None]:
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -121,9 +126,10 @@ def named_hub_errors(address: HubAddress, access: HubAccess) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code
         advice = "correct HF_TOKEN" if status in (401, 403) else "try again later, or another mirror (HF_ENDPOINT)"
-        raise SourceError(f"{address.uri}: {access.endpoint_url} answers with HTTP {status}; {advice}") from None
-    except HTTPError as error:
-        raise SourceError(
+        kind = SourceUnreachableError if status >= _SERVER_ERROR or status in _BUSY_STATUSES else SourceError
+        raise kind(f"{address.uri}: {access.endpoint_url} answers with HTTP {status}; {advice}") from None
+    except (HTTPError, LocalEntryNotFoundError) as error:
+        raise SourceUnreachableError(
             f"{address.uri}: {access.endpoint_url} can't be reached ({type(error).__name__}); check the network, set "
             "HF_ENDPOINT to a mirror, or HF_HUB_OFFLINE=1 to use what was fetched before; what has arrived is kept"
         ) from None

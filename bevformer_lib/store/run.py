@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bevformer_lib import __version__
-from bevformer_lib.errors import StoreError
+from bevformer_lib.errors import StoreError, StoreUnreachableError
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.explain import why_run
 from bevformer_lib.store.full_disk import named_full_disk
@@ -43,7 +43,11 @@ class StepResult:
 
 
 def find_step(store: Store, step: Step) -> StepResult | None:
-    """Return the finished step if its record and every object are there and intact; never does any work."""
+    """Return the finished step if its record and every object are there and intact; never does any work.
+
+    Raises:
+        StoreUnreachableError: the store does not say.
+    """
     result, _ = _find(store, step)
     return result
 
@@ -87,6 +91,8 @@ def last_done(store: Store, kind: str) -> Step | None:
         try:
             content = store.get_record(kind, key)
             records += [StepRecord.from_dict(content)] if content is not None else []
+        except StoreUnreachableError:
+            raise
         except StoreError as error:
             _log.warning("%s", error)
     return max(records, key=lambda record: record.created_at).step if records else None
@@ -102,6 +108,8 @@ def _find(store: Store, step: Step) -> tuple[StepResult | None, str | None]:
         for artifact in record.outputs.values():
             store.check_object(artifact.sha256, artifact.size)
         store.refresh_record(step.kind, step.key)
+    except StoreUnreachableError:
+        raise
     except StoreError as error:
         return None, str(error)
     return StepResult(record, ran=False, reason=f"unchanged since {record.created_at}"), None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bevformer_lib.errors import StoreError
+from bevformer_lib.errors import StoreError, StoreUnreachableError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -39,6 +39,19 @@ _SAME_AS: Final = {
     "EntityTooLarge": "QuotaExceeded",
     "AllAccessDisabled": "AccessDenied",
 }
+_BUSY: Final = frozenset(
+    {
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "Throttling",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+        "RequestTimeout",
+    }
+)
+_BUSY_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _DIGEST_REFUSED: Final = frozenset(
     {"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch"}
 )
@@ -135,6 +148,7 @@ def is_conflict(error: ClientError) -> bool:
 def named_s3_errors(uri: str, client: S3Client | None = None) -> Iterator[None]:
     """Turn failures of the server, the way to it and the credentials into a :class:`StoreError` that names the URI.
 
+    What may pass, a server that is away or busy, is a :class:`StoreUnreachableError`.
     The original exception is not chained: what it carries (requests, headers) has no place in a log.
     """
     from boto3.exceptions import Boto3Error
@@ -143,9 +157,18 @@ def named_s3_errors(uri: str, client: S3Client | None = None) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise StoreError(_say_refused(uri, error)) from None
+        kind = StoreUnreachableError if _is_busy(error) else StoreError
+        raise kind(_say_refused(uri, error)) from None
     except (BotoCoreError, Boto3Error) as error:
-        raise StoreError(_say_unreachable(uri, error, client)) from None
+        raise _unanswered(uri, error, client) from None
+
+
+def _is_busy(error: ClientError) -> bool:
+    code = error_code(error)
+    if _SAME_AS.get(code, code) in _ADVICE:
+        return False
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return code in _BUSY or status in _BUSY_STATUSES
 
 
 def _say_refused(uri: str, error: ClientError) -> str:
@@ -159,24 +182,28 @@ def _say_refused(uri: str, error: ClientError) -> str:
     return f"{uri}: the server refuses {error.operation_name} (HTTP {status}, {code}); see the server's log"
 
 
-def _say_unreachable(uri: str, error: Exception, client: S3Client | None) -> str:
+def _unanswered(uri: str, error: Exception, client: S3Client | None) -> StoreError:
+    from boto3.exceptions import RetriesExceededError
     from botocore.exceptions import (
         ConnectionError,
         CredentialRetrievalError,
         HTTPClientError,
+        IncompleteReadError,
         NoCredentialsError,
         PartialCredentialsError,
         SSLError,
     )
 
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
-        return f"{uri}: no credentials found; {_NO_CREDENTIALS}"
+        return StoreError(f"{uri}: no credentials found; {_NO_CREDENTIALS}")
     endpoint = "the server" if client is None else client.meta.endpoint_url
     if isinstance(error, SSLError):
-        return f"{uri}: {endpoint} shows no certificate that is trusted here; set AWS_CA_BUNDLE to its authority's"
-    if isinstance(error, ConnectionError | HTTPClientError):
-        return (
+        return StoreError(
+            f"{uri}: {endpoint} shows no certificate that is trusted here; set AWS_CA_BUNDLE to its authority's"
+        )
+    if isinstance(error, ConnectionError | HTTPClientError | IncompleteReadError | RetriesExceededError):
+        return StoreUnreachableError(
             f"{uri}: {endpoint} can't be reached ({type(error).__name__}); check the network and AWS_ENDPOINT_URL_S3, "
             "and run again: finished steps are kept"
         )
-    return f"{uri}: the request failed ({type(error).__name__}); check the S3 settings"
+    return StoreError(f"{uri}: the request failed ({type(error).__name__}); check the S3 settings")

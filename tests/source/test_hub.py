@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
-from bevformer_lib.errors import SourceError
-from bevformer_lib.source.hub_access import HubAccess
+from bevformer_lib.errors import SourceError, SourceUnreachableError
+from bevformer_lib.source.address import HubAddress
+from bevformer_lib.source.hub_access import HubAccess, named_hub_errors
 from bevformer_lib.source.open import fetch, resolve_source, source_digests
 from tests.standins.hub.server import StandInHub, hang_at, running_hub
 
@@ -294,11 +297,31 @@ def test_the_environment_names_mirror_token_and_offline_mode(hub: StandInHub, tm
 
 def test_a_hub_that_cannot_be_reached(access: HubAccess) -> None:
     nowhere = HubAccess(endpoint="http://127.0.0.1:9", cache=access.cache)
-    with pytest.raises(SourceError, match=r"127\.0\.0\.1:9 can't be reached \(ConnectError\).*HF_ENDPOINT"):
+    with pytest.raises(SourceUnreachableError, match=r"127\.0\.0\.1:9 can't be reached \(ConnectError\).*HF_ENDPOINT"):
         resolve_source("hf:///x", nowhere)
     with pytest.raises(SourceError, match="holds credentials") as raised:
         resolve_source("hf:///x", HubAccess(endpoint=f"http://me:{TOKEN}@127.0.0.1:9"))
     assert TOKEN not in str(raised.value)
+    assert not isinstance(raised.value, SourceUnreachableError)
+
+
+def test_a_hub_that_goes_away_while_it_is_read(hub: StandInHub, access: HubAccess) -> None:
+    hub.commit(REPO, {"small.json": b"{}"})
+    source = resolve_source("hf:///small.json", access)
+    nowhere = HubAccess(endpoint="http://127.0.0.1:9", cache=access.cache)
+    with pytest.raises(SourceUnreachableError, match="can't be reached"):
+        fetch(source, access=nowhere)
+
+
+@pytest.mark.parametrize(("status", "may_pass"), [(503, True), (429, True), (401, False), (404, False)])
+def test_a_busy_hub_may_answer_later_and_one_that_refuses_will_not(status: int, may_pass: bool) -> None:
+    answer = httpx2.Response(status, request=httpx2.Request("GET", "http://hub/api"))
+    with (
+        pytest.raises(SourceError, match=f"answers with HTTP {status}") as raised,
+        named_hub_errors(HubAddress(REPO, "main", "x"), HubAccess(endpoint="http://hub")),
+    ):
+        raise HfHubHTTPError("answered", response=answer)
+    assert isinstance(raised.value, SourceUnreachableError) is may_pass
 
 
 def test_two_at_once_download_once(hub: StandInHub, access: HubAccess) -> None:
