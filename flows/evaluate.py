@@ -20,4 +20,4 @@ def evaluate(store: str, work: list[dict[str, Any]], settings: RunSettings) -> S
         work: what to do, as the build sends it.
         settings: how this machine reaches the hub and the store.
     """
-    return do_shard(store, work, settings, alone=True)
+    return do_shard(store, work, settings)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,12 +18,14 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Crashed
 
+from bevformer_lib.errors import StoreUnreachableError
 from bevformer_lib.pipeline.wire import to_wire
 from bevformer_lib.pipeline.work import Work
-from tasks.pool_state import Deployed, PoolError
+from tasks.pool_state import WORKER_LABEL, Deployed, PoolError
+from tasks.server import SERVER_SECONDS, is_away, patiently
 from tasks.settings import RunSettings
 
 _RESTARTS: Final = 2
@@ -29,22 +33,40 @@ _RESTARTS: Final = 2
 _FIRST_LOOK_SECONDS, _LOOK_SECONDS, _SLOWER = 0.5, 4.0, 1.3
 _PAGE: Final = 200
 """The most runs that the server returns at once."""
-_SERVER_SECONDS: Final = 600.0
-"""A server may be restarted while its children compute."""
+_GAP_SECONDS: Final = 20.0
+"""A longer time without an answer is one in which the server was away, whether the client said so or asked again."""
+_BACK_SECONDS: Final = 180.0
+"""After that no word of workers counts: a worker sends a heartbeat every 30 s, every 60 s after it failed to, and is
+offline after 90 s without one. So a server that was away for long takes all of them for dead when it is back."""
+_START_SECONDS: Final = 300.0
+"""What a run may take to begin whose worker is gone: pulling a container takes minutes and needs no worker."""
+_LONGEST_START_SECONDS: Final = 1800.0
+"""What it may take where the worker answers. A worker that died meanwhile and came back under its name knows nothing of
+the run, and Prefect ends no run that never began."""
 _CANCEL_SECONDS: Final = 15.0
 """A build that is cancelled itself has 30 s to end."""
 _ENDED: Final = "The run that asked for this one ended."
-_WAITING: Final = (StateType.SCHEDULED,)
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Child:
+    """A run and what it does.
+
+    Attributes:
+        work: its parts.
+        run: as it was when it was asked for.
+        attempt: counted from 0.
+        begun: it runs, or ran.
+        starting_at: when a worker was first seen to start it, s of the monotonic clock; ``None``: it does not.
+    """
+
     work: list[Work]
     run: FlowRun
     attempt: int
-    taken: bool = False
+    begun: bool = False
+    starting_at: float | None = None
 
 
 class Children:
@@ -69,7 +91,8 @@ class Children:
         self._is_done = is_done
         self._active: list[_Child] = []
         self._failures: list[str] = []
-        self._moved_at = time.monotonic()
+        self._moved_at = self._heard_at = time.monotonic()
+        self._away_at = -math.inf
 
     def do(self, shares: Iterable[Sequence[Work]]) -> None:
         """Have every share done by a child run, and wait for all.
@@ -81,7 +104,8 @@ class Children:
         try:
             with get_client(sync_client=True) as client:
                 for share in shares:
-                    self._start(list(share), attempt=0)
+                    patiently(partial(self._start, list(share), attempt=0), "a child run")
+                self._heard_at = time.monotonic()
                 self._wait(client)
         except BaseException:
             self._cancel()
@@ -111,31 +135,55 @@ class Children:
         self._moved_at = time.monotonic()
 
     def _wait(self, client: SyncPrefectClient) -> None:
-        pause, heard_at = _FIRST_LOOK_SECONDS, time.monotonic()
+        pause, done_at = _FIRST_LOOK_SECONDS, time.monotonic()
         while self._active:
             time.sleep(pause)
             pause = min(pause * _SLOWER, _LOOK_SECONDS)
             try:
                 self._look(client)
-                heard_at = time.monotonic()
-            except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-                _log.warning("the server can't be asked about child runs: %s", type(error).__name__)
-                if time.monotonic() - heard_at > _SERVER_SECONDS:
+                done_at = time.monotonic()
+            except (httpx.HTTPError, StoreUnreachableError) as error:
+                if isinstance(error, httpx.HTTPError):
+                    if not is_away(error):
+                        raise
+                    self._away_at = time.monotonic()
+                _log.warning("the child runs can't be looked after: %s", type(error).__name__)
+                if time.monotonic() - done_at > SERVER_SECONDS:
                     raise
 
     def _look(self, client: SyncPrefectClient) -> None:
         states = states_of(client, [child.run.id for child in self._active])
+        self._note_answer()
         for child in list(self._active):
             state = states.get(child.run.id)
             if state is None or state.is_final():
-                self._active.remove(child)
-                self._moved_at = time.monotonic()
                 self._settle(child, state)
-            elif state.type not in _WAITING and not child.taken:
-                child.taken = True
+                self._active.remove(child)  # not before: what can't be settled now is looked at again
                 self._moved_at = time.monotonic()
+            else:
+                self._note_state(child, state)
+        if time.monotonic() - self._away_at <= _BACK_SECONDS:
+            return
+        self._give_up_starts(client)
         if self._active and time.monotonic() - self._moved_at > self._settings.pick_up_seconds:
             self._check_workers(client)
+
+    def _note_answer(self) -> None:
+        now = time.monotonic()
+        if now - self._heard_at > _GAP_SECONDS:
+            self._away_at = now
+        self._heard_at = now
+
+    def _note_state(self, child: _Child, state: State[Any]) -> None:
+        """Take note of how far a child is, and of when anything moved last."""
+        if state.type == StateType.SCHEDULED:
+            child.starting_at = None
+        elif state.type == StateType.PENDING:
+            if child.starting_at is None:
+                child.starting_at = self._moved_at = time.monotonic()
+        elif not child.begun:
+            child.begun = True
+            self._moved_at = time.monotonic()
 
     def _settle(self, child: _Child, state: State[Any] | None) -> None:
         """Take note of how a child ended; begin again what a dead machine left undone."""
@@ -153,24 +201,38 @@ class Children:
 
     def _check_workers(self, client: SyncPrefectClient) -> None:
         """See whether anything can still happen: runs wait for workers, or workers are gone with their runs."""
-        if any(not child.taken for child in self._active):
+        taken = [child for child in self._active if child.begun or child.starting_at is not None]
+        if len(taken) < len(self._active):
             problem = self._deployed.why_idle(client, self._parent)
-            if problem is not None and not any(child.taken for child in self._active):
+            if problem is not None and not taken:
                 waited = f"nothing was taken for {self._settings.pick_up_seconds:.0f} s"
                 raise PoolError(f"{problem} ({waited}; the setting pick_up_seconds)")
         if not self._deployed.workers(client):
-            for child in self._active:
-                if child.taken:
-                    message = f"no worker of pool {self._deployed.pool} is online any more"
-                    client.set_flow_run_state(child.run.id, Crashed(message=message), force=True)
+            for child in taken:
+                if child.begun:
+                    with contextlib.suppress(ObjectNotFound):
+                        _crash(client, child, f"no worker of pool {self._deployed.pool} is online any more")
         self._moved_at = time.monotonic()
+
+    def _give_up_starts(self, client: SyncPrefectClient) -> None:
+        """Let runs that never began count as crashed: they keep their places in the pool, and nobody else ends them."""
+        now, allowed = time.monotonic(), max(self._settings.pick_up_seconds, _START_SECONDS)
+        longest = max(allowed, _LONGEST_START_SECONDS)
+        for child in self._active:
+            seconds = 0.0 if child.begun or child.starting_at is None else now - child.starting_at
+            with contextlib.suppress(ObjectNotFound):  # deleted meanwhile, which the next look sees
+                if seconds > longest or (seconds > allowed and not self._has_worker(client, child)):
+                    _crash(client, child, f"did not begin within {seconds:.0f} s; its worker has died")
+
+    def _has_worker(self, client: SyncPrefectClient, child: _Child) -> bool:
+        return client.read_flow_run(child.run.id).labels.get(WORKER_LABEL) in self._deployed.online(client)
 
     def _cancel(self) -> None:
         """End what is still running; a child that can't be told finds out by itself that its parent is gone."""
         if not self._active:
             return
         _log.warning("ending %d child runs", len(self._active))
-        with contextlib.suppress(httpx.HTTPError, PrefectHTTPStatusError), get_client(sync_client=True) as client:
+        with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
             for run in self._running(client):
                 client.set_flow_run_state(run, Cancelling(message=_ENDED))
             deadline = time.monotonic() + _CANCEL_SECONDS
@@ -184,6 +246,11 @@ class Children:
     def _running(self, client: SyncPrefectClient) -> list[UUID]:
         states = states_of(client, [child.run.id for child in self._active])
         return [run for run, state in states.items() if not state.is_final()]
+
+
+def _crash(client: SyncPrefectClient, child: _Child, message: str) -> None:
+    """Have the server count a run as crashed; it is begun again when that is seen."""
+    client.set_flow_run_state(child.run.id, Crashed(message=message), force=True)
 
 
 def _run_deployment(name: str, **arguments: Any) -> FlowRun:

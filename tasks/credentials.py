@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from prefect.blocks.system import Secret
@@ -15,6 +16,7 @@ from bevformer_lib.source.hub_access import HubAccess, using_hub_access
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.open import open_store
 from bevformer_lib.store.s3_client import S3Credentials
+from tasks.server import patiently
 from tasks.settings import RunSettings
 
 _S3_BLOCKS: Final = ("aws-credentials", "minio-credentials")
@@ -29,8 +31,11 @@ def opened(store: str, settings: RunSettings) -> Iterator[Store]:
         ConfigError: a block is missing.
         StoreError: the store can't be used.
     """
-    token = None if settings.hub_token_block is None else _secret(settings.hub_token_block)
-    credentials = None if settings.s3_block is None else _s3_credentials(settings.s3_block)
+    token = credentials = None
+    if settings.hub_token_block is not None:
+        token = patiently(partial(_secret, settings.hub_token_block), f"block {settings.hub_token_block}")
+    if settings.s3_block is not None:
+        credentials = patiently(partial(_s3_credentials, settings.s3_block), f"block {settings.s3_block}")
     with using_hub_access(HubAccess(token=token)):
         yield open_store(store, credentials=credentials)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from prefect.futures import PrefectFuture
 
+from bevformer_lib.errors import StoreUnreachableError
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import StepResult, find_step
@@ -57,7 +58,10 @@ class TaskExecutor:
         ]
 
     def _reused(self, work: Work) -> StepResult | None:
-        found = find_step(self._store, work.step)
+        try:
+            found = find_step(self._store, work.step)
+        except StoreUnreachableError:
+            return None  # the task asks again, and is tried again
         if found is not None:
             _log.info("%s skipped: %s", work.step.title, found.reason)
         return found

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType, WorkerStatus
+from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
 from bevformer_lib.errors import BevformerError
+
+WORKER_LABEL: Final = "prefect.worker.name"
+"""Label of a run: the worker that took it."""
+_ACTIVE: Final = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+"""States in which a run has a place in its pool."""
+_PAGE: Final = 200
+"""The most runs that the server returns at once."""
 
 
 class PoolError(BevformerError):
@@ -69,9 +78,14 @@ class Deployed:
         if pool.is_paused:
             raise PoolError(f"work pool {self.pool}: is paused; resume it: prefect work-pool resume {self.pool}")
 
+    def online(self, client: SyncPrefectClient) -> frozenset[str]:
+        """Return the names of the workers that poll the pool."""
+        workers = client.read_workers_for_work_pool(self.pool)
+        return frozenset(worker.name for worker in workers if worker.status == WorkerStatus.ONLINE)
+
     def workers(self, client: SyncPrefectClient) -> int:
         """Return how many workers poll the pool."""
-        return sum(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(self.pool))
+        return len(self.online(client))
 
     def places(self, client: SyncPrefectClient) -> int:
         """Return how many runs the pool takes at once: its limit, or one per worker where it has none.
@@ -83,6 +97,9 @@ class Deployed:
 
     def why_idle(self, client: SyncPrefectClient, own: object) -> str | None:
         """Return why a waiting run will not be taken, or ``None`` if the pool is only busy.
+
+        Runs that only wait for others, as several builds on one full worker do, don't make a pool busy: they may wait
+        for each other.
 
         Args:
             client: of the server.
@@ -97,17 +114,27 @@ class Deployed:
             return f"work pool {self.pool}: no worker polls it; {start}"
         active = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(
-                    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
-                ),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_ACTIVE))),
                 id=FlowRunFilterId(not_any_=[own]),  # type: ignore[list-item]
             ),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self.pool])),
-            limit=1,
+            limit=_PAGE,
         )
-        if active:
+        if not all(_only_waits(client, run) for run in active):
             return None
         return (
             f"work pool {self.pool}: its workers take no run: they are gone, or full with the build that waits for "
             f"them, or the pool's concurrency limit is used up; {start}"
         )
+
+
+def _only_waits(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Return whether a run has asked for child runs and none of them was taken yet."""
+    states = FlowRunFilterStateType(any_=[StateType.SCHEDULED, *_ACTIVE])
+    children = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]), state=FlowRunFilterState(type=states)
+        ),
+        limit=_PAGE,
+    )
+    return bool(children) and all(child.state_type == StateType.SCHEDULED for child in children)

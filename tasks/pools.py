@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -12,12 +13,14 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from bevformer_lib.pipeline.work import Executor, Work
+from bevformer_lib.runtime.open import PULSAR2
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.explain import why_run
 from bevformer_lib.store.run import StepResult, find_step, last_done
 from tasks.children import Children
 from tasks.executor import TaskExecutor
 from tasks.pool_state import Deployed, PoolError
+from tasks.server import patiently
 from tasks.settings import RunSettings
 from tasks.shares import shares
 
@@ -32,10 +35,19 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "tensors": "extract/extract",
 }
 """Step -> the deployment that does it; steps that are not here cost little and stay with the build."""
+_SIMULATE: Final = "evaluate/simulate"
+"""Does what ``evaluate/evaluate`` does, without a board: Pulsar2's simulator runs where Pulsar2 is."""
 
 _KINDS_ASKED: Final = 5
 
 _log = logging.getLogger(__name__)
+
+
+def deployment_of(work: Work) -> str | None:
+    """Return which deployment does a step; ``None``: the build itself."""
+    deployment = DEPLOYMENTS.get(work.step.name)
+    on_a_board = deployment == DEPLOYMENTS["evaluate"]
+    return _SIMULATE if on_a_board and getattr(work, "runtime", None) == PULSAR2 else deployment
 
 
 def executor(store: Store, settings: RunSettings) -> Executor:
@@ -72,7 +84,8 @@ class PoolExecutor:
         Raises:
             PoolError: a child failed, or no worker takes it.
         """
-        if not work or work[0].step.name not in DEPLOYMENTS:
+        deployment = deployment_of(work[0]) if work else None
+        if deployment is None:
             return self._here.do_all(work)
         found = [find_step(self._store, one.step) for one in work]
         missing = [one for one, result in zip(work, found, strict=True) if result is None]
@@ -82,13 +95,11 @@ class PoolExecutor:
                 "%s%s", one.step.title, f": {reasons[one.step.kind]}" if result is None else " skipped: unchanged"
             )
         if missing:
-            self._do_away(missing)
+            self._do_away(deployment, missing)
         return [result or self._done(one, reasons[one.step.kind]) for one, result in zip(work, found, strict=True)]
 
-    def _do_away(self, work: Sequence[Work]) -> None:
-        with get_client(sync_client=True) as client:
-            deployed = Deployed.find(client, DEPLOYMENTS[work[0].step.name])
-            places = deployed.places(client)
+    def _do_away(self, deployment: str, work: Sequence[Work]) -> None:
+        deployed, places = patiently(partial(_find, deployment), f"deployment {deployment}")
         children = Children(self._run, self._store.uri, deployed, self._settings, self._is_done)
         children.do(shares(work, places, _seconds_per_frame(self._store, work)))
 
@@ -103,6 +114,13 @@ class PoolExecutor:
                 "workers must see the store under this address"
             )
         return StepResult(result.record, ran=True, reason=reason)
+
+
+def _find(deployment: str) -> tuple[Deployed, int]:
+    """Return a deployment, and how many runs its pool takes at once."""
+    with get_client(sync_client=True) as client:
+        deployed = Deployed.find(client, deployment)
+        return deployed, deployed.places(client)
 
 
 def _seconds_per_frame(store: Store, work: Sequence[Work]) -> float | None:

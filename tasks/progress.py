@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -10,12 +11,18 @@ from contextvars import ContextVar
 from typing import Final
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 
 from bevformer_lib.progress import ProgressCallback
 
 _UPDATE_SECONDS: Final = 2.0
 """An update is a request to the server."""
+_SILENT_SECONDS: Final = 60.0
+"""A server that is away may keep a request waiting, and the work with it."""
+
+_log = logging.getLogger(__name__)
 
 _console: ContextVar[ProgressCallback | None] = ContextVar("console", default=None)
 
@@ -61,10 +68,14 @@ def task_progress() -> ProgressCallback:
 
 
 def _progress_artifacts() -> ProgressCallback:
-    """Return a callback that keeps one progress artifact per label."""
-    artifacts: dict[str, tuple[UUID, float]] = {}
+    """Return a callback that keeps one progress artifact per label.
 
-    def report(what: str, done: int, total: int) -> None:
+    What can't be told is no reason for work to fail: after a failure nothing is told for a while.
+    """
+    artifacts: dict[str, tuple[UUID, float]] = {}
+    silent_until = 0.0
+
+    def tell(what: str, done: int, total: int) -> None:
         percent = 100.0 * done / total
         now = time.monotonic()
         if what not in artifacts:
@@ -74,5 +85,15 @@ def _progress_artifacts() -> ProgressCallback:
         if done == total or now - told_at > _UPDATE_SECONDS:
             update_progress_artifact(artifact, percent, description=f"{what}: {done} of {total}")
             artifacts[what] = (artifact, now)
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal silent_until
+        if time.monotonic() < silent_until:
+            return
+        try:
+            tell(what, done, total)
+        except (httpx.HTTPError, PrefectException) as error:
+            _log.warning("%s: the server can't be told of the progress: %s", what, type(error).__name__)
+            silent_until = time.monotonic() + _SILENT_SECONDS
 
     return report

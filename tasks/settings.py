@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -12,10 +12,16 @@ _BLOCK_NAME = r"^([a-z0-9]+(-[a-z0-9]+)*)?$"
 _AS_NONE = AfterValidator(lambda name: name or None)
 
 
+def in_order(schema: dict[str, Any]) -> None:
+    """Number a schema's fields, so that a form shows them in this order: PostgreSQL keeps none."""
+    for position, field in enumerate(schema["properties"].values()):
+        field["position"] = position
+
+
 class RunSettings(BaseModel):
     """What a run needs beside what it makes; no part of any step."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     hub_token_block: Annotated[
         str | None,

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Final
 
 from prefect.client.schemas.objects import State
@@ -16,7 +15,6 @@ from bevformer_lib.pipeline.wire import AskedWork, from_wire
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import note_step
-from tasks.board import the_board
 from tasks.credentials import opened
 from tasks.executor import TaskExecutor
 from tasks.logs import keep_library_logs
@@ -29,9 +27,7 @@ DEVICE_VARIABLE: Final = "BEVFORMER_DEVICE"
 _log = logging.getLogger(__name__)
 
 
-def do_shard(
-    store: str, work: Sequence[Mapping[str, Any]], settings: RunSettings, *, alone: bool = False
-) -> State[None] | None:
+def do_shard(store: str, work: Sequence[Mapping[str, Any]], settings: RunSettings) -> State[None] | None:
     """Do work that :func:`bevformer_lib.pipeline.wire.to_wire` wrote; what is in the store is not done again.
 
     When one part fails the others are done all the same, so that a corrected run need not do them; then the first
@@ -41,14 +37,13 @@ def do_shard(
         store: address of the store.
         work: the parts.
         settings: how this machine reaches the hub and the store.
-        alone: keep other such runs off this machine's board meanwhile.
 
     Returns:
         A cancelled state if nobody waits for the work any more.
     """
     keep_library_logs()
     try:
-        with ends_with_its_parent(), the_board() if alone else nullcontext(), opened(store, settings) as place:
+        with ends_with_its_parent(), opened(store, settings) as place:
             _do_all(place, [from_wire(one) for one in work])
     except Abandoned as reason:
         return Cancelled(message=str(reason))

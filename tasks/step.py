@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import MaterializingTask
 
+from bevformer_lib.errors import SourceUnreachableError, StoreUnreachableError
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import StepResult, run_step
@@ -19,8 +20,8 @@ from tasks.progress import StopSignal, task_progress
 _RETRIES: Final = 2
 _RETRY_SECONDS: Final = 5.0
 _JITTER: Final = 0.5
-_PASSING: Final = (ConnectionError, TimeoutError)
-"""What may be gone the next time. Our own errors are not: bad input stays bad."""
+_PASSING: Final = (StoreUnreachableError, SourceUnreachableError, ConnectionError, TimeoutError)
+"""What may be gone the next time. Our other errors are not: bad input and wrong credentials stay bad."""
 
 _log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -19,8 +20,10 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
+
+from tasks.server import patiently
 
 _LOOK_SECONDS: Final = 10.0
 _WORKER_SECONDS: Final = 20.0
@@ -46,9 +49,7 @@ def ends_with_its_parent() -> Iterator[None]:
         yield
         return
     run, stop = context.flow_run, threading.Event()
-    with get_client(sync_client=True) as client:
-        parent = client.read_task_run(context.flow_run.parent_task_run_id).flow_run_id
-        reason = _why_end(client, context.flow_run.id, parent)
+    parent, reason = patiently(partial(_look, run.id, context.flow_run.parent_task_run_id), "this run")
     if reason is not None:
         raise Abandoned(reason)
     thread = threading.Thread(target=_watch, args=(run, parent, stop), name="watch", daemon=True)
@@ -57,6 +58,13 @@ def ends_with_its_parent() -> Iterator[None]:
         yield
     finally:
         stop.set()
+
+
+def _look(run: UUID, parent_task_run: UUID) -> tuple[UUID | None, str | None]:
+    """Return the run that started this one, and why this one need not begin."""
+    with get_client(sync_client=True) as client:
+        parent = client.read_task_run(parent_task_run).flow_run_id
+        return parent, _why_end(client, run, parent)
 
 
 def _watch(run: FlowRun, parent: UUID | None, stop: threading.Event) -> None:
@@ -68,7 +76,7 @@ def _watch(run: FlowRun, parent: UUID | None, stop: threading.Event) -> None:
                     continue
                 _log.warning("%s; this run ends", reason)
                 client.set_flow_run_state(run.id, Cancelling(message=reason))
-            except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+            except httpx.HTTPError as error:
                 _log.warning("the server can't be asked about this run: %s", type(error).__name__)
                 continue
             break
