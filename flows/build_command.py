@@ -7,7 +7,9 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +38,9 @@ def command(
     start_scene: int = 0,
     end_scene: int | None = None,
     target: str = "AX650",
+    spatial: str | None = None,
+    cameras_per_cell: int | None = None,
+    waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     converter: str = "onnxruntime",
     recipe: str = "vendor-tiny",
     npu_mode: str | None = None,
@@ -61,7 +66,12 @@ def command(
         seed: another seed chooses other calibration frames.
         start_scene: first scene to use, counted from 0.
         end_scene: scene to stop before.
-        target: chip that the graph is made for.
+        target: chip that the graph is made for: AX650, AX620E, AX615, AX637, M57 or M76H.
+        spatial: how BEV cells sample the cameras, slots or dense; without it, slots where they are fewer than the
+            cameras.
+        cameras_per_cell: room per cell of the slots; without it, what so many cameras around a car need.
+        waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
+            times.
         converter: onnxruntime or pulsar2.
         recipe: pulsar2: vendor-tiny, int8, w8a16 or all-u16.
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4.
@@ -96,6 +106,9 @@ def command(
         start_scene=start_scene,
         end_scene=end_scene,
         target=target,
+        spatial=spatial,
+        cameras_per_cell=cameras_per_cell,
+        waive=waive,
         converter=converter,
         pulsar2={
             "recipe": recipe,

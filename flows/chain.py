@@ -73,7 +73,9 @@ class _Chain:
 
     def export(self) -> Mapping[str, Artifact]:
         """Return the graph, the raw graph and the inference config."""
-        [outputs] = self.do(ExportWork(self._inputs.model, self._inputs.checkpoint, self._request.target))
+        request = self._request
+        form = (request.target, request.spatial, request.cameras_per_cell, request.waive)
+        [outputs] = self.do(ExportWork(self._inputs.model, self._inputs.checkpoint, *form))
         return outputs
 
     def calibrate(self, graph: Artifact) -> Mapping[str, Artifact]:

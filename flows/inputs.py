@@ -38,9 +38,13 @@ def read_inputs(
     """Read what a request names.
 
     Raises:
-        BevformerError: the config, the checkpoint or the scenes can't be read; everything that is wrong with the
-            scenes is said at once.
+        BevformerError: the config, the checkpoint or the scenes can't be read, or a waiver names no rule; everything
+            that is wrong with the scenes is said at once.
     """
+    from bevformer_lib.export.lint.findings import parse_waivers
+    from bevformer_lib.export.lint.rules import RULES
+
+    parse_waivers(request.waive, list(RULES))
     model = load_model_config(request.model)
     requirements = SceneRequirements.of_model(model)
     checkpoint = checkpoint_input(request.checkpoint, digests)

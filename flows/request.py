@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.settings import in_order
 
 
 class Pulsar2Request(BaseModel):
     """How Pulsar2 converts; what is empty is the recipe's or the tool's own choice."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
-    recipe: Annotated[str, Field(description="Named settings: vendor-tiny, int8, w8a16 or all-u16.")] = "vendor-tiny"
-    npu_mode: Annotated[str | None, Field(description="Cores to compile for, NPU1 to NPU4.")] = None
+    recipe: Annotated[
+        Literal["vendor-tiny", "int8", "w8a16", "all-u16"], Field(description="Named settings of quantisation.")
+    ] = "vendor-tiny"
+    npu_mode: Annotated[
+        Literal["NPU1", "NPU2", "NPU3", "NPU4"] | None,
+        Field(description="Cores to compile for; empty: all that the chip has."),
+    ] = None
     overrides: Annotated[str | None, Field(description="YAML file with build config settings of your own.")] = None
     image: Annotated[str | None, Field(description="Docker image of Pulsar2.")] = None
     executable: Annotated[str | None, Field(description="Native pulsar2 command instead of docker.")] = None
@@ -25,19 +32,38 @@ class Pulsar2Request(BaseModel):
 class BuildRequest(BaseModel):
     """Parameters of a build; the form that Prefect's UI shows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
-    model: Annotated[str, Field(description="Preset name (tiny, small, base), or the path of an original config file.")]
-    checkpoint: Annotated[
-        str, Field(description="The .pth file with the weights: a path, or hf://owner/repo[@revision]/path.")
+    model: Annotated[
+        str, Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1)
     ]
-    scenes: Annotated[str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.")]
-    store: Annotated[str, Field(description="Where artifacts are kept: a folder, or s3://bucket/prefix.")]
+    checkpoint: Annotated[
+        str,
+        Field(description="The .pth file with the weights: a path, or hf://owner/repo[@revision]/path.", min_length=1),
+    ]
+    scenes: Annotated[
+        str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
+    ]
+    store: Annotated[str, Field(description="Where artifacts are kept: a folder, or s3://bucket/prefix.", min_length=1)]
     num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1)] = 32
     seed: Annotated[int, Field(description="Another seed chooses other calibration frames.")] = 0
     start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0
     end_scene: Annotated[int | None, Field(description="Scene to stop before; empty: all.", ge=1)] = None
-    target: Annotated[str, Field(description="Chip that the graph is made for.")] = "AX650"
+    target: Annotated[
+        Literal["AX650", "AX620E", "AX615", "AX637", "M57", "M76H"],
+        Field(description="Chip that the graph is made for."),
+    ] = "AX650"
+    spatial: Annotated[
+        Literal["dense", "slots"] | None,
+        Field(description="How BEV cells sample the cameras; empty: slots where they are fewer than the cameras."),
+    ] = None
+    cameras_per_cell: Annotated[
+        int | None,
+        Field(description="Room per cell of the slots; empty: what so many cameras around a car need.", ge=1),
+    ] = None
+    waive: Annotated[
+        tuple[str, ...], Field(description="Findings of the check for the chip to let pass: RULE, or RULE:NODE.")
+    ] = ()
     converter: Annotated[
         Literal["onnxruntime", "pulsar2"], Field(description="What turns the graph into a quantised model.")
     ] = "onnxruntime"
@@ -50,10 +76,26 @@ class BuildRequest(BaseModel):
     ] = None
     policy: Annotated[str | None, Field(description="YAML file with the gates; empty: those that come along.")] = None
     publish: Annotated[bool, Field(description="Publish the build if it passes its gates.")] = False
-    device: Annotated[str, Field(description="Where float models run: cpu, cuda or cuda:N.")] = "cpu"
+    device: Annotated[
+        str,
+        Field(
+            description="Where float models run: cpu, cuda or cuda:N. A worker's BEVFORMER_DEVICE takes precedence.",
+            pattern=r"^(cpu|cuda(:[0-9]+)?)$",
+        ),
+    ] = "cpu"
     score_threshold: Annotated[
         float | None, Field(description="Boxes at or below are dropped; empty: as the model's config says.", ge=0, le=1)
     ] = None
+
+    @model_validator(mode="after")
+    def _the_runtime_executes_what_the_converter_makes(self) -> Self:
+        executed_by = {"onnxruntime": ("onnxruntime",), "pulsar2": ("pulsar2", "axengine")}[self.converter]
+        if self.runtime is not None and self.runtime not in executed_by:
+            raise ValueError(
+                f"what the converter {self.converter} makes is executed by {' or '.join(executed_by)}, "
+                f"not by {self.runtime}"
+            )
+        return self
 
     @property
     def label(self) -> str:

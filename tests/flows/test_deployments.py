@@ -32,14 +32,17 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
 def test_every_entrypoint_is_a_flow_and_every_delegated_step_has_one() -> None:
     there = {f"{flow_of(deployment).name}/{name}" for name, deployment in NAMED.items()}
     assert set(DEPLOYMENTS.values()) <= there
-    assert {"build/build", "nightly/nightly", "build/on-new-input"} <= there
+    assert {"evaluate/simulate", "build/build", "nightly/nightly", "build/on-new-input"} <= there
 
 
 def test_pools_and_limits() -> None:
     pools = {name: deployment["work_pool"]["name"] for name, deployment in NAMED.items()}
     assert pools["export"] == pools["extract"] == "gpu"
     assert pools["evaluate"] == "edge"
-    assert {pools[name] for name in ("build", "nightly", "on-new-input", "convert")} == {"cpu"}
+    assert {pools[name] for name in ("build", "nightly", "on-new-input", "convert", "simulate")} == {"cpu"}
+    environments = {one["work_pool"]["name"]: one["work_pool"]["job_variables"]["env"] for one in NAMED.values()}
+    assert environments["cpu"]["BEVFORMER_DEVICE"] == "cpu"
+    assert all(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30" for environment in environments.values())
     assert NAMED["nightly"]["concurrency_limit"]["limit"] == 1
     [schedule] = NAMED["nightly"]["schedules"]
     assert schedule["timezone"]
@@ -49,6 +52,9 @@ def test_the_form_has_bounds_choices_and_descriptions() -> None:
     schema = build.parameters.model_dump()
     request = schema["definitions"]["BuildRequest"]["properties"]
     assert all("description" in field for field in request.values())
+    positions = [field["position"] for field in request.values()]
+    assert positions == sorted(positions)
+    assert list(request)[:4] == ["model", "checkpoint", "scenes", "store"]
     assert request["num_samples"]["minimum"] == 1
     assert request["converter"]["enum"] == ["onnxruntime", "pulsar2"]
     settings = schema["definitions"]["RunSettings"]["properties"]
@@ -73,7 +79,7 @@ def test_what_starts_by_itself_can_name_the_blocks_of_its_secrets() -> None:
 @pytest.mark.parametrize("name", ["crashed", "notify"])
 def test_automations_are_what_prefect_takes(name: str) -> None:
     text = (FOLDER / "automations" / f"{name}.yaml").read_text().replace("BLOCK_DOCUMENT_ID", str(uuid.uuid4()))
-    [automation] = yaml.safe_load(text)["automations"]
-    read = AutomationCore.model_validate(automation)
-    assert read.enabled
-    assert len(read.actions) == 1
+    for automation in yaml.safe_load(text)["automations"]:
+        read = AutomationCore.model_validate(automation)
+        assert read.enabled
+        assert len(read.actions) == 1

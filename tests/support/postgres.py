@@ -25,6 +25,13 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
+def dump(address: str) -> str:
+    """Return everything that a running server holds, as SQL."""
+    folder = address.partition("?host=")[2]
+    command = [binaries() / "pg_dump", "--host", folder, "--username", "prefect", "postgres"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, errors="replace").stdout
+
+
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[str]:
     """Start a server that listens on a socket in a folder; give the address that SQLAlchemy's asyncpg takes.

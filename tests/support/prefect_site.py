@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +47,42 @@ class Site:
         folder: everything that it writes, the workers' caches too.
         environment: of everything that belongs to it.
         api: address of its API.
+        database: address of the server's database; ``None``: SQLite.
+        server: process of the server, once it was started.
         workers: processes by name.
     """
 
     folder: Path
     environment: dict[str, str]
     api: str
+    database: str | None = None
+    server: subprocess.Popen[bytes] | None = None
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start_server(self) -> None:
+        """Start the server, and wait until it answers."""
+        settings = dict(self.environment)
+        if self.database is not None:
+            settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database
+        port = self.api.removesuffix("/api").rpartition(":")[2]
+        with (self.folder / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [str(PREFECT), "server", "start", "--host", "127.0.0.1", "--port", port],
+                env=settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+        wait_for(lambda: _answers(self), "the server's start", START_SECONDS)
+
+    def kill_server(self) -> None:
+        """Kill the server at once."""
+        assert self.server is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
 
     def call(self, path: str, body: Mapping[str, Any] | None = None, *, method: str | None = None) -> Any:
         """Call the API, as the UI and the clients do; a server that is busy or silent is asked again."""
@@ -208,37 +237,28 @@ def running_site(folder: Path, environment: Mapping[str, str], *, database: str 
         "PYTHONPATH": str(ROOT),
     }
     (folder / "server").mkdir(parents=True)
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [str(PREFECT), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=settings if database is None else settings | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=end_with_parent,
-        )
-    site = Site(folder, settings, settings["PREFECT_API_URL"])
+    site = Site(folder, settings, settings["PREFECT_API_URL"], database)
     try:
-        wait_for(lambda: _answers(site, server), "the server's start", START_SECONDS)
+        site.start_server()
         yield site
     finally:
-        _stop(site, [server, *site.workers.values()])
+        _stop(site)
 
 
-def _answers(site: Site, server: subprocess.Popen[bytes]) -> bool:
-    assert server.poll() is None, (site.folder / "server.log").read_text()
+def _answers(site: Site) -> bool:
+    assert site.server is not None and site.server.poll() is None, (site.folder / "server.log").read_text()
     with contextlib.suppress(OSError):
         site.call("health")
         return True
     return False
 
 
-def _stop(site: Site, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _stop(site: Site) -> None:
+    for process in (site.server, *site.workers.values()):
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     for left in site.processes():
         with contextlib.suppress(ProcessLookupError):
             os.kill(left, signal.SIGKILL)

@@ -1,0 +1,81 @@
+"""The form: what can't work is refused before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from bevformer_lib.convert.open import CONVERTER_KINDS
+from bevformer_lib.convert.pulsar2.build_config import NpuMode
+from bevformer_lib.convert.pulsar2.recipes import RECIPES
+from bevformer_lib.errors import BevformerError
+from bevformer_lib.export.chip import chip_names
+from bevformer_lib.store.digests import DigestCache
+from flows.inputs import read_inputs
+from flows.request import BuildRequest, Pulsar2Request
+from tests.flows.conftest import make_request
+
+GIVEN = {"model": "tiny", "checkpoint": "c.pth", "scenes": "scenes", "store": "store"}
+
+
+def choices(model: type[BuildRequest | Pulsar2Request], field: str) -> list[Any]:
+    annotation = model.model_fields[field].annotation
+    found = [choice for part in get_args(annotation) for choice in (get_args(part) or (part,))]
+    return [choice for choice in found if isinstance(choice, str)]
+
+
+def test_the_choices_are_what_there_is() -> None:
+    assert choices(BuildRequest, "target") == list(chip_names())
+    assert choices(BuildRequest, "converter") == list(CONVERTER_KINDS)
+    assert choices(Pulsar2Request, "recipe") == list(RECIPES)
+    assert choices(Pulsar2Request, "npu_mode") == list(get_args(NpuMode))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"store": ""},
+        {"checkpoint": ""},
+        {"target": "AX1"},
+        {"device": "gpu"},
+        {"device": "cuda:x"},
+        {"cameras_per_cell": 0},
+        {"pulsar2": {"recipe": "int-8"}},
+        {"pulsar2": {"npu_mode": "NPU9"}},
+        {"converter": "", "runtime": ""},
+    ],
+)
+def test_nonsense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        BuildRequest.model_validate(GIVEN | wrong)
+
+
+@pytest.mark.parametrize(
+    ("converter", "runtime", "fits"),
+    [
+        ("onnxruntime", None, True),
+        ("onnxruntime", "onnxruntime", True),
+        ("onnxruntime", "axengine", False),
+        ("onnxruntime", "pulsar2", False),
+        ("pulsar2", None, True),
+        ("pulsar2", "pulsar2", True),
+        ("pulsar2", "axengine", True),
+        ("pulsar2", "onnxruntime", False),
+    ],
+)
+def test_a_runtime_has_to_execute_what_the_converter_makes(converter: str, runtime: str | None, fits: bool) -> None:
+    asked = GIVEN | {"converter": converter, "runtime": runtime}
+    if fits:
+        assert BuildRequest.model_validate(asked).runtime == runtime
+    else:
+        with pytest.raises(ValidationError, match=f"executed by .*, not by {runtime}"):
+            BuildRequest.model_validate(asked)
+
+
+def test_a_waiver_of_no_rule_is_said_before_any_work(tmp_path: Path) -> None:
+    request = make_request(tmp_path, tmp_path / "store", waive=("no-such-rule",))
+    with pytest.raises(BevformerError, match="can't waive 'no-such-rule'"):
+        read_inputs(request, DigestCache(tmp_path / "digests"))
