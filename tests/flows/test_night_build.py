@@ -305,14 +305,14 @@ def test_a_machine_that_falls_silent_has_crashed(night: Night) -> None:
     site = night.site
     run = night.start(seed=4)
     extract = night.child(run, "calibration-histories", "RUNNING")
-    frozen = []
+    frozen = site.processes(extract["id"])
+    heartbeat = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
+    heartbeat["resource"] = {"id": [f"prefect.flow-run.{extract['id']}"]}
     try:
-        heartbeat = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
-        heartbeat["resource"] = {"id": [f"prefect.flow-run.{extract['id']}"]}
-        wait_for(lambda: site.call("events/filter", {"filter": heartbeat})["events"], "a heartbeat", 30.0)
-        for process in site.processes(extract["id"]):
+        time.sleep(0.3)  # the first heartbeat is sent at once, and can be looked up some seconds later
+        for process in frozen:
             os.kill(process, signal.SIGSTOP)  # as a machine that hangs, while its worker still answers
-            frozen.append(process)
+        wait_for(lambda: site.call("events/filter", {"filter": heartbeat})["events"], "a heartbeat", 30.0)
         assert site.state(extract["id"]) == "RUNNING"
         wait_for(lambda: site.state(extract["id"]) == "CRASHED", "the silence to be noticed", 150.0)
         assert "No heartbeat" in site.call(f"flow_runs/{extract['id']}")["state"]["message"]
@@ -324,7 +324,8 @@ def test_a_machine_that_falls_silent_has_crashed(night: Night) -> None:
         wait_for(lambda: again() == ["CRASHED", "COMPLETED"], "the same on the other machine", 120.0)
     finally:
         for process in frozen:
-            os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     site.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert site.ended(run)["state_type"] == "CANCELLED"
 
@@ -409,12 +410,15 @@ def test_a_new_input_announced_as_an_asset_starts_a_build(night: Night) -> None:
         "payload": {},
         "id": "0b6c7e1e-5b0c-4d0e-9b53-2f6a3c1d9e55",
     }
+    deployment = site.call("deployments/name/build/on-new-input")
+    parameters = deployment["parameters"] | {"request": night.parameters()["request"]}
+    site.call(f"deployments/{deployment['id']}", {"parameters": parameters}, method="PATCH")
     site.call("events", [announced], method="POST")  # type: ignore[arg-type]
-    deployment = site.call("deployments/name/build/on-new-input")["id"]
-    asked = {"flow_runs": {"deployment_id": {"any_": [deployment]}}}
+    asked = {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}}
     [run] = wait_for(lambda: site.call("flow_runs/filter", asked), "the start of a build", 60.0)
-    site.call(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    site.ended(run["id"], 90.0)
+    ended = site.ended(run["id"], 120.0)
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    assert ran(night.what(run["id"])) == []
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install --no-install-recommends chromium")
