@@ -2,7 +2,7 @@
 
 Swift compares `If-None-Match: *` when a request begins and commits when it ends, so that racing writers can all win.
 S3 promises that exactly one does (as AWS and MinIO keep it); here a lock per object around Swift's own handler keeps
-that promise. ``--racy`` leaves Swift as it is.
+that promise. ``--racy`` leaves Swift as it is, and has it take its time in between, so that writers do race.
 
 Run as ``python s3_server_process.py FOLDER ACCESS_KEY SECRET_KEY [--racy]``; prints the endpoint's URL when it is
 ready, and ends with SIGTERM or when its standard input closes, so that it never outlives who started it.
@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import eventlet
 import eventlet.wsgi
 from eventlet.patcher import original
 from eventlet.semaphore import Semaphore
+
+_RACE_SECONDS = 0.3
 
 _POLICY_AND_HASH = """
 [swift-hash]
@@ -93,6 +96,31 @@ class OneWriterAtATime:
             return self._app(environ, start_response)
 
 
+class TakingItsTime:
+    """Waits between the comparison, when a request begins, and the commit."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "PUT":
+            environ["wsgi.input"] = _SlowBody(environ["wsgi.input"])
+        return self._app(environ, start_response)
+
+
+class _SlowBody:
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def read(self, *arguments: int) -> bytes:
+        eventlet.sleep(_RACE_SECONDS)
+        content: bytes = self._body.read(*arguments)
+        return content
+
+
 def serve(folder: Path, access_key: str, secret_key: str, *, racy: bool) -> None:
     """Serve until the process is ended."""
     from swift.common import storage_policy, utils
@@ -109,14 +137,15 @@ def serve(folder: Path, access_key: str, secret_key: str, *, racy: bool) -> None
         (folder / f"{name}.conf").write_text(_BACKEND.format(folder=folder, name=name))
     account, _, user = access_key.partition(":")
     (folder / "proxy.conf").write_text(_PROXY.format(folder=folder, account=account, user=user, secret=secret_key))
+    wrap = TakingItsTime if racy else OneWriterAtATime
     for name, socket in sockets.items():
-        eventlet.spawn(_serve_one, folder / f"{name}.conf", socket, locked=name == "object" and not racy)
+        eventlet.spawn(_serve_one, folder / f"{name}.conf", socket, wrap=wrap if name == "object" else None)
     eventlet.sleep(0)
     sys.stdout.write(f"http://127.0.0.1:{sockets['proxy'].getsockname()[1]}\n")
     sys.stdout.flush()
 
 
-def _serve_one(conf: Path, socket: object, *, locked: bool) -> None:
+def _serve_one(conf: Path, socket: object, *, wrap: Callable[[Any], Any] | None) -> None:
     from swift.common import wsgi
     from swift.common.http_protocol import SwiftHttpProtocol
     from swift.common.utils import NullLogger
@@ -124,7 +153,7 @@ def _serve_one(conf: Path, socket: object, *, locked: bool) -> None:
     app = wsgi.loadapp(str(conf))
     eventlet.wsgi.server(
         socket,
-        OneWriterAtATime(app) if locked else app,
+        app if wrap is None else wrap(app),
         NullLogger(),
         protocol=SwiftHttpProtocol,
         capitalize_response_headers=False,  # the AWS clients want ETag, not Etag
