@@ -85,12 +85,13 @@ def _inferred(light: onnx.ModelProto) -> tuple[onnx.GraphProto, str]:
         # Not with data_prop, which fails on branches that read the same tensor.
         onnx.shape_inference.infer_shapes(light, strict_mode=True)
     except _INFERENCE_ERRORS as error:
-        contradiction = _one_line(error)
+        contradiction = one_line(error)
     try:
         return onnx.shape_inference.infer_shapes(light, data_prop=True).graph, contradiction
     except _INFERENCE_ERRORS as error:
-        return light.graph, _one_line(error)
+        return light.graph, one_line(error)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what an exception of ONNX says, in one line."""
     return " ".join(str(error).split()).rstrip(".")

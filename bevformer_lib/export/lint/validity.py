@@ -8,7 +8,7 @@ import onnx
 from onnx.onnx_cpp2py_export.checker import CheckerContext
 
 from bevformer_lib.export.graph import STANDARD_DOMAINS, node_label
-from bevformer_lib.export.lint.facts import GraphFacts, initializer_names
+from bevformer_lib.export.lint.facts import GraphFacts, initializer_names, one_line
 
 
 def objections(model: onnx.ModelProto, facts: GraphFacts) -> Iterator[str]:
@@ -80,5 +80,5 @@ def node_fault(node: onnx.NodeProto, opset: int) -> str | None:
     try:
         onnx.checker.check_node(node, context)
     except onnx.checker.ValidationError as error:
-        return " ".join(str(error).split()).rstrip(".")
+        return one_line(error)
     return None
