@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.export.clip import clip_frame
-from bevformer_lib.export.compare import relative_difference
 from bevformer_lib.export.graph import graph_inputs, static_shape
-from bevformer_lib.export.taps import intermediate_names
+from bevformer_lib.export.intermediate_outputs import intermediate_names
+from bevformer_lib.fidelity import relative_difference
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 

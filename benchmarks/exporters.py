@@ -43,10 +43,10 @@ def measure(model_name: str, *, dynamo: bool) -> dict[str, Any]:
 
     from bevformer_lib.export.chip import DEFAULT_CHIP, load_chip
     from bevformer_lib.export.clip import clip_frame
-    from bevformer_lib.export.compare import relative_difference
     from bevformer_lib.export.graph import OPSET, default_opset
     from bevformer_lib.export.lint.run import lint
     from bevformer_lib.export.passes.pipeline import run_passes
+    from bevformer_lib.fidelity import relative_difference
     from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
     from bevformer_lib.runtime.onnxruntime import OnnxRuntime
     from tests.export.models import MICRO_CONFIGS, random_model

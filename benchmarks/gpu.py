@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.presets import PRESETS
-from bevformer_lib.geometry.surround_rig import surround_cameras
+from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.model.bevformer import BEVFormer, build_model
 from bevformer_lib.model.camera_sampling import CameraSampling, DenseSampling, SlotSampling
 from bevformer_lib.model.random_weights import randomize

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from bevformer_lib.store.open import open_store
 from bevformer_lib.store.step import StepRecord
-from tasks.shares import MOST_PARTS
+from tasks.batches import MOST_PARTS
 
 FRAMES_PER_SCENE = 40
 QUERY_S = 10.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bevformer_lib.backends.converters import PULSAR2
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.convert.open import PULSAR2
 from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
 from bevformer_lib.pipeline.convert import Pulsar2Settings
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs

@@ -22,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from bevformer_lib.errors import StoreUnreachableError
-from bevformer_lib.pipeline.wire import to_wire
+from bevformer_lib.pipeline.serialization import to_wire
 from bevformer_lib.pipeline.work import Work
 from tasks.pool_state import WORKER_LABEL, Deployed, PoolError
 from tasks.server import SERVER_SECONDS, is_away, patiently

@@ -12,17 +12,17 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
+from bevformer_lib.backends.runtimes import PULSAR2
 from bevformer_lib.pipeline.work import Executor, Work
-from bevformer_lib.runtime.open import PULSAR2
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.explain import why_run
 from bevformer_lib.store.run import StepResult, find_step, last_done
+from tasks.batches import shares
 from tasks.children import Children
 from tasks.executor import TaskExecutor
 from tasks.pool_state import Deployed, PoolError
 from tasks.server import patiently
 from tasks.settings import RunSettings
-from tasks.shares import shares
 
 DEPLOYMENTS: Final[Mapping[str, str]] = {
     "export": "export/export",

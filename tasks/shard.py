@@ -11,7 +11,7 @@ from typing import Any, Final
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
-from bevformer_lib.pipeline.wire import AskedWork, from_wire
+from bevformer_lib.pipeline.serialization import AskedWork, from_wire
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import note_step
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def do_shard(store: str, work: Sequence[Mapping[str, Any]], settings: RunSettings) -> State[None] | None:
-    """Do work that :func:`bevformer_lib.pipeline.wire.to_wire` wrote; what is in the store is not done again.
+    """Do work that :func:`bevformer_lib.pipeline.serialization.to_wire` wrote; what is in the store is not done again.
 
     When one part fails the others are done all the same, so that a corrected run need not do them; then the first
     failure is raised. The parent finds the results in the store.

@@ -12,7 +12,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FORBIDDEN = {"bevformer_lib": {"prefect", "tasks", "flows", "tests"}, "tasks": {"flows", "tests"}, "flows": {"tests"}}
-ON_THE_BOARD = ("config", "scenes", "runtime", "evaluate", "drawing", "store", "report", "calibration", "cli")
+ON_THE_BOARD = (
+    "config",
+    "scenes",
+    "runtime",
+    "backends",
+    "detections",
+    "metrics",
+    "evaluate",
+    "infer",
+    "drawing",
+    "store",
+    "report",
+    "calibration",
+    "cli",
+)
 NOT_ON_THE_BOARD = {"torch", "onnx", "onnxruntime", "onnxsim"}
 
 

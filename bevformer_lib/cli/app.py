@@ -38,7 +38,10 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
     "view": ("bevformer_lib.cli.view", "Write a scene with detections for the 3D viewer rerun."),
-    "ladder": ("bevformer_lib.cli.ladder", "PyTorch, ONNX, quantised, simulator and board on the same frames."),
+    "ladder": (
+        "bevformer_lib.cli.compare_backends",
+        "PyTorch, ONNX, quantised, simulator and board on the same frames.",
+    ),
     "record": ("bevformer_lib.cli.record", "Keep a model's outputs, to evaluate a board against."),
     "verify": (
         "bevformer_lib.cli.verify",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bevformer_lib.convert.pulsar2.converter import Pulsar2Conversion
+    from bevformer_lib.pulsar2.converter import Pulsar2Conversion
 
 
 def command(
@@ -54,7 +54,7 @@ def command(
         log: pulsar2: file to write the converter's log to, kept even if the build fails.
         device: onnxruntime: where to run the float model: cpu, cuda or cuda:N.
     """
-    from bevformer_lib.convert.open import PULSAR2
+    from bevformer_lib.backends.converters import PULSAR2
     from bevformer_lib.errors import ConversionError
 
     asked = {
@@ -91,10 +91,10 @@ def _convert_with_pulsar2(
 ) -> None:
     from rich.console import Console
 
-    from bevformer_lib.convert.open import PULSAR2, open_converter
-    from bevformer_lib.convert.pulsar2.converter import Pulsar2Conversion, Pulsar2Options
+    from bevformer_lib.backends.converters import PULSAR2, open_converter
     from bevformer_lib.files import write_json
     from bevformer_lib.progress import no_progress
+    from bevformer_lib.pulsar2.converter import Pulsar2Conversion, Pulsar2Options
 
     with ExitStack() as stack:
         file = None

@@ -48,6 +48,7 @@ def command(
 
     from rich.console import Console
 
+    from bevformer_lib.backends.runtimes import open_reference, open_runtime
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.evaluate.scene import evaluate_scene
@@ -55,7 +56,6 @@ def command(
     from bevformer_lib.files import require_new_file, write_json
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
-    from bevformer_lib.runtime.open import open_reference, open_runtime
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements

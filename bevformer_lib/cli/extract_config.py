@@ -16,9 +16,9 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
         onnx: the exported graph; how many cameras it has room for per BEV cell is then written too, and every rig
             checked against it on the board, where the compiled model does not tell.
     """
+    from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
     from bevformer_lib.config.load import load_model_config
-    from bevformer_lib.config.pictures import parse_image_size
 
     image_hw = None if image_size is None else parse_image_size(image_size)
     model = load_model_config(config, image_hw=image_hw)

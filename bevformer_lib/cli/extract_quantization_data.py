@@ -31,12 +31,12 @@ def command(
     """
     from rich.console import Console
 
+    from bevformer_lib.backends.runtimes import ONNXRUNTIME, open_runtime
     from bevformer_lib.calibration.extract import extract_quantization_data
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bevformer_lib.evaluate.infer import InferResult
+    from bevformer_lib.infer.infer import InferResult
 
 _SCENES_NAMED = 5
 
@@ -57,13 +57,13 @@ def command(
 
     from rich.console import Console
 
+    from bevformer_lib.backends.runtimes import DEFAULT_DEVICE, ONNXRUNTIME, open_runtime
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
-    from bevformer_lib.evaluate.infer import InferModel, InferSettings, infer_scenes
     from bevformer_lib.files import require_writable_folder, sha256_of_file
+    from bevformer_lib.infer.infer import InferModel, InferSettings, infer_scenes
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
-    from bevformer_lib.runtime.open import DEFAULT_DEVICE, ONNXRUNTIME, open_runtime
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements

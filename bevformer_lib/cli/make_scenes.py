@@ -29,7 +29,7 @@ def command(
     """
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.load import load_model_config
-    from bevformer_lib.scenes.rendering.make import SceneRecipe, make_scenes
+    from bevformer_lib.synthetic_scenes.make import SceneRecipe, make_scenes
 
     config = load_model_config(model)
     recipe = SceneRecipe(

@@ -65,11 +65,11 @@ def _from_scenes(
     device: str,
     on_progress: ProgressCallback,
 ) -> Path:
+    from bevformer_lib.backends.runtimes import ONNXRUNTIME, open_runtime
     from bevformer_lib.calibration.prepare import prepare_calibration
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.files import sha256_of_file
     from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements

@@ -33,9 +33,9 @@ def command(
     """
     from rich.console import Console
 
+    from bevformer_lib.backends.converters import open_converter
     from bevformer_lib.cli.progress import progress_bar
-    from bevformer_lib.convert.kept import read_kept
-    from bevformer_lib.convert.open import open_converter
+    from bevformer_lib.convert.float_layers import read_kept
 
     kept = read_kept(keep_float) if keep_float is not None else ()
 

@@ -38,12 +38,12 @@ def command(
     """
     from rich.console import Console
 
+    from bevformer_lib.backends.runtimes import open_runtime
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
-    from bevformer_lib.runtime.open import open_runtime
     from bevformer_lib.runtime.recorded import RecordingRuntime
     from bevformer_lib.runtime.temporal import TemporalSession
     from bevformer_lib.scenes.preprocess import Preprocessor

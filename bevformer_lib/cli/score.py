@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bevformer_lib.evaluate.detections_folder import SceneDetections
-    from bevformer_lib.evaluate.metric_types import DetectionMetrics, TruePositiveErrors
+    from bevformer_lib.detections.detections_folder import SceneDetections
+    from bevformer_lib.metrics.metric_types import DetectionMetrics, TruePositiveErrors
     from bevformer_lib.progress import ProgressCallback
 
 
@@ -46,7 +46,7 @@ def command(
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
-    from bevformer_lib.evaluate.detections_folder import read_detections
+    from bevformer_lib.detections.detections_folder import read_detections
     from bevformer_lib.files import require_new_file, write_json
     from bevformer_lib.nuscenes.devkit import require_devkit
 
@@ -152,8 +152,8 @@ def _score_dataset(
     on_progress: ProgressCallback,
 ) -> DetectionMetrics:
     from bevformer_lib.errors import BevformerError
+    from bevformer_lib.metrics.nuscenes_results import check_split, results_of, score_results, write_results
     from bevformer_lib.nuscenes.devkit import open_dataset
-    from bevformer_lib.nuscenes.results import check_split, results_of, score_results, write_results
 
     dataset = open_dataset(root, version)
     by_token = []
@@ -179,8 +179,8 @@ def _score_scenes(
     reference_score_thr: float,
     on_progress: ProgressCallback,
 ) -> DetectionMetrics:
-    from bevformer_lib.evaluate.detection_metrics import score_agreement, score_scenes
-    from bevformer_lib.evaluate.detections_folder import detections_of_scenes, read_detections
+    from bevformer_lib.detections.detections_folder import detections_of_scenes, read_detections
+    from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
     from bevformer_lib.scenes.metas import read_metas
 
     scenes = read_metas(folder, [scene.scene for scene in found])

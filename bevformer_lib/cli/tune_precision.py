@@ -76,16 +76,16 @@ def command(
     """
     from rich.console import Console
 
+    from bevformer_lib.backends.converters import PULSAR2
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.convert.float_model import load_float_model
-    from bevformer_lib.convert.open import PULSAR2
     from bevformer_lib.convert.selection import select_nodes
     from bevformer_lib.errors import ConversionError
     from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.precision.candidate import Bar
     from bevformer_lib.precision.groups import layer_groups, operators_after_fusion
     from bevformer_lib.precision.outputs import write_outputs
-    from bevformer_lib.precision.trial import Bar
     from bevformer_lib.precision.tune import TuneTask, tune_precision
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.onnxruntime import OnnxRuntime
@@ -153,7 +153,7 @@ def _embedded_builder(
 ) -> CandidateBuilder:
     import hashlib
 
-    from bevformer_lib.convert.open import ONNXRUNTIME
+    from bevformer_lib.backends.converters import ONNXRUNTIME
     from bevformer_lib.errors import ConversionError
     from bevformer_lib.precision.builders import EmbeddedBuilder
 
@@ -166,12 +166,12 @@ def _embedded_builder(
 
 
 def _pulsar2_builder(onnx: Path, calibration: Path, state: Path, options: Mapping[str, object]) -> CandidateBuilder:
-    from bevformer_lib.convert.open import PULSAR2, open_converter
-    from bevformer_lib.convert.pulsar2.converter import Pulsar2Options
-    from bevformer_lib.convert.pulsar2.tool import find_tool
+    from bevformer_lib.backends.converters import PULSAR2, open_converter
     from bevformer_lib.precision.builders import ConverterBuilder
     from bevformer_lib.precision.outputs import write_overrides
-    from bevformer_lib.runtime.pulsar2_run import Pulsar2Run
+    from bevformer_lib.pulsar2.converter import Pulsar2Options
+    from bevformer_lib.pulsar2.simulator import Pulsar2Run
+    from bevformer_lib.pulsar2.tool import find_tool
 
     chosen = {name: value for name, value in options.items() if value is not None}
     tool = find_tool(executable=chosen.get("executable"), image=chosen.get("image"))  # type: ignore[arg-type]

@@ -28,8 +28,8 @@ def command(
     """
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.load import load_model_config
+    from bevformer_lib.detections.detections_folder import detections_of_scenes, read_detections
     from bevformer_lib.errors import BevformerError, SceneError
-    from bevformer_lib.evaluate.detections_folder import detections_of_scenes, read_detections
     from bevformer_lib.scenes.fingerprint import scene_fingerprint
     from bevformer_lib.scenes.index import find_scenes
     from bevformer_lib.scenes.preprocess import Preprocessor

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bevformer_lib.config.camera_capacity import CameraCapacity
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
 from bevformer_lib.config.load import read_json_object
 from bevformer_lib.config.model_config import BoxCoderConfig, ImageNormConfig, ModelConfig
 from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.files import write_json
-from bevformer_lib.geometry.capacity import CameraCapacity
 
 _CAMERA_CAPACITY: Final = "camera_capacity"
 

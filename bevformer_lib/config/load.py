@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bevformer_lib.config.image_size import picture_of_size
 from bevformer_lib.config.limits import MAX_DEPTH, measure
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.original import model_config_from_original
-from bevformer_lib.config.pictures import picture_of_size
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.config.python_config import read_config_text, read_python_config
 from bevformer_lib.config.sizes import check_sizes

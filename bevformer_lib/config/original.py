@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
+from bevformer_lib.config.image_size import picture_of_pipeline, picture_of_size
 from bevformer_lib.config.limits import MAX_BASE_CHANNELS, MAX_CAMERAS, MAX_LAYERS
 from bevformer_lib.config.model_config import (
     BackboneConfig,
@@ -15,7 +16,6 @@ from bevformer_lib.config.model_config import (
     NeckConfig,
 )
 from bevformer_lib.config.original_classes import as_original
-from bevformer_lib.config.pictures import picture_of_pipeline, picture_of_size
 from bevformer_lib.config.section import Section
 
 _BOTTLENECK_EXPANSION: Final = 4

@@ -19,8 +19,8 @@ import onnx
 from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
+from bevformer_lib.convert.float_layers import check_kept, restore_kept_inputs
 from bevformer_lib.convert.float_model import check_inputs, load_float_model
-from bevformer_lib.convert.kept import check_kept, restore_kept_inputs
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
 from bevformer_lib.errors import ConversionError

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from typing import Final
 
-from bevformer_lib.convert.pulsar2.tool import find_tool
 from bevformer_lib.doctor.finding import Finding, fail, ok
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.pulsar2.tool import find_tool
 
 _SECONDS: Final = 20.0
 

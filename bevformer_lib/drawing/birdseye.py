@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.geometry import box_corners_lidar_m, heading_from_yaw_rad
 from bevformer_lib.drawing.project import project_polygon, project_segments
 from bevformer_lib.drawing.strokes import draw_polygon, draw_segments, fill_polygon
 from bevformer_lib.drawing.style import (
@@ -30,7 +31,6 @@ from bevformer_lib.drawing.style import (
     Picture,
 )
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, shortened
-from bevformer_lib.evaluate.geometry import box_corners_lidar_m, heading_from_yaw_rad
 
 GRID_STEP_M: Final = 10.0
 RING_STEP_M: Final = 20.0

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.geometry import BOX_EDGES, FRONT_CORNERS, box_corners_lidar_m
 from bevformer_lib.drawing.project import (
     homogeneous_pixels,
     project_polygon,
@@ -24,7 +25,6 @@ from bevformer_lib.drawing.project import (
 from bevformer_lib.drawing.strokes import draw_segments, fill_polygon
 from bevformer_lib.drawing.style import BACKGROUND, BLACK, TEXT, BoxLayer, Color, Picture, text_color_on
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, text_width_px
-from bevformer_lib.evaluate.geometry import BOX_EDGES, FRONT_CORNERS, box_corners_lidar_m
 from bevformer_lib.names import CAMERA_ORDER
 
 DRIVING_ORDER: Final = (

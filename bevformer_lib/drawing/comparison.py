@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.birdseye import draw_birdseye
 from bevformer_lib.drawing.cameras import GAP_PX, draw_cameras
 from bevformer_lib.drawing.frame import LegendEntry, beside, framed, stacked
@@ -19,7 +20,6 @@ from bevformer_lib.drawing.style import (
     detections_in_color,
     ground_truth_layer,
 )
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox
 
 WIDTH_PX: Final = 1812

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.birdseye import GRID_STEP_M, RING_STEP_M, VELOCITY_SECONDS, draw_birdseye
 from bevformer_lib.drawing.cameras import GAP_PX, draw_cameras
 from bevformer_lib.drawing.strokes import draw_polygon, draw_segments, fill_polygon
@@ -26,7 +27,6 @@ from bevformer_lib.drawing.style import (
     shown_name,
 )
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, shortened, text_width_px
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox
 
 CAMERAS_WIDTH_PX: Final = 1812

@@ -11,11 +11,11 @@ from typing import Final
 
 import cv2
 
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.frame import draw_frame
 from bevformer_lib.drawing.style import Picture
 from bevformer_lib.drawing.video import VideoWriter, open_video
 from bevformer_lib.errors import OutputError
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Frame
 

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.evaluate.geometry import ground_truth_as_detection_boxes
-from bevformer_lib.evaluate.types import Detections
+from bevformer_lib.detections.geometry import ground_truth_as_detection_boxes
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox
 
 Picture: TypeAlias = NDArray[np.uint8]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.detections.decode import decode_detections
+from bevformer_lib.detections.matching import MATCH_DISTANCE_M, agreement_of, compare_with_truth
+from bevformer_lib.detections.types import FrameEvaluation, FrameSeconds, SceneEvaluation
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.evaluate.decode import decode_detections
-from bevformer_lib.evaluate.fidelity import tensor_fidelity
-from bevformer_lib.evaluate.matching import MATCH_DISTANCE_M, agreement_of, compare_with_truth
-from bevformer_lib.evaluate.types import FrameEvaluation, FrameSeconds, SceneEvaluation
+from bevformer_lib.fidelity import tensor_fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime

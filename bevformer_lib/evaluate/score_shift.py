@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevformer_lib.evaluate.matching import match_boxes
-from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.detections.matching import match_boxes
+from bevformer_lib.detections.types import SceneEvaluation
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bevformer_lib.detections.types import Agreement, ClassCounts, FrameEvaluation, SceneEvaluation, TruthComparison
 from bevformer_lib.errors import BevformerError
-from bevformer_lib.evaluate.types import (
-    Agreement,
-    ClassCounts,
-    Fidelity,
-    FrameEvaluation,
-    SceneEvaluation,
-    TruthComparison,
-)
+from bevformer_lib.fidelity import Fidelity
 from bevformer_lib.names import OUTPUT_BEV_EMBED
 
 STAGES = ("decode", "reference", "candidate")

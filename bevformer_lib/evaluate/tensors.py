@@ -10,8 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.evaluate.fidelity import tensor_fidelity
-from bevformer_lib.evaluate.types import Fidelity
+from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime, TensorSpec
@@ -77,7 +76,7 @@ def compare_tensors(
 
     Args:
         scene: frames in time order.
-        reference: such as the float graph of :func:`bevformer_lib.export.taps.with_intermediate_outputs`.
+        reference: such as the float graph of :func:`bevformer_lib.export.intermediate_outputs.with_intermediate_outputs`.
         candidate: made from it; tensors that only one of them puts out are left alone.
         preprocessor: turns frames into inputs.
         candidate_preparation: what the host does to the candidate's tensors before.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.geometry.surround_rig import surround_cameras
+from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.names import CAN_BUS_SIZE, CAN_BUS_YAW_DEG, CAN_BUS_YAW_RAD
 from bevformer_lib.scenes.types import FrameInputs
 

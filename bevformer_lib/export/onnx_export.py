@@ -16,15 +16,15 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.chip import DEFAULT_CHIP, Chip, load_chip
 from bevformer_lib.export.graph import OPSET
+from bevformer_lib.export.intermediate_outputs import drop_outputs, intermediate_names
 from bevformer_lib.export.lint.findings import LintReport, Waiver
 from bevformer_lib.export.lint.run import lint, require_no_errors
+from bevformer_lib.export.parity import ProofReport, prove
 from bevformer_lib.export.passes import simplify
 from bevformer_lib.export.passes.pipeline import PASSES, GraphPass, PassReport, run_passes
-from bevformer_lib.export.proof import ProofReport, prove
 from bevformer_lib.export.provenance import Provenance, package_versions, write_provenance
 from bevformer_lib.export.reachability import require_all_paths
 from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
-from bevformer_lib.export.taps import drop_outputs, intermediate_names
 from bevformer_lib.export.trace import EXPORTER, trace_model
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.model.bevformer import build_model

@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.provenance import read_provenance
-from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid, cameras_per_cell, needed_cameras_per_cell
-from bevformer_lib.geometry.surround_rig import surround_cameras
+from bevformer_lib.geometry.pillars import cameras_per_cell, needed_cameras_per_cell
+from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.model.camera_sampling import SpatialForm
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.clip import clip_frame
 from bevformer_lib.export.graph import OPSET
-from bevformer_lib.export.taps import named_tensors, named_tensors_put_out
+from bevformer_lib.export.intermediate_outputs import named_tensors, named_tensors_put_out
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
 
 EXPORTER: Final = "torch.onnx.export(dynamo=False)"

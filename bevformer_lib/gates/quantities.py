@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage
+from bevformer_lib.detections.types import ClassCounts, SceneEvaluation
 from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis
-from bevformer_lib.evaluate.metric_types import ANNOTATIONS, DetectionMetrics
 from bevformer_lib.evaluate.summary import EvaluationSummary, summarize, total_counts
-from bevformer_lib.evaluate.types import ClassCounts, SceneEvaluation
+from bevformer_lib.metrics.metric_types import ANNOTATIONS, DetectionMetrics
 from bevformer_lib.names import OUTPUT_BEV_EMBED, OUTPUT_NAMES
 
 NO_ANNOTATIONS: Final = "the scenes carry no annotations"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.config.camera_capacity import PillarGrid
 
 MIN_DEPTH_M: Final = 1e-5
 """A point nearer to the image plane than this (or behind it) is not seen."""
@@ -20,31 +19,6 @@ CALIBRATION_MARGIN: Final = 0.02
 Cameras turn by tenths of a degree between calibrations, and the ego motion between a camera's shot and the LiDAR's
 moves near points by some pixels; 2 % are 1.3 degrees of a nuScenes camera.
 """
-
-
-@dataclass(frozen=True)
-class PillarGrid:
-    """What decides which pillars a camera sees.
-
-    Attributes:
-        bev_h: BEV rows (along y, forward).
-        bev_w: BEV columns (along x, right).
-        pc_range: where the pillars stand, m: x_min, y_min, z_min, x_max, y_max, z_max in the LiDAR frame.
-        pillar_points: anchors per pillar.
-        image_hw: padded picture size (height, width) in pixels.
-    """
-
-    bev_h: int
-    bev_w: int
-    pc_range: tuple[float, float, float, float, float, float]
-    pillar_points: int
-    image_hw: tuple[int, int]
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> PillarGrid:
-        """Return the pillars of a model."""
-        encoder = config.encoder
-        return cls(config.bev_h, config.bev_w, encoder.pc_range, encoder.pillar_points, config.image_hw)
 
 
 def pillar_points_lidar_m(grid: PillarGrid) -> NDArray[np.float32]:

@@ -7,8 +7,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.geometry.pillars import MIN_DEPTH_M, PillarGrid, pillar_points_lidar_m
+from bevformer_lib.geometry.pillars import MIN_DEPTH_M, pillar_points_lidar_m
 
 MAX_OUTSIDE_IMAGES: Final = 4.0
 """Reference points further outside the picture than this many picture sizes are moved to that distance.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bevformer_lib.backends.runtimes import ONNXRUNTIME
 from bevformer_lib.calibration.collect import collect_scene_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME, pack_calibration
 from bevformer_lib.calibration.plan import CalibrationPlan
@@ -17,7 +18,6 @@ from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
-from bevformer_lib.runtime.open import ONNXRUNTIME
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store

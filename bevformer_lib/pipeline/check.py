@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.files import write_json
+from bevformer_lib.pipeline.input_locations import position_here
 from bevformer_lib.pipeline.inputs import SceneSource, scene_software, scenes_root
-from bevformer_lib.pipeline.places import position_here
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.scenes.layout import MADE_UP_MARK
 from bevformer_lib.scenes.reader import read_scenes

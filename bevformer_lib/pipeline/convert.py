@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bevformer_lib.convert.open import PULSAR2, open_converter
+from bevformer_lib.backends.converters import PULSAR2, open_converter
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
@@ -28,7 +28,7 @@ CONVERSION_LOG: Final = "conversion.log"
 _PACKAGES: Final = ("onnx", "onnxruntime")
 _CODE: Final = (
     "bevformer_lib.convert",
-    "bevformer_lib.convert.pulsar2",
+    "bevformer_lib.pulsar2",
     "bevformer_lib.calibration.archive",
     __name__,
 )
@@ -121,7 +121,7 @@ class ConvertWork:
         output: Path,
         on_progress: ProgressCallback,
     ) -> Mapping[str, Any]:
-        from bevformer_lib.convert.pulsar2.converter import Pulsar2Converter, Pulsar2Options
+        from bevformer_lib.pulsar2.converter import Pulsar2Converter, Pulsar2Options
 
         chosen = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
         if settings.overrides is not None:

@@ -13,12 +13,12 @@ from bevformer_lib.calibration.origin import foreign_samples, listed_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, Finding, try_frame
 from bevformer_lib.files import write_json
+from bevformer_lib.pipeline.diagnosed_frame import trial_frame
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas, scene_software
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.record import open_float_model
 from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator
 from bevformer_lib.pipeline.software import software
-from bevformer_lib.pipeline.trial_frame import trial_frame
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -35,7 +35,7 @@ _CODE: Final = (
     "bevformer_lib.calibration.origin",
     "bevformer_lib.calibration.archive",
     "bevformer_lib.runtime",
-    "bevformer_lib.pipeline.trial_frame",
+    "bevformer_lib.pipeline.diagnosed_frame",
     __name__,
 )
 

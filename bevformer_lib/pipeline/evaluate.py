@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.config.inference_config import read_inference_config
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.evaluate.summary import summarize
-from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
 from bevformer_lib.pipeline.record import open_float_model

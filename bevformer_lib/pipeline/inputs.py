@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
-from bevformer_lib.pipeline.places import file_here, file_place, position_here, scenes_here, scenes_place
+from bevformer_lib.pipeline.input_locations import file_here, file_place, position_here, scenes_here, scenes_place
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.index import find_scenes

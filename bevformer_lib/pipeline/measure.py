@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bevformer_lib.backends.runtimes import ONNXRUNTIME
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage, coverage_of
 from bevformer_lib.calibration.plan import CalibrationPlan
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.errors import ConfigError, MissingPackageError
-from bevformer_lib.evaluate.detection_metrics import score_agreement, score_scenes
-from bevformer_lib.evaluate.metric_types import DetectionMetrics
 from bevformer_lib.evaluate.tensors import TensorSummary, compare_tensors, summarize_tensors
-from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.export.intermediates_runtime import open_with_intermediates
 from bevformer_lib.files import write_json
+from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
+from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.nuscenes.devkit import require_devkit
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import SCENE_CODE, SceneSource, open_artifact, read_scene_metas, scene_software
 from bevformer_lib.pipeline.runtimes import unload_models
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
-from bevformer_lib.runtime.open import ONNXRUNTIME
-from bevformer_lib.runtime.tapped import open_with_intermediates
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
@@ -164,7 +164,12 @@ class TensorsWork:
                 **scene_software(),
                 **software(
                     packages=("onnx", "onnxruntime"),
-                    code=("bevformer_lib.evaluate", "bevformer_lib.runtime", "bevformer_lib.export.taps", __name__),
+                    code=(
+                        "bevformer_lib.evaluate",
+                        "bevformer_lib.runtime",
+                        "bevformer_lib.export.intermediate_outputs",
+                        __name__,
+                    ),
                 ),
             },
         )

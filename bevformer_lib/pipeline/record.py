@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME
 from bevformer_lib.evaluate.diagnosis import try_frame
+from bevformer_lib.pipeline.diagnosed_frame import trial_frame
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
-from bevformer_lib.pipeline.trial_frame import trial_frame
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime, TensorSpec
-from bevformer_lib.runtime.open import AXENGINE, ONNXRUNTIME
 from bevformer_lib.runtime.recorded import RecordedRuntime, RecordingRuntime, pack_recording
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -32,7 +32,7 @@ RECORDING: Final = "recording.zip"
 NEEDS_RECORDING: Final = frozenset({AXENGINE})
 """Runtimes of machines that can't run the float model."""
 _CODE: Final = ("bevformer_lib.runtime", __name__)
-_TRIALS_CODE: Final = ("bevformer_lib.evaluate.diagnosis", "bevformer_lib.pipeline.trial_frame", *_CODE)
+_TRIALS_CODE: Final = ("bevformer_lib.evaluate.diagnosis", "bevformer_lib.pipeline.diagnosed_frame", *_CODE)
 
 
 @dataclass(frozen=True)

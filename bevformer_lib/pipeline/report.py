@@ -12,11 +12,12 @@ from typing import Any, Final
 from bevformer_lib import __version__
 from bevformer_lib.config.inference_config import read_inference_config
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.summary import summarize
-from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.gates import GATES, read_verdict_file
+from bevformer_lib.pipeline.images import draw_shown_frames, frames_to_show
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
 from bevformer_lib.pipeline.measure import (
     COVERAGE,
@@ -26,7 +27,6 @@ from bevformer_lib.pipeline.measure import (
     read_metrics,
     read_tensors,
 )
-from bevformer_lib.pipeline.pictures import draw_shown_frames, frames_to_show
 from bevformer_lib.pipeline.sections import conversion_section, gate_section, lineage, score_shifts_of
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
@@ -56,7 +56,7 @@ _CODE: Final = (
     "bevformer_lib.report",
     "bevformer_lib.drawing",
     "bevformer_lib.evaluate",
-    "bevformer_lib.pipeline.pictures",
+    "bevformer_lib.pipeline.images",
     "bevformer_lib.pipeline.sections",
     __name__,
 )

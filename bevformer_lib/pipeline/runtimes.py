@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bevformer_lib.backends.runtimes import ONNXRUNTIME, PULSAR2, open_runtime, open_simulator
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.open import ONNXRUNTIME, PULSAR2, open_runtime, open_simulator
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 

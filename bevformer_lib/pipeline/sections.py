@@ -7,8 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.score_shift import score_shifts
-from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.gates.judge import GateResult, Verdict
 from bevformer_lib.pipeline.convert import CONVERSION_FACTS
 from bevformer_lib.pipeline.inputs import open_artifact

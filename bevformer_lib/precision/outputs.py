@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.files import atomic_path, write_json
+from bevformer_lib.precision.candidate import Bar, TrialResult
 from bevformer_lib.precision.groups import LayerGroup
 from bevformer_lib.precision.plot import TrialPoint, trade_off_svg
-from bevformer_lib.precision.trial import Bar, TrialResult
 from bevformer_lib.precision.tune import TuneResult, layers_of
 
 FACTS_FILE: Final = "precision.json"

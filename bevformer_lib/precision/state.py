@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bevformer_lib.errors import OutputError
 from bevformer_lib.files import write_json
-from bevformer_lib.precision.trial import TrialResult
+from bevformer_lib.precision.candidate import TrialResult
 
 STATE_FILE: Final = "trials.json"
 

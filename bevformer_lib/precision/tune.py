@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.evaluate.decode import decode_detections
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.precision.builders import CandidateBuilder
+from bevformer_lib.precision.candidate import Bar, BudgetExhaustedError, TrialResult, TrialWorld, run_trial
 from bevformer_lib.precision.groups import LayerGroup
 from bevformer_lib.precision.search import Kept, PrecisionSearch
 from bevformer_lib.precision.state import TrialState
-from bevformer_lib.precision.trial import Bar, BudgetExhaustedError, TrialResult, TrialWorld, run_trial
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.recorded import RecordingRuntime

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import graph_inputs, static_shape
-from bevformer_lib.geometry.surround_rig import surround_cameras
+from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.names import INPUT_IMG, INPUT_LIDAR2IMG
 
 _SEED: Final = 0

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.summary import EvaluationSummary
-from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.report.sections import ReportSections
 
 _LINK_SCHEMES: Final = frozenset({"", "http", "https", "s3", "file"})

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.summary import STAGES, EvaluationSummary
-from bevformer_lib.evaluate.types import Fidelity, SceneEvaluation
+from bevformer_lib.fidelity import Fidelity
 from bevformer_lib.names import OUTPUT_BEV_EMBED
 from bevformer_lib.report import numbers
 from bevformer_lib.report.charts import Bars, Series, bar_chart, line_chart

@@ -7,13 +7,13 @@ from typing import Final
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage
 from bevformer_lib.evaluate import score_shift
-from bevformer_lib.evaluate.metric_types import (
+from bevformer_lib.evaluate.tensors import TensorSummary
+from bevformer_lib.metrics.metric_types import (
     ANNOTATIONS,
     ClassMetrics,
     DetectionMetrics,
     SubsetMetrics,
 )
-from bevformer_lib.evaluate.tensors import TensorSummary
 from bevformer_lib.report.sections import (
     Breakdown,
     CoverageQuantity,

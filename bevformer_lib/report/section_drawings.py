@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from markupsafe import Markup
 
-from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.report import numbers
 from bevformer_lib.report.charts import Bars, Series, bar_chart, histogram, line_chart
 from bevformer_lib.report.lineage import lineage_graph

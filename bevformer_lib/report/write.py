@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bevformer_lib import __version__
+from bevformer_lib.detections.types import ClassCounts
 from bevformer_lib.evaluate.summary import STAGES, EvaluationSummary, total_counts
-from bevformer_lib.evaluate.types import ClassCounts
 from bevformer_lib.files import atomic_path
 from bevformer_lib.report import numbers
 from bevformer_lib.report.content import ReportContent

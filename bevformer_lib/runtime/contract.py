@@ -23,7 +23,7 @@ from bevformer_lib.names import (
     OUTPUT_NAMES,
 )
 from bevformer_lib.runtime.base import Runtime, TensorSpec
-from bevformer_lib.runtime.rig import camera_capacity_of
+from bevformer_lib.runtime.camera_calibration import camera_capacity_of
 
 CODE_SIZE: Final = 10
 """Values per query of ``outputs_coords``: cx, cy, log w, log l, cz, log h, sin, cos, vx, vy."""

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.config.camera_capacity import CameraCapacity
 from bevformer_lib.errors import RuntimeUnavailableError
-from bevformer_lib.geometry.capacity import CameraCapacity, RigProof
+from bevformer_lib.geometry.capacity import RigProof
 from bevformer_lib.names import (
     INPUT_CAN_BUS,
     INPUT_IMG,
@@ -22,8 +23,8 @@ from bevformer_lib.names import (
     OUTPUT_NAMES,
 )
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.camera_calibration import camera_capacity_of
 from bevformer_lib.runtime.host import HostPreparation
-from bevformer_lib.runtime.rig import camera_capacity_of
 from bevformer_lib.scenes.types import FrameInputs
 
 

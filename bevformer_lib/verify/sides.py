@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bevformer_lib.backends.runtimes import ONNXRUNTIME, open_runtime
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
-from bevformer_lib.export.taps import intermediate_names, with_intermediate_outputs
+from bevformer_lib.export.intermediate_outputs import intermediate_names, with_intermediate_outputs
+from bevformer_lib.export.intermediates_runtime import TappedRuntime
 from bevformer_lib.names import (
     OUTPUT_BEV_EMBED,
     OUTPUT_CLASSES,
@@ -28,8 +30,6 @@ from bevformer_lib.names import (
 )
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.contract import check_graph
-from bevformer_lib.runtime.open import ONNXRUNTIME, open_runtime
-from bevformer_lib.runtime.tapped import TappedRuntime
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs

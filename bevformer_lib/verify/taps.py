@@ -14,7 +14,7 @@ from torch import nn
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
-from bevformer_lib.export.taps import named_tensors
+from bevformer_lib.export.intermediate_outputs import named_tensors
 from bevformer_lib.names import OUTPUT_NAMES
 
 TensorSink: TypeAlias = Callable[[str, NDArray[Any]], None]
@@ -45,7 +45,7 @@ class Tap:
 def taps_of(config: ModelConfig) -> tuple[Tap, ...]:
     """Return the taps of a model in the order in which it computes them; the network's outputs are not among them.
 
-    The graph's named tensors (:func:`bevformer_lib.export.taps.named_tensors`), and before each layer's output those of
+    The graph's named tensors (:func:`bevformer_lib.export.intermediate_outputs.named_tensors`), and before each layer's output those of
     its two attentions, which the graph does not name.
     """
     taps: list[Tap] = []

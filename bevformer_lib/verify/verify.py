@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
-from bevformer_lib.export.compare import relative_difference
+from bevformer_lib.fidelity import relative_difference
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.checkpoint import load_checkpoint
 from bevformer_lib.progress import ProgressCallback, no_progress

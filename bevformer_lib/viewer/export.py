@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.geometry import ground_truth_as_detection_boxes, heading_from_yaw_rad
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.cameras import DRIVING_ORDER
 from bevformer_lib.drawing.style import GROUND_TRUTH, Picture, detections_by_class
 from bevformer_lib.errors import MissingPackageError
-from bevformer_lib.evaluate.geometry import ground_truth_as_detection_boxes, heading_from_yaw_rad
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.files import atomic_path, require_new_file
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_POSITION, CAN_BUS_YAW_RAD
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Frame, Scene
-from bevformer_lib.viewer.rig import placed_camera
+from bevformer_lib.viewer.camera_pose import placed_camera
 
 APPLICATION: Final = "bevformer"
 FRAME_TIMELINE: Final = "frame"

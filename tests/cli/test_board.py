@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
-from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid
 from tests.support.board import STANDINS, be_a_board, compile_graph
 from tests.support.calibration import ToyWorld
 from tests.support.commands import bevformer

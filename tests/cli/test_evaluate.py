@@ -7,7 +7,7 @@ import pytest
 
 from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
-from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.detections.types import SceneEvaluation
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 from tests.support.toy_graph import write_toy_graph

@@ -8,11 +8,10 @@ import onnx
 import pytest
 
 from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
+from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.inference_config import inference_config_of, read_inference_config
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.export.provenance import Provenance, write_provenance
-from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid
 from tests.config.support import FIXTURES
 from tests.support.toy_graph import write_toy_graph
 

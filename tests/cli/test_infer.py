@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
+from bevformer_lib.config.camera_capacity import CAPACITY_KEY
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
-from bevformer_lib.geometry.capacity import CAPACITY_KEY
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 from tests.support.toy_graph import give_metadata, write_toy_graph

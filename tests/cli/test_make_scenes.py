@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bevformer_lib.cli.app import EXIT_ERROR
-from bevformer_lib.scenes.rendering.make import RECIPE_NAME
+from bevformer_lib.synthetic_scenes.make import RECIPE_NAME
 from tests.support.commands import bevformer
 
 

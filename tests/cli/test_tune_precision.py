@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bevformer_lib.precision import groups
-from bevformer_lib.precision.trial import TrialResult
+from bevformer_lib.precision.candidate import TrialResult
 from tests.support.calibration import ToyWorld, make_calibration
 from tests.support.commands import bevformer
 from tests.support.planted import plant_sensitive_layers

@@ -7,7 +7,7 @@ import pytest
 
 from bevformer_lib.cli.app import EXIT_ERROR
 from bevformer_lib.config.load import load_model_config
-from bevformer_lib.evaluate.infer_records import DETECTIONS_FILE, frame_record, scene_record
+from bevformer_lib.detections.infer_records import DETECTIONS_FILE, frame_record, scene_record
 from bevformer_lib.files import write_json
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.reader import read_scenes

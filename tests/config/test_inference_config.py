@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.inference_config import (
     inference_config_of,
     read_inference_config,
@@ -16,8 +17,6 @@ from bevformer_lib.config.inference_config import (
 )
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid
 from tests.config.support import at
 from tests.support.micro import micro_config
 

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
+from bevformer_lib.backends.converters import open_converter
 from bevformer_lib.convert.onnxruntime import OnnxRuntimeConverter
-from bevformer_lib.convert.open import open_converter
 from bevformer_lib.errors import CalibrationError, ConversionError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.style import Picture
-from bevformer_lib.evaluate.types import Detections
 from tests.support.scenes import rig_lidar_to_image
 
 GRAY = 90

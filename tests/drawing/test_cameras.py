@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bevformer_lib.detections.geometry import box_corners_lidar_m
 from bevformer_lib.drawing.cameras import GAP_PX, camera_rows, draw_camera, draw_cameras
 from bevformer_lib.drawing.project import homogeneous_pixels
 from bevformer_lib.drawing.style import BoxLayer, Picture, class_color, detections_by_class, detections_in_color
-from bevformer_lib.evaluate.geometry import box_corners_lidar_m
 from tests.drawing.examples import CAR_AHEAD, GRAY, detections, gray_pictures, rig
 from tests.support.micro import CLASS_NAMES
 

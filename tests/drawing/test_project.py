@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.geometry import BOX_EDGES, box_corners_lidar_m
 from bevformer_lib.drawing.project import (
     NEAR_PLANE_M,
     homogeneous_pixels,
@@ -11,7 +12,6 @@ from bevformer_lib.drawing.project import (
     project_segments,
     resized,
 )
-from bevformer_lib.evaluate.geometry import BOX_EDGES, box_corners_lidar_m
 
 HW = (100, 200)
 FORWARD = np.array(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bevformer_lib.detections.geometry import BOX_EDGES, box_corners_lidar_m, ground_truth_as_detection_boxes
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.frame import draw_frame
 from bevformer_lib.drawing.project import homogeneous_pixels, project_segments
-from bevformer_lib.evaluate.geometry import BOX_EDGES, box_corners_lidar_m, ground_truth_as_detection_boxes
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.names import CAMERA_ORDER
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.style import (
     CLASS_COLORS,
     Color,
@@ -13,7 +14,6 @@ from bevformer_lib.drawing.style import (
     ground_truth_layer,
     text_color_on,
 )
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox
 
 # Machado, Oliveira and Fernandes, 2009, severity 1.0; on linear RGB.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from bevformer_lib.evaluate.types import (
+from bevformer_lib.detections.types import (
     Agreement,
     ClassCounts,
     Detections,
-    Fidelity,
     FrameEvaluation,
     FrameSeconds,
     SceneEvaluation,
     TruthComparison,
 )
+from bevformer_lib.fidelity import Fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from tests.support.micro import CLASS_NAMES
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bevformer_lib.backends.runtimes import open_runtime
 from bevformer_lib.config.inference_config import InferenceConfig, inference_config_of
+from bevformer_lib.detections.decode import decode_detections
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.evaluate.decode import decode_detections
-from bevformer_lib.evaluate.fidelity import tensor_fidelity
 from bevformer_lib.evaluate.scene import evaluate_scene
-from bevformer_lib.evaluate.types import Fidelity, SceneEvaluation
+from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.open import open_runtime
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes

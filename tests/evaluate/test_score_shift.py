@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from bevformer_lib.detections.types import Detections, SceneEvaluation
 from bevformer_lib.evaluate.score_shift import ScoreShift, score_shifts
-from bevformer_lib.evaluate.types import Detections, SceneEvaluation
 from tests.evaluate.examples import make_frame, make_scene
 from tests.support.micro import CLASS_NAMES
 

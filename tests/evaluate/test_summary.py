@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from bevformer_lib.detections.types import ClassCounts
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.evaluate.summary import FramePlace, summarize
-from bevformer_lib.evaluate.types import ClassCounts
 from tests.evaluate.examples import make_scene
 
 

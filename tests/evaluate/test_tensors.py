@@ -7,12 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
-from bevformer_lib.convert.open import open_converter
+from bevformer_lib.backends.converters import open_converter
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.evaluate.fidelity import tensor_fidelity
 from bevformer_lib.evaluate.tensors import SceneTensors, compare_tensors, summarize_tensors
-from bevformer_lib.evaluate.types import Fidelity
-from bevformer_lib.export.taps import with_intermediate_outputs
+from bevformer_lib.export.intermediate_outputs import with_intermediate_outputs
+from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from tests.support.calibration import ToyWorld, make_calibration, make_toy_world

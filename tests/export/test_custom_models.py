@@ -9,13 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
+from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError, RigError
 from bevformer_lib.export.clip import clip_frame
 from bevformer_lib.export.onnx_export import export_onnx
 from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
-from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid
 from bevformer_lib.model.checkpoint import make_checkpoint
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime

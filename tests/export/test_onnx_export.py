@@ -13,12 +13,12 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import CheckpointError, ExportError, ProofError
 from bevformer_lib.export import onnx_export
 from bevformer_lib.export.chip import load_chip
+from bevformer_lib.export.intermediate_outputs import intermediate_names
 from bevformer_lib.export.lint.findings import Waiver
 from bevformer_lib.export.lint.run import lint
 from bevformer_lib.export.onnx_export import ExportResult, export_onnx, raw_path
 from bevformer_lib.export.passes.base import PassResult
 from bevformer_lib.export.provenance import read_provenance
-from bevformer_lib.export.taps import intermediate_names
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.model.checkpoint import make_checkpoint
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES

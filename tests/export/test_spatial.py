@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.export.spatial import SpatialChoice, cameras_per_cell_of_rigs, choose_spatial
-from bevformer_lib.geometry.pillars import PillarGrid, needed_cameras_per_cell
+from bevformer_lib.geometry.pillars import needed_cameras_per_cell
 from tests.support.micro import micro_config
 from tests.support.scenes import rig_lidar_to_image
 

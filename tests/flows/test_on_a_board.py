@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.evaluate.types import SceneEvaluation
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.pipeline.diagnose import DIAGNOSIS, DiagnoseWork, read_diagnosis
 from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork, read_evaluation
 from bevformer_lib.pipeline.executors import DirectExecutor

@@ -8,11 +8,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from bevformer_lib.convert.open import CONVERTER_KINDS
-from bevformer_lib.convert.pulsar2.build_config import NpuMode
-from bevformer_lib.convert.pulsar2.recipes import RECIPES
+from bevformer_lib.backends.converters import CONVERTER_KINDS
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.export.chip import chip_names
+from bevformer_lib.pulsar2.build_config import NpuMode
+from bevformer_lib.pulsar2.recipes import RECIPES
 from bevformer_lib.store.digests import DigestCache
 from flows.inputs import read_inputs
 from flows.request import BuildRequest, Pulsar2Request

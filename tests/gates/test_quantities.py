@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage
-from bevformer_lib.evaluate.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis, Finding
-from bevformer_lib.evaluate.metric_types import DetectionMetrics
 from bevformer_lib.gates.quantities import Measures, Quantity, gather, quantity_names
+from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
+from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.scenes.types import Frame, GroundTruthBox, Scene
 from tests.evaluate.examples import make_scene
 from tests.support.detections import detections_of

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from bevformer_lib.config.camera_capacity import CAPACITY_KEY, CameraCapacity, PillarGrid
 from bevformer_lib.errors import RigError
-from bevformer_lib.geometry.capacity import CAPACITY_KEY, CameraCapacity, RigProof
-from bevformer_lib.geometry.pillars import PillarGrid
+from bevformer_lib.geometry.capacity import RigProof
 from tests.support.micro import micro_config
 from tests.support.scenes import rig_lidar_to_image
 

@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.config.presets import PRESETS
-from bevformer_lib.geometry.pillars import (
-    PillarGrid,
-    cameras_per_cell,
-    needed_cameras_per_cell,
-    pillar_points_lidar_m,
-)
+from bevformer_lib.geometry.pillars import cameras_per_cell, needed_cameras_per_cell, pillar_points_lidar_m
 from bevformer_lib.model.projection import PillarProjection
 from tests.support.data import requires_shared_data, shared_data
 from tests.support.micro import micro_config

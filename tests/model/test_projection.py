@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from bevformer_lib.geometry.pillars import MIN_DEPTH_M
-from bevformer_lib.geometry.surround_rig import surround_cameras
+from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.model.projection import MAX_OUTSIDE_IMAGES, PillarProjection
 from tests.support.micro import micro_config
 

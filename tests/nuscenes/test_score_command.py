@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed; make test installs it")
 
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
-from bevformer_lib.evaluate.detections_folder import detections_of_scenes, read_detections
-from bevformer_lib.evaluate.infer_records import DETECTIONS_FILE, frame_record, scene_record
-from bevformer_lib.evaluate.metric_types import REFERENCE_MODEL, DetectionMetrics
+from bevformer_lib.detections.detections_folder import detections_of_scenes, read_detections
+from bevformer_lib.detections.infer_records import DETECTIONS_FILE, frame_record, scene_record
 from bevformer_lib.files import write_json
+from bevformer_lib.metrics.metric_types import REFERENCE_MODEL, DetectionMetrics
 from bevformer_lib.scenes.types import Scene
 from tests.support.commands import bevformer
 from tests.support.detections import spoilt_scenes

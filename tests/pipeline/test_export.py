@@ -5,10 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.inference_config import read_inference_config
 from bevformer_lib.export.spatial import SpatialChoice
-from bevformer_lib.geometry.capacity import CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid
 from bevformer_lib.pipeline.export import INFERENCE_CONFIG, ExportWork
 from bevformer_lib.progress import no_progress
 from tests.support.micro import micro_config

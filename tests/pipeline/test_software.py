@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bevformer_lib import pipeline
-from tests.pipeline.test_wire import WORK
+from tests.pipeline.test_serialization import WORK
 
 FOLDER = Path(pipeline.__file__).parent
 PACKAGE = "bevformer_lib.pipeline."

@@ -8,15 +8,15 @@ import numpy as np
 import onnx
 import pytest
 
+from bevformer_lib.backends.converters import open_converter
 from bevformer_lib.convert.base import Converter
-from bevformer_lib.convert.open import open_converter
-from bevformer_lib.convert.pulsar2.converter import Pulsar2Options
 from bevformer_lib.convert.selection import select_nodes
 from bevformer_lib.names import OUTPUT_BEV_EMBED
 from bevformer_lib.precision.builders import CandidateBuilder, ConverterBuilder, EmbeddedBuilder
 from bevformer_lib.precision.outputs import write_overrides
+from bevformer_lib.pulsar2.converter import Pulsar2Options
+from bevformer_lib.pulsar2.simulator import Pulsar2Run
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-from bevformer_lib.runtime.pulsar2_run import Pulsar2Run
 from bevformer_lib.runtime.temporal import TemporalSession
 from tests.standins.install import install_standin
 from tests.support.calibration import ToyWorld, make_calibration, make_toy_world

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.summary import summarize
-from bevformer_lib.evaluate.types import SceneEvaluation
 from bevformer_lib.report.content import (
     CalibrationFacts,
     Fact,

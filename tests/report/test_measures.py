@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed; make test installs it")
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage
-from bevformer_lib.evaluate.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.evaluate.score_shift import ScoreShift as MeasuredShift
 from bevformer_lib.evaluate.tensors import TensorSummary
+from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.report.measures import coverage_section, metric_section, score_shift_rows, tensor_rows
 from bevformer_lib.report.sections import CoverageQuantity, CoverageSection, Score, ScoreShift, TensorFidelity
 from bevformer_lib.scenes.types import Frame, GroundTruthBox, Scene

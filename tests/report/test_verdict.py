@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from bevformer_lib.detections.types import Agreement
 from bevformer_lib.evaluate.summary import EvaluationSummary, summarize
-from bevformer_lib.evaluate.types import Agreement, Fidelity
+from bevformer_lib.fidelity import Fidelity
 from bevformer_lib.report.verdict import verdict
 from tests.evaluate.examples import make_scene
 

@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from bevformer_lib.backends.runtimes import open_runtime
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
 from bevformer_lib.runtime.axengine import AxEngineRuntime
 from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-from bevformer_lib.runtime.open import open_runtime
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.types import FrameInputs
 from tests.support.board import be_a_board, compile_graph

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from bevformer_lib.config.camera_capacity import CAPACITY_KEY, CameraCapacity, PillarGrid
 from bevformer_lib.config.inference_config import inference_config_of
 from bevformer_lib.errors import ConfigError, RigError
-from bevformer_lib.geometry.capacity import CAPACITY_KEY, CameraCapacity
-from bevformer_lib.geometry.pillars import PillarGrid
 from bevformer_lib.runtime.contract import ModelGeometry, check_graph, check_model
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from tests.support.fake_runtime import MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime

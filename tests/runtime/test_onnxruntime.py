@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
+from bevformer_lib.backends.runtimes import open_runtime
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-from bevformer_lib.runtime.open import open_runtime
 from tests.support.toy_graph import write_toy_graph
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bevformer_lib.backends.runtimes import open_reference
 from bevformer_lib.errors import OutputError, RuntimeUnavailableError
-from bevformer_lib.runtime.open import open_reference
 from bevformer_lib.runtime.recorded import RecordedRuntime, RecordingRuntime, UnrecordedError, pack_recording
 from tests.support.fake_runtime import MICRO_INPUTS, FakeRuntime, counting_runtime
 

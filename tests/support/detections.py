@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bevformer_lib.evaluate.geometry import ground_truth_as_detection_boxes
-from bevformer_lib.evaluate.types import Detections
+from bevformer_lib.detections.geometry import ground_truth_as_detection_boxes
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox, Scene
 from tests.support.micro import CLASS_NAMES
 

@@ -19,7 +19,7 @@ from tasks.children import Children
 from tasks.pool_state import Deployed, PoolError
 from tasks.settings import RunSettings
 from tests.tasks.fakes import Clock, FakeServer, refusal
-from tests.tasks.test_shares import scenes
+from tests.tasks.test_batches import scenes
 
 PICK_UP_SECONDS = 120.0
 

@@ -7,7 +7,7 @@ import pytest
 from bevformer_lib.pipeline.check import CheckScenesWork
 from bevformer_lib.pipeline.work import Work
 from tasks.pools import DEPLOYMENTS, deployment_of
-from tests.pipeline.test_wire import NEEDS, SCENE, WORK
+from tests.pipeline.test_serialization import NEEDS, SCENE, WORK
 
 
 @pytest.mark.parametrize("work", WORK, ids=lambda work: work.step.title)

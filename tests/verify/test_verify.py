@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.errors import ConfigError, RigError, VerifyError
-from bevformer_lib.export.taps import intermediate_names
+from bevformer_lib.export.intermediate_outputs import intermediate_names
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.detections.geometry import box_corners_lidar_m, ground_truth_as_detection_boxes
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import MissingPackageError, OutputError
-from bevformer_lib.evaluate.geometry import box_corners_lidar_m, ground_truth_as_detection_boxes
-from bevformer_lib.evaluate.types import Detections
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_POSITION, CAN_BUS_YAW_RAD
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes

@@ -25,9 +25,9 @@ import onnxsim
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import ExportError
-from bevformer_lib.export.compare import relative_difference
 from bevformer_lib.export.graph import graph_inputs, static_shape
 from bevformer_lib.export.passes.base import PassResult
+from bevformer_lib.fidelity import relative_difference
 
 TOLERANCE: Final = 1e-4
 """Largest norm of the difference over norm: merging batch normalisation reorders float32 sums (1e-6 to 1e-5)."""

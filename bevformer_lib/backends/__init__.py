@@ -1,0 +1,1 @@
+"""The registries: converters and runtimes by name."""

@@ -1,0 +1,56 @@
+"""Converters by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from bevformer_lib.convert.base import Converter
+from bevformer_lib.errors import ConversionError
+
+if TYPE_CHECKING:
+    from bevformer_lib.pulsar2.converter import Pulsar2Options
+
+ONNXRUNTIME: Final = "onnxruntime"
+PULSAR2: Final = "pulsar2"
+CONVERTER_KINDS: Final = (ONNXRUNTIME, PULSAR2)
+DEFAULT_DEVICE: Final = "cpu"
+
+
+def open_converter(
+    kind: str,
+    *,
+    device: str = DEFAULT_DEVICE,
+    threads: int | None = None,
+    keep_float: Collection[str] = (),
+    pulsar2: Pulsar2Options | None = None,
+) -> Converter:
+    """Return a converter.
+
+    Args:
+        kind: one of :data:`CONVERTER_KINDS`.
+        device: where ONNX Runtime runs the float model to calibrate: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: threads that ONNX Runtime may use; ``None``: its own choice.
+        keep_float: names of layers that ONNX Runtime's quantiser leaves in float.
+        pulsar2: how Pulsar2 converts; ``None``: its defaults.
+
+    Raises:
+        ConversionError: the kind is not known, or has no such option.
+    """
+    if kind == ONNXRUNTIME:
+        from bevformer_lib.convert.onnxruntime import OnnxRuntimeConverter
+
+        if pulsar2 is not None:
+            raise ConversionError("settings of Pulsar2 are given, but the converter is onnxruntime; leave them out")
+        return OnnxRuntimeConverter(device=device, threads=threads, keep_float=keep_float)
+    if kind == PULSAR2:
+        from bevformer_lib.pulsar2.converter import Pulsar2Converter, Pulsar2Options
+
+        if keep_float:
+            raise ConversionError("Pulsar2 takes layers to keep as layer_configs of its config; leave keep_float out")
+        if device != DEFAULT_DEVICE or threads is not None:
+            raise ConversionError(
+                "Pulsar2 calibrates where quant.device of its config says; leave device and threads out"
+            )
+        return Pulsar2Converter(pulsar2 or Pulsar2Options())
+    raise ConversionError(f"converter '{kind}' is not known; use one of: {', '.join(CONVERTER_KINDS)}")

@@ -1,0 +1,179 @@
+"""`bevformer ladder`: PyTorch, ONNX, quantised, simulator and board on the same frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bevformer_lib.config.inference_config import InferenceConfig
+    from bevformer_lib.evaluate.backend_comparison import LadderResult, Rung
+
+PYTORCH, RECORDED, ONNX, QUANTIZED, SIMULATOR, BOARD = (
+    "PyTorch",
+    "recorded",
+    "ONNX",
+    "quantised",
+    "simulator",
+    "board",
+)
+
+
+def command(
+    config_json: Path,
+    scenes: Path,
+    /,
+    *,
+    output: Path,
+    checkpoint: Path | None = None,
+    model: str | None = None,
+    recorded: Path | None = None,
+    onnx: Path | None = None,
+    quantized: Path | None = None,
+    simulator: Path | None = None,
+    board: Path | None = None,
+    min_cosine: float = 0.99,
+    score_thr: float | None = None,
+    start_scene: int = 0,
+    end_scene: int | None = None,
+    device: str = "cpu",
+    host_rotate_center: tuple[float, float] | None = None,
+) -> None:
+    """Run a model in all the forms that are given over the same frames, and name the first that falls below the bar.
+
+    Give two forms or more. Every form has its own history. Tensors of the inside are compared where a form can give
+    them.
+
+    Args:
+        config_json: inference config of all.
+        scenes: folder of scenes.
+        output: JSON file to write; the report stands beside it, with the end .html.
+        checkpoint: PyTorch: the weights; give --model too.
+        model: PyTorch: preset name (tiny, small, base), or an original config file.
+        recorded: folder that bevformer record wrote, as first form on machines that can't run it.
+        onnx: the float graph.
+        quantized: a quantised ONNX graph.
+        simulator: an .axmodel, run by pulsar2 run.
+        board: an .axmodel, run by AXEngine on this machine; or the folder of its outputs, recorded on a board.
+        min_cosine: the bar: smallest cosine of a tensor with the first form's, in any frame.
+        score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
+        start_scene: first scene, counted from 0.
+        end_scene: scene to stop before.
+        device: where ONNX Runtime runs graphs: cpu, cuda or cuda:N.
+        host_rotate_center: rotate prev_bev of simulator and board here, about this x and y in cells, for models that
+            don't do it themselves (the vendor's exported ones: 100 100).
+    """
+    from rich.console import Console
+
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.errors import ConfigError
+    from bevformer_lib.evaluate.backend_comparison import Rung, climb
+    from bevformer_lib.files import require_new_file, write_json
+    from bevformer_lib.report.backend_comparison import ladder_verdict, write_ladder_report
+    from bevformer_lib.runtime.contract import check_model
+    from bevformer_lib.scenes.preprocess import Preprocessor
+    from bevformer_lib.scenes.reader import read_scenes
+    from bevformer_lib.scenes.requirements import SceneRequirements
+
+    page = output.with_suffix(".html")
+    for new_file in (output, page):
+        require_new_file(new_file)
+    if (checkpoint is None) != (model is None):
+        raise ConfigError("the PyTorch form takes both --checkpoint and --model")
+    config = read_inference_config(config_json)
+    rungs: list[Rung] = []
+    if checkpoint is not None and model is not None:
+        rungs.append(_pytorch(checkpoint, model))
+    if recorded is not None:
+        from bevformer_lib.runtime.recorded import RecordedRuntime
+
+        rungs.append(Rung(RECORDED, recorded.name, RecordedRuntime(recorded)))
+    for name, path in ((ONNX, onnx), (QUANTIZED, quantized)):
+        if path is not None:
+            from bevformer_lib.export.intermediates_runtime import open_tapped_onnx
+
+            rungs.append(Rung(name, path.name, open_tapped_onnx(path, device=device)))
+    rungs += _compiled(simulator, board, config, host_rotate_center)
+    if len(rungs) < 2:
+        raise ConfigError("give two forms or more: --checkpoint, --recorded, --onnx, --quantized, --simulator, --board")
+    geometries = [check_model(rung.runtime, config, Path(rung.source)) for rung in rungs]
+    requirements = SceneRequirements(geometries[0].num_cams, geometries[0].image_hw, config.img_norm)
+    preprocessor = Preprocessor(geometries[0].image_hw, config.img_norm)
+    with progress_bar() as on_progress:
+        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        result = climb(
+            found,
+            rungs,
+            config,
+            preprocessor,
+            min_cosine=min_cosine,
+            score_threshold=score_thr,
+            on_progress=on_progress,
+        )
+    write_json(output, result.to_dict())
+    write_ladder_report(result, page)
+    console = Console(markup=False, highlight=False)
+    console.print(ladder_table(result))
+    console.print(ladder_verdict(result), soft_wrap=True)
+    console.print(f"{result.frames} frames on {len(rungs)} rungs: {output}, {page}", soft_wrap=True)
+
+
+def _pytorch(checkpoint: Path, model: str) -> Rung:
+    from bevformer_lib.config.load import load_model_config
+    from bevformer_lib.errors import RuntimeUnavailableError
+    from bevformer_lib.evaluate.backend_comparison import Rung
+
+    try:
+        from bevformer_lib.export.pytorch_runtime import PyTorchRuntime
+
+        return Rung(PYTORCH, checkpoint.name, PyTorchRuntime(load_model_config(model), checkpoint))
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"PyTorch is not installed ({error}); install it with 'pip install bevformer-axera[cpu]', or give "
+            "--recorded in place of --checkpoint"
+        ) from error
+
+
+def _compiled(
+    simulator: Path | None, board: Path | None, config: InferenceConfig, center: tuple[float, float] | None
+) -> list[Rung]:
+    from bevformer_lib.backends.runtimes import AXENGINE, PULSAR2, open_runtime
+    from bevformer_lib.evaluate.backend_comparison import Rung
+    from bevformer_lib.runtime.host import HostPreparation, HostRotation
+    from bevformer_lib.runtime.recorded import RecordedRuntime
+
+    rotation = HostRotation((config.bev_h, config.bev_w), center) if center else None
+    preparation = HostPreparation(config.img_norm, rotation)
+    forms = ((SIMULATOR, PULSAR2, simulator), (BOARD, AXENGINE, board))
+    return [
+        Rung(name, path.name, RecordedRuntime(path) if path.is_dir() else open_runtime(kind, path), preparation)
+        for name, kind, path in forms
+        if path is not None
+    ]
+
+
+def ladder_table(result: LadderResult) -> Table:
+    """Return a row per tensor, a column per rung: the worst cosine with the first rung."""
+    from rich.table import Table
+
+    from bevformer_lib.export.intermediates_runtime import computing_order
+    from bevformer_lib.report import numbers
+
+    first, *others = result.rungs
+    table = Table("tensor", title=f"Worst cosine with {first.name}", title_justify="left")
+    for rung in others:
+        table.add_column(rung.name, justify="right")
+    names = sorted({name for rung in others for name in rung.from_first}, key=computing_order)
+    for name in names:
+        table.add_row(
+            name,
+            *(numbers.cosine(rung.from_first[name].worst_cosine) if name in rung.from_first else "" for rung in others),
+        )
+    table.add_section()
+    table.add_row("boxes found again", *(numbers.share(rung.agreement.reference_matched_share) for rung in others))
+    medians = (numbers.seconds(rung.latency.median_s if rung.latency else None) for rung in others)
+    table.add_row("inference, median", *medians)
+    return table

@@ -1,0 +1,1 @@
+"""Detections: what they are, how they are decoded and matched, and how they are kept in files."""

@@ -1,0 +1,281 @@
+"""One model in all its forms, from PyTorch to the board, on the same frames: where does it stop being itself?
+
+Every rung runs with its own history, as on the road, and is compared with the first rung and with the one above it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevformer_lib.config.inference_config import InferenceConfig
+from bevformer_lib.detections.decode import decode_detections
+from bevformer_lib.detections.matching import agreement_of
+from bevformer_lib.detections.types import Agreement, Detections
+from bevformer_lib.errors import ConfigError
+from bevformer_lib.evaluate.summary import FramePlace, Latency
+from bevformer_lib.export.intermediates_runtime import TappedRuntime, computing_order
+from bevformer_lib.fidelity import Fidelity, tensor_fidelity
+from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.scenes.stream import stream_inputs
+from bevformer_lib.scenes.types import Scene
+
+WARM_UP_FRAMES = 1
+"""Frames of every scene whose times don't count."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A form of the model.
+
+    Attributes:
+        name: shown, such as "ONNX".
+        source: its file, or folder.
+        runtime: runs it.
+        preparation: what the host does to its tensors before; ``None``: nothing but a change of float types.
+    """
+
+    name: str
+    source: str
+    runtime: Runtime
+    preparation: HostPreparation | None = None
+
+
+@dataclass(frozen=True)
+class TensorFigures:
+    """How far a tensor is from another rung's, over all frames.
+
+    Attributes:
+        mean_cosine: over frames whose values are finite; ``None`` without any.
+        worst_cosine: smallest; ``None`` where a frame has a value that is not finite.
+        worst_relative_error: largest norm of the difference over norm; likewise.
+        worst_at: the frame of the smallest cosine, or the first that is not finite.
+    """
+
+    mean_cosine: float | None
+    worst_cosine: float | None
+    worst_relative_error: float | None
+    worst_at: FramePlace
+
+
+@dataclass(frozen=True)
+class BelowBar:
+    """Where a rung first fell below the bar, compared with the first rung.
+
+    Attributes:
+        rung: its name.
+        tensor: the first tensor, in the order in which the model computes them.
+        place: the first frame.
+        cosine: there; ``None`` where a value is not finite.
+        unseen_before: whether the rung does not give the tensors computed before this one, so that the loss may have
+            begun earlier inside.
+    """
+
+    rung: str
+    tensor: str
+    place: FramePlace
+    cosine: float | None
+    unseen_before: bool
+
+
+@dataclass(frozen=True)
+class RungResult:
+    """What a rung showed.
+
+    Attributes:
+        name: of the rung.
+        source: its file, or folder.
+        from_first: tensors compared with the first rung, in computing order; empty for the first rung itself.
+        from_above: compared with the rung above.
+        agreement: its boxes and the first rung's.
+        below: where it fell below the bar; ``None``: nowhere.
+        latency: inference, without every scene's first frame; ``None`` where no scene has a second one.
+    """
+
+    name: str
+    source: str
+    from_first: Mapping[str, TensorFigures]
+    from_above: Mapping[str, TensorFigures]
+    agreement: Agreement
+    below: BelowBar | None
+    latency: Latency | None
+
+
+@dataclass(frozen=True)
+class LadderResult:
+    """All rungs.
+
+    Attributes:
+        min_cosine: the bar.
+        frames: how many were run.
+        rungs: from the first to the last.
+    """
+
+    min_cosine: float
+    frames: int
+    rungs: tuple[RungResult, ...]
+
+    @property
+    def first_below(self) -> BelowBar | None:
+        """Where the first rung that fell below the bar did so; ``None``: all hold it."""
+        return next((rung.below for rung in self.rungs if rung.below is not None), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested data for JSON."""
+        first = self.first_below
+        return {**dataclasses.asdict(self), "first_below": None if first is None else dataclasses.asdict(first)}
+
+
+@dataclass
+class _Climb:
+    """A rung under way."""
+
+    rung: Rung
+    runtime: TappedRuntime
+    session: TemporalSession
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
+    boxes: Detections | None = None
+    from_first: list[tuple[FramePlace, dict[str, Fidelity]]] = field(default_factory=list)
+    from_above: list[tuple[FramePlace, dict[str, Fidelity]]] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
+    warm_seconds: list[float] = field(default_factory=list)
+
+
+def climb(
+    scenes: Sequence[Scene],
+    rungs: Sequence[Rung],
+    config: InferenceConfig,
+    preprocessor: Preprocessor,
+    *,
+    min_cosine: float,
+    score_threshold: float | None = None,
+    on_progress: ProgressCallback = no_progress,
+) -> LadderResult:
+    """Run all rungs over scenes, frame by frame.
+
+    Args:
+        scenes: whole scenes.
+        rungs: two or more, from the truest to the farthest.
+        config: how boxes are decoded, and for which cameras the compiled rungs have room.
+        preprocessor: turns frames into inputs.
+        min_cosine: a tensor whose cosine with the first rung's is smaller in any frame is below the bar.
+        score_threshold: replaces the config's; ``None`` keeps that one.
+        on_progress: told the frames done.
+
+    Raises:
+        ConfigError: fewer than two rungs, two of one name, a bar out of range, or tensors of different shapes.
+        RuntimeUnavailableError: a rung is no BEVFormer graph, or the frames don't fit it.
+        RigError: a frame's cameras show a BEV cell to more cameras than a rung has room for.
+    """
+    if len(rungs) < 2 or len({rung.name for rung in rungs}) < len(rungs):
+        raise ConfigError("a ladder takes two rungs or more, each with a name of its own")
+    if not 0.0 < min_cosine <= 1.0:
+        raise ConfigError(f"the bar is a cosine of {min_cosine}; give a number above 0 and up to 1")
+    if score_threshold is None:
+        score_threshold = config.box_coder.score_threshold
+    climbs = [_start(rung, config) for rung in rungs]
+    total = sum(len(scene.frames) for scene in scenes)
+    done = 0
+    for scene in scenes:
+        for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
+            place = FramePlace(scene.name, decoded.frame.index, position)
+            for above, one in zip([None, *climbs], climbs, strict=False):
+                step = one.session.step(decoded.inputs, first=position == 0)
+                one.tensors = dict(
+                    sorted({**one.runtime.tapped, **step.outputs}.items(), key=lambda item: computing_order(item[0]))
+                )
+                one.boxes = decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold)
+                if position >= WARM_UP_FRAMES:
+                    one.warm_seconds.append(step.seconds)
+                _compare(place, climbs[0], above, one)
+            done += 1
+            on_progress("frames", done, total)
+    return LadderResult(min_cosine, total, tuple(_result(one, min_cosine) for one in climbs))
+
+
+def _start(rung: Rung, config: InferenceConfig) -> _Climb:
+    runtime = rung.runtime if isinstance(rung.runtime, TappedRuntime) else TappedRuntime(rung.runtime)
+    session = TemporalSession(runtime, rung.preparation, stated_capacity=config.camera_capacity)
+    return _Climb(rung, runtime, session)
+
+
+def _compare(place: FramePlace, first: _Climb, above: _Climb | None, one: _Climb) -> None:
+    assert first.boxes is not None and one.boxes is not None  # noqa: S101 - set for this frame by the caller
+    one.agreements.append(agreement_of(first.boxes, one.boxes))
+    if above is None:
+        return
+    one.from_first.append((place, _fidelities(first, one)))
+    one.from_above.append((place, _fidelities(above, one)))
+
+
+def _fidelities(reference: _Climb, one: _Climb) -> dict[str, Fidelity]:
+    found = {}
+    for name, tensor in one.tensors.items():
+        if name not in reference.tensors:
+            continue
+        expected = reference.tensors[name]
+        if expected.shape != tensor.shape:
+            raise ConfigError(
+                f"{name} is {expected.shape} in {reference.rung.source} and {tensor.shape} in {one.rung.source}: "
+                "the rungs are not forms of one model"
+            )
+        found[name] = tensor_fidelity(expected, tensor)
+    return found
+
+
+def _result(one: _Climb, min_cosine: float) -> RungResult:
+    latency = None
+    if one.warm_seconds:
+        median, p95 = np.percentile(one.warm_seconds, [50, 95])
+        latency = Latency(float(median), float(p95), len(one.warm_seconds))
+    return RungResult(
+        name=one.rung.name,
+        source=one.rung.source,
+        from_first=_figures(one.from_first),
+        from_above=_figures(one.from_above),
+        agreement=Agreement(
+            reference_boxes=sum(found.reference_boxes for found in one.agreements),
+            candidate_boxes=sum(found.candidate_boxes for found in one.agreements),
+            matched=sum(found.matched for found in one.agreements),
+            center_distance_sum_m=math.fsum(found.center_distance_sum_m for found in one.agreements),
+            score_difference_sum=math.fsum(found.score_difference_sum for found in one.agreements),
+        ),
+        below=_below(one, min_cosine),
+        latency=latency,
+    )
+
+
+def _below(one: _Climb, min_cosine: float) -> BelowBar | None:
+    for place, fidelities in one.from_first:
+        for position, (name, found) in enumerate(fidelities.items()):
+            if found.cosine is None or found.cosine < min_cosine:
+                return BelowBar(one.rung.name, name, place, found.cosine, unseen_before=position == 0)
+    return None
+
+
+def _figures(frames: Sequence[tuple[FramePlace, Mapping[str, Fidelity]]]) -> dict[str, TensorFigures]:
+    names = frames[0][1] if frames else ()
+    return {name: _figures_of([(place, fidelities[name]) for place, fidelities in frames]) for name in names}
+
+
+def _figures_of(frames: Sequence[tuple[FramePlace, Fidelity]]) -> TensorFigures:
+    finite = [(found.cosine, found.relative_error, place) for place, found in frames if found.cosine is not None]
+    broken = next((place for place, found in frames if found.cosine is None), None)
+    errors = [error for _, error, _ in finite if error is not None]
+    worst, _, worst_at = min(finite, key=lambda one: one[0], default=(None, None, frames[0][0]))
+    return TensorFigures(
+        mean_cosine=math.fsum(cosine for cosine, _, _ in finite) / len(finite) if finite else None,
+        worst_cosine=None if broken else worst,
+        worst_relative_error=None if broken else max(errors, default=None),
+        worst_at=broken or worst_at,
+    )

@@ -1,0 +1,1 @@
+"""Inference over scenes: detections, images and videos."""

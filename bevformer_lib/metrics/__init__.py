@@ -1,0 +1,1 @@
+"""NDS and mAP, as nuScenes defines them."""

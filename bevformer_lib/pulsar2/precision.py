@@ -1,0 +1,277 @@
+"""The precision of every operator as it was built, and whether each request for one had an effect.
+
+The converter drops a request without a word: an ``op_types`` entry that names operators which were fused away, a
+float type for an operator that can't be float. So what was asked is compared with what the build's own files say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+
+from bevformer_lib.errors import ConversionError
+from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, LayerConfig
+from bevformer_lib.pulsar2.subgraph import tensors_between
+
+TABLE_COLUMNS: Final = ("Operator", "Type", "Output Tensor", "Shape", "DType", "QDType", "Cosin", "MSE")
+MAX_NAMED: Final = 5
+FLOAT: Final = "FP32"
+_RULE: Final = re.compile(r"^[\s┏┓┗┛┡┩┣┫╇╈╋┳┻━├┤┼┬┴└┘┌┐─╞╡═+|-]*$")
+_BORDERS: Final = re.compile(r"[┃│|]")
+_PLAIN_HEADER: Final = re.compile(r"^\s*" + r"[\s,]+".join(TABLE_COLUMNS) + r"\s*$")
+_PLAIN_ROW: Final = re.compile(
+    r"^\s*" + r"[\s,]+".join([r"(\S+?)"] * 3 + [r"\"?([(\[].*?[)\]])\"?"] + [r"(\S+?)"] * 4) + r"\s*$"
+)
+_KIND_PREFIXES: Final = re.compile(r"^Ax(Quantized)?")
+_KIND_ALIASES: Final[Mapping[str, str]] = {"globavgpool": "globalaveragepool", "fullyconnected": "gemm"}
+_QUANTIZED_RANGES: Final[Mapping[tuple[int, int], str]] = {
+    (0, 255): "U8",
+    (-128, 127): "S8",
+    (-127, 127): "S8",
+    (0, 65535): "U16",
+    (-32768, 32767): "S16",
+    (-32767, 32767): "S16",
+}
+
+
+@dataclass(frozen=True)
+class BuiltOperator:
+    """A row of the precision analysis table.
+
+    Attributes:
+        operator: name of the operator after fusion.
+        kind: its type, in the converter's words (``AxQuantizedConv``).
+        tensor: its output.
+        shape: the output's shape, as printed.
+        dtype: type in the float model.
+        quantized_dtype: type in the built model: U8, S8, U16, S16, FP32, ...
+        cosine: cosine similarity with the float model's tensor; ``None``: not a number there.
+        mse: mean squared error; likewise.
+    """
+
+    operator: str
+    kind: str
+    tensor: str
+    shape: str
+    dtype: str
+    quantized_dtype: str
+    cosine: float | None
+    mse: float | None
+
+    def to_content(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def parse_precision_table(text: str, source: str) -> tuple[BuiltOperator, ...]:
+    """Read a precision analysis table, with borders or without; long cells may go on in the lines below.
+
+    Raises:
+        ConversionError: there is no table, or it has other columns.
+    """
+    rows: list[list[str]] = []
+    found = False
+    for line in text.splitlines():
+        if _RULE.match(line):
+            continue
+        cells = _cells(line)
+        if not found:
+            found = tuple(cells) == TABLE_COLUMNS
+        elif len(cells) == len(TABLE_COLUMNS) and cells[0] and cells[-1]:
+            rows.append(cells)
+        elif len(cells) == len(TABLE_COLUMNS) and rows:
+            # A cell that was too long for its column goes on here.
+            rows[-1] = [above + below for above, below in zip(rows[-1], cells, strict=True)]
+    if not found:
+        raise ConversionError(f"{source}: holds no table with the columns {', '.join(TABLE_COLUMNS)}")
+    return tuple(
+        BuiltOperator(operator, kind, tensor, shape, dtype, quantized, _number(cosine), _number(mse))
+        for operator, kind, tensor, shape, dtype, quantized, cosine, mse in rows
+    )
+
+
+def _cells(line: str) -> list[str]:
+    """Split a line of the table; without borders, only the name of a column and a shape hold blanks."""
+    if _BORDERS.search(line):
+        return [cell.strip() for cell in _BORDERS.split(line.strip().strip("┃│|"))]
+    if _PLAIN_HEADER.match(line):
+        return list(TABLE_COLUMNS)
+    row = _PLAIN_ROW.match(line)
+    return list(row.groups()) if row else []
+
+
+def read_quantization(record: Path, graph: onnx.GraphProto | None) -> tuple[BuiltOperator, ...]:
+    """Return the operators of the quantiser's own record (``quant_axmodel.json``), for builds without analysis.
+
+    Args:
+        record: the file.
+        graph: the quantised graph (``quant_axmodel.onnx``), which says what operators put out; ``None``: not there,
+            and the last tensor recorded for an operator counts as its output.
+
+    Raises:
+        ConversionError: the record can't be read.
+    """
+    nodes = {node.name: node for node in graph.node} if graph is not None else {}
+    operators = []
+    for name, types in _recorded_types(record).items():
+        node = nodes.get(name)
+        outputs = [tensor for tensor in types if node is None or tensor in node.output]
+        if outputs:
+            kind = node.op_type if node is not None else ""
+            operators.append(BuiltOperator(name, kind, outputs[-1], "", FLOAT, types[outputs[-1]], None, None))
+    return tuple(operators)
+
+
+def read_weight_types(record: Path, constants: Collection[str]) -> dict[str, str]:
+    """Return operator -> type of its weight, from the quantiser's own record.
+
+    Raises:
+        ConversionError: the record can't be read.
+    """
+    return {
+        operator: weights[0]
+        for operator, types in _recorded_types(record).items()
+        if (weights := [kind for tensor, kind in types.items() if tensor in constants])
+    }
+
+
+def _recorded_types(path: Path) -> dict[str, dict[str, str]]:
+    """Return operator -> tensor -> built type."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{path.name}: can't be read ({error})") from error
+    entries = content.get("configs", content) if isinstance(content, dict) else {}
+    return {
+        operator: {tensor: _recorded_type(entry) for tensor, entry in tensors.items() if isinstance(entry, Mapping)}
+        for operator, tensors in entries.items()
+        if isinstance(tensors, Mapping)
+    }
+
+
+def request_findings(
+    requests: Sequence[LayerConfig],
+    built: Sequence[BuiltOperator],
+    graph: onnx.GraphProto,
+    weight_types: Mapping[str, str],
+) -> list[str]:
+    """Say which requests for a precision had no effect, or not all of it.
+
+    Where several requests name one operator, its name counts before its type, and its type before a subgraph, as the
+    converter has it; among equals the last one counts.
+
+    Args:
+        requests: ``layer_configs``.
+        built: the operators as built.
+        graph: the optimised graph (or else the float one), to know what lies between tensors.
+        weight_types: operator -> type of its weight, where that is known.
+    """
+    findings = []
+    chosen: dict[str, tuple[int, int]] = {}
+    matches: list[list[BuiltOperator]] = []
+    for place, request in enumerate(requests):
+        found = [operator for operator in built if _selects(request, operator, graph)]
+        matches.append(found)
+        for operator in found:
+            chosen[operator.operator] = max(chosen.get(operator.operator, (0, -1)), (_rank(request), place))
+    for place, (request, found) in enumerate(zip(requests, matches, strict=True)):
+        wanted = request.output_data_type or request.data_type
+        what = f"layer_configs.{place} ({_describe(request)}: {wanted or request.weight_data_type})"
+        for name in _named_layers(request):
+            if not any(operator.operator == name for operator in found):
+                findings.append(f"{what}: no operator '{name}' was built; it was fused away, or never there")
+        for kind in _named_types(request):
+            if not any(_kind(operator.kind) == kind.lower() for operator in found):
+                findings.append(f"{what}: no operator of type {kind} was built; the request had no effect")
+        if request.start_tensor_names and not found:
+            findings.append(f"{what}: no operator was built between these tensors; the request had no effect")
+        governed = [operator for operator in found if chosen[operator.operator] == (_rank(request), place)]
+        if wanted is not None:
+            findings += _unmet(what, "operators", wanted, {o.operator: o.quantized_dtype for o in governed if _own(o)})
+        if request.weight_data_type is not None:
+            weights = {o.operator: weight_types[o.operator] for o in governed if o.operator in weight_types}
+            findings += _unmet(what, "weights", request.weight_data_type, weights)
+    return findings
+
+
+def _own(operator: BuiltOperator) -> bool:
+    """Tell whether an operator is the model's; those at its inputs and outputs only change types."""
+    return not operator.kind.endswith("QuantizeLinear") and not operator.kind.endswith("DequantizeLinear")
+
+
+def _unmet(what: str, things: str, wanted: str, found: Mapping[str, str]) -> list[str]:
+    others = [f"{name} is {kind}" for name, kind in found.items() if kind != wanted]
+    if not others:
+        return []
+    more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
+    named = ", ".join(others[:MAX_NAMED])
+    return [f"{what}: {len(others)} of {len(found)} {things} were built otherwise: {named}{more}"]
+
+
+def _selects(request: LayerConfig, operator: BuiltOperator, graph: onnx.GraphProto) -> bool:
+    if request.start_tensor_names and request.end_tensor_names:
+        if DEFAULT_TENSORS in request.start_tensor_names and DEFAULT_TENSORS in request.end_tensor_names:
+            return True
+        return operator.tensor in tensors_between(graph, request.start_tensor_names, request.end_tensor_names)
+    if _named_types(request):
+        return _kind(operator.kind) in {kind.lower() for kind in _named_types(request)}
+    return operator.operator in _named_layers(request)
+
+
+def _named_layers(request: LayerConfig) -> list[str]:
+    return [request.layer_name] if request.layer_name else list(request.layer_names or ())
+
+
+def _named_types(request: LayerConfig) -> list[str]:
+    return [request.op_type] if request.op_type else list(request.op_types or ())
+
+
+def _rank(request: LayerConfig) -> int:
+    return 3 if _named_layers(request) else 2 if _named_types(request) else 1
+
+
+def _describe(request: LayerConfig) -> str:
+    if request.start_tensor_names and request.end_tensor_names:
+        return f"{', '.join(request.start_tensor_names)} to {', '.join(request.end_tensor_names)}"
+    names = _named_layers(request) or _named_types(request)
+    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+
+
+def _kind(built: str) -> str:
+    """Return the ONNX operator type, in lower case, of a built operator's type."""
+    plain = _KIND_PREFIXES.sub("", built).lower()
+    return _KIND_ALIASES.get(plain, plain)
+
+
+def _recorded_type(record: Mapping[str, Any]) -> str:
+    if record.get("state") == FLOAT:
+        return FLOAT
+    bounds = (record.get("quant_min"), record.get("quant_max"))
+    for known, name in _QUANTIZED_RANGES.items():
+        if bounds == known:
+            return name
+    return f"{record.get('bit_width')} bit"
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def count_types(built: Iterable[BuiltOperator], *, in_float: bool) -> dict[str, int]:
+    """Count built operators by type: those in float, or the others."""
+    counts: dict[str, int] = {}
+    for operator in built:
+        if (operator.quantized_dtype == FLOAT) == in_float:
+            counts[operator.kind] = counts.get(operator.kind, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,116 @@
+"""Work over the wire: nothing lost, nothing misread, nothing big."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from bevformer_lib.pipeline.calibrate import HistoriesWork
+from bevformer_lib.pipeline.check import CheckScenesWork
+from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Settings
+from bevformer_lib.pipeline.diagnose import DiagnoseWork
+from bevformer_lib.pipeline.evaluate import EvaluateWork
+from bevformer_lib.pipeline.export import ExportWork
+from bevformer_lib.pipeline.inputs import SceneSource
+from bevformer_lib.pipeline.measure import TensorsWork
+from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
+from bevformer_lib.pipeline.runtimes import Simulator
+from bevformer_lib.pipeline.serialization import WireError, from_wire, to_wire
+from bevformer_lib.pipeline.work import Work
+from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.store.folder import FolderStore
+from bevformer_lib.store.run import find_step, note_step, run_step
+from bevformer_lib.store.step import Artifact
+from tests.support.micro import micro_config
+
+MODEL = micro_config()
+NEEDS = SceneRequirements.of_model(MODEL)
+GRAPH = Artifact("model.onnx", "a" * 64, 1000, made_by="export/00")
+SCENE = SceneSource(Artifact("scene-0001", "b" * 64, 5, source="hf://me/it@" + "c" * 40 + "/scenes"), 40)
+SETTINGS = Pulsar2Settings("int8", overrides=Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), memory_limit_gb=4.5)
+WORK: tuple[Work, ...] = (
+    ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/checkpoint.pth"), "AX650"),
+    HistoriesWork(SCENE, (0, 3, 17), GRAPH, NEEDS, "cuda:1"),
+    ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "pulsar2", "cpu", "AX650", SETTINGS),
+    ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu", "AX650"),
+    EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
+    RecordWork(SCENE, GRAPH, NEEDS, "cuda"),
+    RecordTrialsWork((SCENE,), GRAPH, NEEDS, "cpu"),
+    EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "pulsar2", "cpu", 0.25, None, Simulator("pulsar2:5.1", "/p")),
+    EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, GRAPH),
+    DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu", GRAPH),
+    TensorsWork(SCENE, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu"),
+    ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/c.pth"), "M57", "slots", 3, ("broken:/a/b",)),
+)
+
+
+@pytest.mark.parametrize("work", WORK, ids=lambda work: work.step.title)
+def test_a_round_trip_through_json_loses_nothing(work: Work) -> None:
+    text = json.dumps(to_wire(work), allow_nan=False)
+    asked = from_wire(json.loads(text))
+    assert asked.work == work
+    assert asked.step == work.step
+    assert asked.step.key == work.step.key
+    assert len(text) < 8000
+
+
+def test_an_export_as_it_always_was_is_the_step_that_it_was() -> None:
+    plain, asked = WORK[0], WORK[-1]
+    assert set(plain.step.parameters) == {"model", "target"}
+    assert {"spatial", "cameras_per_cell", "waive"} <= set(asked.step.parameters)
+
+
+def test_what_is_not_exactly_right_is_refused() -> None:
+    def sent() -> dict:
+        return to_wire(WORK[0])
+
+    added, wrong, missing, other = sent(), sent(), sent(), sent()
+    added["work"]["model"]["surprise"] = 1
+    wrong["work"]["model"]["bev_h"] = "10"
+    del missing["work"]["target"]
+    other["kind"] = "evaluate"
+    for content, named in (
+        (added, "surprise"),
+        (wrong, "bev_h"),
+        (missing, "target"),
+        (other, "evaluate"),
+        ({}, "kind"),
+    ):
+        with pytest.raises(WireError, match=named):
+            from_wire(content)
+
+
+def test_another_version_of_our_code_is_refused_and_another_package_is_not() -> None:
+    content = to_wire(WORK[4])
+    content["packages"]["numpy"] = "1.0"
+    asked = from_wire(content)
+    assert asked.step.packages["numpy"] == "1.0"
+    assert asked.step.key != WORK[4].step.key
+    content["packages"]["bevformer_lib.evaluate"] = "0123456789ab"
+    with pytest.raises(WireError, match=r"bevformer_lib\.evaluate.*same version"):
+        from_wire(content)
+
+
+def test_only_work_for_pools_is_sent() -> None:
+    with pytest.raises(WireError, match="check-scenes"):
+        to_wire(CheckScenesWork((SCENE,), NEEDS))
+
+
+def test_a_step_done_with_other_versions_is_found_by_who_asked_for_it(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    asked = WORK[4].step
+    own = dataclasses.replace(asked, packages={**asked.packages, "numpy": "1.0"})
+
+    def produce(folder: Path) -> dict[str, int]:
+        (folder / "evaluation.json").write_text("{}")
+        return {}
+
+    result = run_step(store, own, produce)
+    assert find_step(store, asked) is None
+    note_step(store, asked, result.record)
+    found = find_step(store, asked)
+    assert found is not None
+    assert found.record.identity == result.record.identity
