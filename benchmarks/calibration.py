@@ -50,10 +50,10 @@ def plain(
     for scene in scenes:
         history = np.zeros(model.inputs[INPUT_PREV_BEV].shape, np.float32)
         for place, frame in enumerate(scene.frames):
-            pictures = [cv2.imread(str(picture.path)) for picture in frame.pictures]
+            images = [cv2.imread(str(image.path)) for image in frame.images]
             if config.img_norm.to_rgb:
-                pictures = [cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for picture in pictures]
-            normalised = [(picture.astype(np.float32) - mean) / std for picture in pictures]
+                images = [cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in images]
+            normalised = [(image.astype(np.float32) - mean) / std for image in images]
             previous = scene.frames[place - 1].can_bus_absolute if place else None
             feed = {
                 INPUT_IMG: np.ascontiguousarray(np.stack(normalised).transpose(0, 3, 1, 2)[None]),

@@ -60,7 +60,7 @@ def encoder_graph(graph: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProt
 
 
 def full_feed(config: ModelConfig) -> Feed:
-    """Return a made-up frame with a history: smooth noise, cameras around a car that drives a curve."""
+    """Return a synthetic frame with a history: smooth noise, cameras around a car that drives a curve."""
     frame = clip_frame(config, 1, seed=_SEED)
     history = np.random.default_rng(_SEED).standard_normal((config.num_bev_cells, 1, config.embed_dims))
     return {

@@ -22,11 +22,11 @@ from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.model.bevformer import BEVFormer, build_model
-from bevformer_lib.model.camera_sampling import CameraSampling, DenseSampling, SlotSampling
+from bevformer_lib.model.camera_sampling import CameraSampling, DenseSampling, VisibleCameraSampling
 from bevformer_lib.model.random_weights import randomize
 from bevformer_lib.names import CAN_BUS_SIZE, CAN_BUS_YAW_DEG, CAN_BUS_YAW_RAD
 
-FORMS: Final[Mapping[str, CameraSampling]] = {"dense": DenseSampling(), "slots": SlotSampling(2)}
+FORMS: Final[Mapping[str, CameraSampling]] = {"dense": DenseSampling(), "slots": VisibleCameraSampling(2)}
 MAX_RELATIVE_DIFFERENCE: Final = 1e-4
 
 _SEED: Final = 0
@@ -41,10 +41,10 @@ def made_up_inputs(config: ModelConfig, device: torch.device) -> tuple[Tensor, T
     generator = torch.Generator().manual_seed(_SEED)
     can_bus = torch.zeros(1, CAN_BUS_SIZE)
     can_bus[0, 0], can_bus[0, CAN_BUS_YAW_RAD], can_bus[0, CAN_BUS_YAW_DEG] = 4.0, math.radians(209.0), 9.0
-    rig = surround_cameras(config.num_cams, config.image_hw).astype(np.float32)
+    camera_calibration = surround_cameras(config.num_cams, config.image_hw).astype(np.float32)
     img = torch.randn(1, config.num_cams, 3, *config.image_hw, generator=generator)
     history = torch.randn(config.num_bev_cells, 1, config.embed_dims, generator=generator)
-    return img.to(device), can_bus.to(device), torch.from_numpy(rig)[None].to(device), history.to(device)
+    return img.to(device), can_bus.to(device), torch.from_numpy(camera_calibration)[None].to(device), history.to(device)
 
 
 def encoder_of(model: BEVFormer, inputs: Sequence[Tensor]) -> Callable[[], Tensor]:

@@ -44,7 +44,7 @@ class ExportError(BevformerError):
     """The ONNX graph could not be made, or did not pass its checks."""
 
 
-class ProofError(ExportError):
+class ParityError(ExportError):
     """The ONNX graph does not compute what the PyTorch model computes."""
 
 
@@ -64,7 +64,7 @@ class MissingPackageError(BevformerError):
     """A command needs an optional package that is not installed; the message says how to install it."""
 
 
-class RigError(BevformerError):
+class CameraCalibrationError(BevformerError):
     """A frame's cameras are not such as the model was exported for."""
 
 
@@ -77,7 +77,7 @@ class StoreUnreachableError(StoreError):
 
 
 class OutputError(BevformerError):
-    """Results can't be written: others are in the way, or the encoder of videos or pictures failed."""
+    """Results can't be written: others are in the way, or the encoder of videos or images failed."""
 
 
 class VerifyError(BevformerError):

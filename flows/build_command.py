@@ -39,7 +39,7 @@ def command(
     end_scene: int | None = None,
     target: str = "AX650",
     spatial: str | None = None,
-    cameras_per_cell: int | None = None,
+    cameras_per_query: int | None = None,
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     converter: str = "onnxruntime",
     recipe: str = "vendor-tiny",
@@ -69,7 +69,7 @@ def command(
         target: chip that the graph is made for: AX650, AX620E, AX615, AX637, M57 or M76H.
         spatial: how BEV cells sample the cameras, slots or dense; without it, slots where they are fewer than the
             cameras.
-        cameras_per_cell: room per cell of the slots; without it, what so many cameras around a car need.
+        cameras_per_query: room per cell of the slots; without it, what so many cameras around a car need.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
         converter: onnxruntime or pulsar2.
@@ -107,7 +107,7 @@ def command(
         end_scene=end_scene,
         target=target,
         spatial=spatial,
-        cameras_per_cell=cameras_per_cell,
+        cameras_per_query=cameras_per_query,
         waive=waive,
         converter=converter,
         pulsar2={

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bevformer_lib.pipeline.builds import Build, record_build
-from bevformer_lib.pipeline.calibrate import HistoriesWork, PackWork
+from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
 from bevformer_lib.pipeline.convert import ConvertWork
 from bevformer_lib.pipeline.diagnose import DiagnoseWork
@@ -74,7 +74,7 @@ class _Chain:
     def export(self) -> Mapping[str, Artifact]:
         """Return the graph, the raw graph and the inference config."""
         request = self._request
-        form = (request.target, request.spatial, request.cameras_per_cell, request.waive)
+        form = (request.target, request.spatial, request.cameras_per_query, request.waive)
         [outputs] = self.do(ExportWork(self._inputs.model, self._inputs.checkpoint, *form))
         return outputs
 
@@ -83,7 +83,7 @@ class _Chain:
         needs, plan, device = self._inputs.requirements, self._inputs.plan, self._request.device
         chosen = plan.positions()
         scenes = {scene.name: scene for scene in self._inputs.scenes if scene.name in chosen}
-        run = [HistoriesWork(scenes[name], positions, graph, needs, device) for name, positions in chosen.items()]
+        run = [PrevBevWork(scenes[name], positions, graph, needs, device) for name, positions in chosen.items()]
         histories = dict(zip(chosen, self.do(*run), strict=True))
         [outputs] = self.do(PackWork(plan, scenes, histories, graph, needs))
         return outputs

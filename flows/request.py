@@ -57,7 +57,7 @@ class BuildRequest(BaseModel):
         Literal["dense", "slots"] | None,
         Field(description="How BEV cells sample the cameras; empty: slots where they are fewer than the cameras."),
     ] = None
-    cameras_per_cell: Annotated[
+    cameras_per_query: Annotated[
         int | None,
         Field(description="Room per cell of the slots; empty: what so many cameras around a car need.", ge=1),
     ] = None

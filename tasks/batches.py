@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bevformer_lib.pipeline.calibrate import HistoriesWork
+from bevformer_lib.pipeline.calibrate import PrevBevWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.record import RecordWork
 from bevformer_lib.pipeline.work import Work
@@ -47,6 +47,6 @@ def shares(work: Sequence[Work], num_workers: int, seconds_per_frame: float | No
 
 def _frames(work: Work) -> int:
     """Return how many frames have to be run, which is what the time goes with."""
-    if isinstance(work, HistoriesWork):
+    if isinstance(work, PrevBevWork):
         return max(1, max(work.positions))
     return work.scene.num_frames if isinstance(work, EvaluateWork | RecordWork) else 1

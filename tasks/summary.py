@@ -62,10 +62,10 @@ def _show_build(build: Build, store: Store) -> None:
     uri = f"{store.uri}/objects/{report.sha256}"
     create_link_artifact(key="report-file", link=uri, link_text=REPORT, description="The report, as the store has it.")
     page = open_artifact(store, report).read_text(encoding="utf-8")
-    for number, picture in enumerate(_JPEG.findall(page)[:_PICTURES], start=1):
+    for number, image in enumerate(_JPEG.findall(page)[:_PICTURES], start=1):
         create_image_artifact(
-            image_url=f"data:image/jpeg;base64,{_smaller(picture)}",
-            key=f"picture-{number}",
+            image_url=f"data:image/jpeg;base64,{_smaller(image)}",
+            key=f"image-{number}",
             description="Boxes of both models in a frame of the report.",
         )
 
@@ -83,12 +83,12 @@ def _lines(build: Build, store: Store, summary: Mapping[str, Any]) -> Iterator[s
     yield f"\nAll files: `bevformer store get {store.uri} {build.identity} --output build`"
 
 
-def _smaller(picture: str) -> str:
-    """Return a picture (base64 of a JPEG) at the width that is shown."""
+def _smaller(image: str) -> str:
+    """Return an image (base64 of a JPEG) at the width that is shown."""
     import cv2
     import numpy as np
 
-    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(image), np.uint8), cv2.IMREAD_COLOR)
     height, width = pixels.shape[:2]
     if width > _PICTURE_WIDTH:
         size = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))

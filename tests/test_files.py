@@ -29,8 +29,8 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
 def test_an_error_inside_a_folder_names_the_final_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "scene") as folder:
         folder.mkdir()
-        (folder / "missing" / "picture.png").write_bytes(b"")
-    assert caught.value.filename == str(tmp_path / "scene" / "missing" / "picture.png")
+        (folder / "missing" / "image.png").write_bytes(b"")
+    assert caught.value.filename == str(tmp_path / "scene" / "missing" / "image.png")
     assert not list(tmp_path.iterdir())
 
 

@@ -21,7 +21,7 @@ from bevformer_lib.errors import CalibrationError, SceneError
 from bevformer_lib.names import CAN_BUS_POSITION, CAN_BUS_YAW_DEG
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.ego import can_bus_delta
-from bevformer_lib.scenes.types import Frame, PictureRef, Scene
+from bevformer_lib.scenes.types import Frame, ImageRef, Scene
 
 _FRONT: Final = 0
 _MICROSECONDS: Final = 1_000_000
@@ -36,7 +36,7 @@ class FrameCharacter:
         position: place in the scene, 0 for its first frame.
         ego_speed_mps: from the frame before; for a scene's first frame, to the one after.
         yaw_rate_dps: degrees per second, counter-clockwise, alike.
-        brightness: mean gray level of the front camera's picture without its padding, 0 to 255.
+        brightness: mean gray level of the front camera's image without its padding, 0 to 255.
     """
 
     scene: str
@@ -106,13 +106,13 @@ def coverage_of(
     """Compare the frames of a calibration set with all frames.
 
     Args:
-        scenes: all scenes; without pictures (as ``read_metas`` gives them) there is no brightness.
+        scenes: all scenes; without images (as ``read_metas`` gives them) there is no brightness.
         samples: scene name and position in the scene of each sample.
         on_progress: told the frames that were looked at.
 
     Raises:
         CalibrationError: a sample is none of the scenes' frames.
-        SceneError: a picture can't be decoded.
+        SceneError: an image can't be decoded.
     """
     frames = characters_of(scenes, on_progress=on_progress)
     by_place = {(frame.scene, frame.position): frame for frame in frames}
@@ -138,10 +138,10 @@ def coverage_of(
 def characters_of(
     scenes: Sequence[Scene], *, on_progress: ProgressCallback = no_progress
 ) -> tuple[FrameCharacter, ...]:
-    """Return what kind of moment every frame is; pictures are decoded in parallel.
+    """Return what kind of moment every frame is; images are decoded in parallel.
 
     Raises:
-        SceneError: a picture can't be decoded.
+        SceneError: an image can't be decoded.
     """
     places = [(scene, position) for scene in scenes for position in range(len(scene.frames))]
     characters: list[FrameCharacter] = []
@@ -161,8 +161,8 @@ def _character(scene: Scene, position: int) -> FrameCharacter:
     if len(frames) > 1:
         before = max(0, position - 1)
         speed, yaw_rate = _motion(frames[before], frames[before + 1])
-    pictures = frames[position].pictures
-    brightness = _brightness(pictures[_FRONT]) if pictures else None
+    images = frames[position].images
+    brightness = _brightness(images[_FRONT]) if images else None
     return FrameCharacter(scene.name, position, speed, yaw_rate, brightness)
 
 
@@ -175,20 +175,20 @@ def _motion(before: Frame, after: Frame) -> tuple[float | None, float | None]:
     return math.hypot(*delta[CAN_BUS_POSITION]) / seconds, float(delta[CAN_BUS_YAW_DEG]) / seconds
 
 
-def _brightness(picture: PictureRef) -> float:
-    gray = cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE)
+def _brightness(image: ImageRef) -> float:
+    gray = cv2.imread(str(image.path), cv2.IMREAD_GRAYSCALE)
     if gray is None:
-        raise SceneError(f"{picture.path}: can't be decoded")
-    rows = slice(*(picture.rows or (None,)))
+        raise SceneError(f"{image.path}: can't be decoded")
+    rows = slice(*(image.rows or (None,)))
     return float(_without_padding(np.asarray(gray[rows], dtype=np.uint8)).mean())
 
 
 def _without_padding(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Drop rows and columns of one color at the bottom and right; a picture of one color stays as it is."""
-    picture = gray != gray[-1, -1]
-    if not picture.any():
+    """Drop rows and columns of one color at the bottom and right; an image of one color stays as it is."""
+    image = gray != gray[-1, -1]
+    if not image.any():
         return gray
-    return gray[: int(np.flatnonzero(picture.any(axis=1))[-1]) + 1, : int(np.flatnonzero(picture.any(axis=0))[-1]) + 1]
+    return gray[: int(np.flatnonzero(image.any(axis=1))[-1]) + 1, : int(np.flatnonzero(image.any(axis=0))[-1]) + 1]
 
 
 def _quantity(

@@ -19,7 +19,7 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import FrameInputs, Scene
 
 _AFFINE_RESIDUAL: Final = 1e-3
-"""Share of a picture's spread that a change of mean and std leaves."""
+"""Share of an image's spread that a change of mean and std leaves."""
 
 
 def listed_samples(folder: Path) -> list[dict[str, Any]]:
@@ -44,14 +44,14 @@ def foreign_samples(
 
     Args:
         folder: the four archives and the manifest.
-        scenes: by name: all that the set may be made from; those of the first ``compared`` samples with pictures.
+        scenes: by name: all that the set may be made from; those of the first ``compared`` samples with images.
         preprocessor: of the model.
         model_sha256: the float model that should have made the histories.
         compared: samples, from the first on, whose arrays are computed again and compared.
 
     Raises:
         CalibrationError: the set is broken.
-        SceneError: a picture can't be read.
+        SceneError: an image can't be read.
     """
     manifest = _manifest(folder)
     found = []
@@ -88,13 +88,13 @@ def _differences(arrays: Mapping[str, NDArray[Any]], expected: FrameInputs) -> I
         if not np.array_equal(arrays[name], wanted):
             yield f"{name} is not that of the frame"
     if not np.array_equal(arrays[INPUT_IMG], expected.img):
-        yield _picture_difference(arrays[INPUT_IMG], expected.img)
+        yield _image_difference(arrays[INPUT_IMG], expected.img)
 
 
-def _picture_difference(given: NDArray[Any], expected: NDArray[np.float32]) -> str:
-    """Say how the pictures differ from those of the frame."""
+def _image_difference(given: NDArray[Any], expected: NDArray[np.float32]) -> str:
+    """Say how the images differ from those of the frame."""
     if given.shape != expected.shape:
-        return f"its pictures are {given.shape}, the frame's {expected.shape}"
+        return f"its images are {given.shape}, the frame's {expected.shape}"
     cameras = range(expected.shape[1])
     if all(any(np.array_equal(given[0, camera], expected[0, other]) for other in cameras) for camera in cameras):
         return "its cameras are in another order"
@@ -102,8 +102,8 @@ def _picture_difference(given: NDArray[Any], expected: NDArray[np.float32]) -> s
         any(_affine(given[0, :, channel], expected[0, :, other]) for other in range(expected.shape[2]))
         for channel in range(expected.shape[2])
     ):
-        return "its pictures are normalised otherwise"
-    return "its pictures are not those of the frame"
+        return "its images are normalised otherwise"
+    return "its images are not those of the frame"
 
 
 def _affine(given: NDArray[Any], expected: NDArray[Any]) -> bool:

@@ -34,7 +34,7 @@ ARCHIVE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 MANIFEST_NAME: Final = "calibration_manifest.json"
 MANIFEST_FORMAT: Final = 1
 GZIP_LEVEL: Final = 4
-"""On normalised float32 pictures of real frames (27.6 MB a sample, two threads): level 1 leaves 24.9 % in 0.11 s,
+"""On normalised float32 images of real frames (27.6 MB a sample, two threads): level 1 leaves 24.9 % in 0.11 s,
 4 leaves 21.5 % in 0.16 s, 6 (the default of tar) 19.9 % in 0.46 s, 9 19.8 % in 0.86 s."""
 _MEMBER_MODE: Final = 0o644
 
@@ -156,7 +156,7 @@ def _check_sample(
         if described[name] != expected[name]:
             raise CalibrationError(
                 f"{where}: {name} is {array.shape}, that of the first sample is "
-                f"{tuple(expected[name]['shape'])}; all samples must come from one model and picture size"
+                f"{tuple(expected[name]['shape'])}; all samples must come from one model and image size"
             )
         if not np.isfinite(array).all():
             raise CalibrationError(f"{where}: {name} holds NaN or infinity; check the scene and the model")

@@ -143,7 +143,7 @@ def _work_digest(
         (str(path), path.stat().st_size, path.stat().st_mtime_ns)
         for name, positions in plan.positions().items()
         for frame in scenes[name].frames[: max(positions)]
-        for path in (frame.meta_path, *(picture.path for picture in frame.pictures))
+        for path in (frame.meta_path, *(image.path for image in frame.images))
     ]
     content = [model_sha256, repr(preprocessor), sorted(plan.positions().items()), files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_DIGEST_LETTERS]

@@ -39,7 +39,7 @@ def samples_from_scenes(
     collected: Mapping[str, Path],
     preprocessor: Preprocessor,
 ) -> Iterator[CalibrationSample]:
-    """Give the samples of a plan in order: pictures and poses from the scenes, histories as collected.
+    """Give the samples of a plan in order: images and poses from the scenes, histories as collected.
 
     Args:
         plan: the chosen frames.

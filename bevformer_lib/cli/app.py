@@ -19,7 +19,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
         "Write inference_config.json from a model config.",
     ),
     "make-checkpoint": ("bevformer_lib.cli.make_checkpoint", "Write a checkpoint of random weights."),
-    "make-scenes": ("bevformer_lib.cli.make_scenes", "Render made-up scenes with known boxes."),
+    "make-scenes": ("bevformer_lib.cli.make_scenes", "Render synthetic scenes with known boxes."),
     "extract-scenes": ("bevformer_lib.cli.extract_scenes", "Write scenes from a nuScenes dataset."),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
     "export": ("bevformer_lib.cli.export", "Export a static, proven ONNX graph."),
@@ -36,9 +36,9 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
         "bevformer_lib.cli.tune_precision",
         "Search the layers that must stay in higher precision.",
     ),
-    "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, pictures, video."),
+    "infer": ("bevformer_lib.cli.infer", "Run a model over scenes: detections, images, video."),
     "view": ("bevformer_lib.cli.view", "Write a scene with detections for the 3D viewer rerun."),
-    "ladder": (
+    "compare-backends": (
         "bevformer_lib.cli.compare_backends",
         "PyTorch, ONNX, quantised, simulator and board on the same frames.",
     ),

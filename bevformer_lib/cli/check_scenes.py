@@ -39,11 +39,11 @@ def scene_table(scenes: tuple[Scene, ...]) -> Table:
 
     table = Table("scene", show_footer=True)
     frames = sum(len(scene.frames) for scene in scenes)
-    size_bytes = [_picture_bytes(scene) for scene in scenes]
+    size_bytes = [_image_bytes(scene) for scene in scenes]
     table.columns[0].footer = f"{len(scenes)} in all"
     table.add_column("frames", justify="right", footer=f"{frames:,}")
     table.add_column("annotated boxes", justify="right", footer=_boxes(scenes))
-    table.add_column("pictures, MB", justify="right", footer=f"{sum(size_bytes) / 1e6:,.1f}")
+    table.add_column("images, MB", justify="right", footer=f"{sum(size_bytes) / 1e6:,.1f}")
     for scene, size in zip(scenes, size_bytes, strict=True):
         table.add_row(scene.name, f"{len(scene.frames):,}", _boxes((scene,)), f"{size / 1e6:,.1f}")
     return table
@@ -54,6 +54,6 @@ def _boxes(scenes: tuple[Scene, ...]) -> str:
     return f"{sum(map(len, annotated)):,}" if annotated else "none"
 
 
-def _picture_bytes(scene: Scene) -> int:
-    files = {picture.path for frame in scene.frames for picture in frame.pictures}
+def _image_bytes(scene: Scene) -> int:
+    files = {image.path for frame in scene.frames for image in frame.images}
     return sum(path.stat().st_size for path in files)

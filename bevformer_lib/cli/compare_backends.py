@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bevformer_lib.config.inference_config import InferenceConfig
-    from bevformer_lib.evaluate.backend_comparison import LadderResult, Rung
+    from bevformer_lib.evaluate.backend_comparison import Backend, BackendComparison
 
 PYTORCH, RECORDED, ONNX, QUANTIZED, SIMULATOR, BOARD = (
     "PyTorch",
@@ -70,9 +70,9 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.errors import ConfigError
-    from bevformer_lib.evaluate.backend_comparison import Rung, climb
+    from bevformer_lib.evaluate.backend_comparison import Backend, climb
     from bevformer_lib.files import require_new_file, write_json
-    from bevformer_lib.report.backend_comparison import ladder_verdict, write_ladder_report
+    from bevformer_lib.report.backend_comparison import comparison_verdict, write_backend_comparison
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
@@ -84,29 +84,29 @@ def command(
     if (checkpoint is None) != (model is None):
         raise ConfigError("the PyTorch form takes both --checkpoint and --model")
     config = read_inference_config(config_json)
-    rungs: list[Rung] = []
+    backends: list[Backend] = []
     if checkpoint is not None and model is not None:
-        rungs.append(_pytorch(checkpoint, model))
+        backends.append(_pytorch(checkpoint, model))
     if recorded is not None:
         from bevformer_lib.runtime.recorded import RecordedRuntime
 
-        rungs.append(Rung(RECORDED, recorded.name, RecordedRuntime(recorded)))
+        backends.append(Backend(RECORDED, recorded.name, RecordedRuntime(recorded)))
     for name, path in ((ONNX, onnx), (QUANTIZED, quantized)):
         if path is not None:
-            from bevformer_lib.export.intermediates_runtime import open_tapped_onnx
+            from bevformer_lib.export.intermediates_runtime import open_onnx_with_intermediates
 
-            rungs.append(Rung(name, path.name, open_tapped_onnx(path, device=device)))
-    rungs += _compiled(simulator, board, config, host_rotate_center)
-    if len(rungs) < 2:
+            backends.append(Backend(name, path.name, open_onnx_with_intermediates(path, device=device)))
+    backends += _compiled(simulator, board, config, host_rotate_center)
+    if len(backends) < 2:
         raise ConfigError("give two forms or more: --checkpoint, --recorded, --onnx, --quantized, --simulator, --board")
-    geometries = [check_model(rung.runtime, config, Path(rung.source)) for rung in rungs]
+    geometries = [check_model(backend.runtime, config, Path(backend.source)) for backend in backends]
     requirements = SceneRequirements(geometries[0].num_cams, geometries[0].image_hw, config.img_norm)
     preprocessor = Preprocessor(geometries[0].image_hw, config.img_norm)
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
         result = climb(
             found,
-            rungs,
+            backends,
             config,
             preprocessor,
             min_cosine=min_cosine,
@@ -114,22 +114,22 @@ def command(
             on_progress=on_progress,
         )
     write_json(output, result.to_dict())
-    write_ladder_report(result, page)
+    write_backend_comparison(result, page)
     console = Console(markup=False, highlight=False)
-    console.print(ladder_table(result))
-    console.print(ladder_verdict(result), soft_wrap=True)
-    console.print(f"{result.frames} frames on {len(rungs)} rungs: {output}, {page}", soft_wrap=True)
+    console.print(comparison_table(result))
+    console.print(comparison_verdict(result), soft_wrap=True)
+    console.print(f"{result.frames} frames on {len(backends)} backends: {output}, {page}", soft_wrap=True)
 
 
-def _pytorch(checkpoint: Path, model: str) -> Rung:
+def _pytorch(checkpoint: Path, model: str) -> Backend:
     from bevformer_lib.config.load import load_model_config
     from bevformer_lib.errors import RuntimeUnavailableError
-    from bevformer_lib.evaluate.backend_comparison import Rung
+    from bevformer_lib.evaluate.backend_comparison import Backend
 
     try:
         from bevformer_lib.export.pytorch_runtime import PyTorchRuntime
 
-        return Rung(PYTORCH, checkpoint.name, PyTorchRuntime(load_model_config(model), checkpoint))
+        return Backend(PYTORCH, checkpoint.name, PyTorchRuntime(load_model_config(model), checkpoint))
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"PyTorch is not installed ({error}); install it with 'pip install bevformer-axera[cpu]', or give "
@@ -139,9 +139,9 @@ def _pytorch(checkpoint: Path, model: str) -> Rung:
 
 def _compiled(
     simulator: Path | None, board: Path | None, config: InferenceConfig, center: tuple[float, float] | None
-) -> list[Rung]:
+) -> list[Backend]:
     from bevformer_lib.backends.runtimes import AXENGINE, PULSAR2, open_runtime
-    from bevformer_lib.evaluate.backend_comparison import Rung
+    from bevformer_lib.evaluate.backend_comparison import Backend
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.runtime.recorded import RecordedRuntime
 
@@ -149,31 +149,36 @@ def _compiled(
     preparation = HostPreparation(config.img_norm, rotation)
     forms = ((SIMULATOR, PULSAR2, simulator), (BOARD, AXENGINE, board))
     return [
-        Rung(name, path.name, RecordedRuntime(path) if path.is_dir() else open_runtime(kind, path), preparation)
+        Backend(name, path.name, RecordedRuntime(path) if path.is_dir() else open_runtime(kind, path), preparation)
         for name, kind, path in forms
         if path is not None
     ]
 
 
-def ladder_table(result: LadderResult) -> Table:
-    """Return a row per tensor, a column per rung: the worst cosine with the first rung."""
+def comparison_table(result: BackendComparison) -> Table:
+    """Return a row per tensor, a column per backend: the worst cosine with the first backend."""
     from rich.table import Table
 
     from bevformer_lib.export.intermediates_runtime import computing_order
     from bevformer_lib.report import numbers
 
-    first, *others = result.rungs
+    first, *others = result.backends
     table = Table("tensor", title=f"Worst cosine with {first.name}", title_justify="left")
-    for rung in others:
-        table.add_column(rung.name, justify="right")
-    names = sorted({name for rung in others for name in rung.from_first}, key=computing_order)
+    for backend in others:
+        table.add_column(backend.name, justify="right")
+    names = sorted({name for backend in others for name in backend.from_first}, key=computing_order)
     for name in names:
         table.add_row(
             name,
-            *(numbers.cosine(rung.from_first[name].worst_cosine) if name in rung.from_first else "" for rung in others),
+            *(
+                numbers.cosine(backend.from_first[name].worst_cosine) if name in backend.from_first else ""
+                for backend in others
+            ),
         )
     table.add_section()
-    table.add_row("boxes found again", *(numbers.share(rung.agreement.reference_matched_share) for rung in others))
-    medians = (numbers.seconds(rung.latency.median_s if rung.latency else None) for rung in others)
+    table.add_row(
+        "boxes found again", *(numbers.share(backend.agreement.reference_matched_share) for backend in others)
+    )
+    medians = (numbers.seconds(backend.latency.median_s if backend.latency else None) for backend in others)
     table.add_row("inference, median", *medians)
     return table

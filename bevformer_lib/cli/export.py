@@ -31,8 +31,8 @@ def command(
     output: Path,
     image_size: str | None = None,
     spatial: Literal["dense", "slots"] | None = None,
-    cameras_per_cell: int | None = None,
-    rig_scenes: Path | None = None,
+    cameras_per_query: int | None = None,
+    cameras_from: Path | None = None,
     target: str = "AX650",
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
@@ -44,24 +44,24 @@ def command(
         config: preset name (tiny, small, base), or an original config file.
         checkpoint: the .pth file with the weights.
         output: the .onnx file to write.
-        image_size: padded picture size HxW in pixels, instead of the config's own.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (with room for a few per
             cell), or dense, in every camera. Left out: slots where they are fewer than the cameras.
-        cameras_per_cell: room per cell of the slots; if left out, what so many cameras around a car need, at least 2. A
-            frame that needs more is refused when it is run.
-        rig_scenes: folder of scenes whose calibrations decide how much room there is, instead of cameras-per-cell.
+        cameras_per_query: room per cell of the slots; if left out, what so many cameras around a car need, at least
+            2. A frame that needs more is refused when it is run.
+        cameras_from: folder of scenes whose calibrations decide how much room there is, instead of cameras-per-query.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
     """
     image_hw = None if image_size is None else parse_image_size(image_size)
     model_config = load_model_config(config, image_hw=image_hw)
-    if rig_scenes is not None:
-        if cameras_per_cell is not None:
-            raise ConfigError("give --cameras-per-cell or --rig-scenes, not both")
+    if cameras_from is not None:
+        if cameras_per_query is not None:
+            raise ConfigError("give --cameras-per-query or --cameras-from, not both")
         if spatial == "dense":
-            raise ConfigError("the dense form samples every cell in every camera; leave out --rig-scenes")
-        cameras_per_cell = cameras_per_cell_of(rig_scenes, model_config)
+            raise ConfigError("the dense form samples every cell in every camera; leave out --cameras-from")
+        cameras_per_query = cameras_per_cell_of(cameras_from, model_config)
     from bevformer_lib.cli.lint import findings_text
     from bevformer_lib.export.lint.findings import parse_waivers
     from bevformer_lib.export.lint.rules import RULES
@@ -74,7 +74,7 @@ def command(
             checkpoint,
             output,
             spatial=spatial,
-            cameras_per_cell=cameras_per_cell,
+            cameras_per_query=cameras_per_query,
             target=target,
             waivers=waivers,
             on_progress=on_progress,
@@ -89,12 +89,14 @@ def cameras_per_cell_of(scenes: Path, config: ModelConfig) -> int:
     """Return the room per BEV cell that the calibrations of all frames of ``scenes`` need, with a margin.
 
     Raises:
-        SceneError: the folder holds no scenes, their metas have defects, or they are for other cameras or pictures.
+        SceneError: the folder holds no scenes, their metas have defects, or they are for other cameras or images.
     """
-    from bevformer_lib.export.spatial import cameras_per_cell_of_rigs
+    from bevformer_lib.export.spatial import cameras_per_query_of_calibrations
 
     found = read_metas(scenes, requirements=SceneRequirements.of_model(config))
-    return cameras_per_cell_of_rigs(config, [frame.lidar_to_image for scene in found for frame in scene.frames])
+    return cameras_per_query_of_calibrations(
+        config, [frame.lidar_to_image for scene in found for frame in scene.frames]
+    )
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
@@ -137,4 +139,4 @@ def result_table(result: ExportResult) -> Table:
 def _cameras(choice: SpatialChoice) -> str:
     if choice.form == "dense":
         return "every BEV cell in every camera (dense)"
-    return f"every BEV cell in the cameras that see it, at most {choice.cameras_per_cell} (slots)"
+    return f"every BEV cell in the cameras that see it, at most {choice.cameras_per_query} (slots)"

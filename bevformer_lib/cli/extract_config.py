@@ -12,9 +12,9 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
     Args:
         config: preset name (tiny, small, base), an original config file (.py), or the same content as .json.
         output: the file to write.
-        image_size: padded picture size as HEIGHTxWIDTH, for a config that does not tell it.
-        onnx: the exported graph; how many cameras it has room for per BEV cell is then written too, and every rig
-            checked against it on the board, where the compiled model does not tell.
+        image_size: padded image size as HEIGHTxWIDTH, for a config that does not tell it.
+        onnx: the exported graph; how many cameras it has room for per BEV cell is then written too, and every camera
+            calibration checked against it on the board, where the compiled model does not tell.
     """
     from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
@@ -28,8 +28,8 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
 
         capacity = capacity_of_graph(onnx, model)
     write_inference_config(inference_config_of(model, capacity), output)
-    room = "" if capacity is None else f", {capacity.cameras_per_cell} cameras per BEV cell"
+    room = "" if capacity is None else f", {capacity.cameras_per_query} cameras per BEV cell"
     sys.stdout.write(
         f"{output}: {model.name}, BEV {model.bev_h} x {model.bev_w}, {model.num_query} queries, "
-        f"{model.num_classes} classes, pictures {model.image_hw[0]} x {model.image_hw[1]}{room}\n"
+        f"{model.num_classes} classes, images {model.image_hw[0]} x {model.image_hw[1]}{room}\n"
     )

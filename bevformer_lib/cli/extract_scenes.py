@@ -16,14 +16,14 @@ def command(
     can_bus: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Write the keyframes of a nuScenes split as scenes: pictures, projections, ego motion and annotated boxes.
+    """Write the keyframes of a nuScenes split as scenes: images, projections, ego motion and annotated boxes.
 
     Scenes that an interrupted run finished are left alone; a scene's folder appears when it is whole. Needs
     nuscenes-devkit (the extra "nuscenes").
 
     Args:
         nuscenes_root: the dataset's root, with samples, maps and the tables.
-        model: preset name (tiny, small, base) or original config file: scale and size of the pictures.
+        model: preset name (tiny, small, base) or original config file: scale and size of the images.
         output: folder to fill with scenes.
         version: name of the folder of tables.
         split: official split, such as mini_val or val, or one of the dataset's own splits.json.
@@ -44,5 +44,5 @@ def command(
     now = f"{extracted.scenes_now} of them extracted now" if extracted.scenes_now else "all there already"
     sys.stdout.write(
         f"{output}: {len(extracted.scenes)} scenes, {extracted.frames} frames of nuScenes {version} {split}, "
-        f"pictures of {height} x {width} pixels ({now})\n"
+        f"images of {height} x {width} pixels ({now})\n"
     )

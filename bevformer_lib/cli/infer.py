@@ -1,4 +1,4 @@
-"""`bevformer infer`: detections, pictures and videos of a model over scenes."""
+"""`bevformer infer`: detections, images and videos of a model over scenes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def command(
     fps: float = 2.0,
     start_scene: int = 0,
     end_scene: int | None = None,
-    pictures: bool = True,
+    images: bool = True,
     video: bool = True,
     host_rotate_center: tuple[float, float] | None = None,
 ) -> None:
-    """Run a model over scenes: per scene a JSON of detections, a picture per frame and a video.
+    """Run a model over scenes: per scene a JSON of detections, an image per frame and a video.
 
     Scenes that were finished before with the same model and settings are left alone; timings.json tells how long
     every stage took.
@@ -48,7 +48,7 @@ def command(
         fps: frames per second of the videos.
         start_scene: position of the first scene to run, counted from 0.
         end_scene: position after the last one.
-        pictures: write a picture per frame.
+        images: write an image per frame.
         video: write a video per scene.
         host_rotate_center: rotate prev_bev here, about this x and y in cells, for models that don't do it themselves
             (the vendor's exported ones: 100 100).
@@ -68,7 +68,7 @@ def command(
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
-    settings = InferSettings(score_threshold=score_thr, fps=fps, pictures=pictures, video=video)
+    settings = InferSettings(score_threshold=score_thr, fps=fps, images=images, video=video)
     require_writable_folder(output_dir)
     config = read_inference_config(config_json)
     started = time.perf_counter()

@@ -15,13 +15,13 @@ def command(
     seed: int = 0,
     ground_truth: bool = True,
 ) -> None:
-    """Render made-up driving scenes with known boxes, in the published scene format.
+    """Render synthetic driving scenes with known boxes, in the published scene format.
 
     A folder that an interrupted run began with the same options is carried on with.
 
     Args:
         output: folder to fill with scenes; a folder with anything else in it is refused.
-        model: preset name (tiny, small, base) or original config file: picture size, cameras, normalisation.
+        model: preset name (tiny, small, base) or original config file: image size, cameras, normalisation.
         num_scenes: how many scenes; scene k is the same however many are made.
         frames: frames per scene, two per second.
         seed: the same seed gives the same bytes.
@@ -48,6 +48,6 @@ def command(
     height, width = config.image_hw
     state = f"{rendered} of {num_scenes} rendered now" if rendered else "all there already, nothing to do"
     sys.stdout.write(
-        f"{output}: {num_scenes} made-up scenes of {frames} frames, {config.num_cams} cameras of {height} x {width} "
+        f"{output}: {num_scenes} synthetic scenes of {frames} frames, {config.num_cams} cameras of {height} x {width} "
         f"pixels, seed {seed} ({state})\n"
     )

@@ -19,7 +19,7 @@ _EXPLANATION = {
     "precision.json": "everything that was found",
     "layer_configs.yaml": "for bevformer convert --overrides",
     "keep_float.json": "for bevformer quantize --keep-float",
-    "trade_off.svg": "the trials as a picture",
+    "trade_off.svg": "the trials as an image",
 }
 
 

@@ -45,7 +45,7 @@ def command(
         frames: frames to run from the start of each scene.
         start_scene: position of the first scene, counted from 0.
         end_scene: position after the last one.
-        image_size: padded picture size HxW in pixels, instead of the config's own.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         tolerance: largest norm of the difference over norm that is no divergence.
     """
     from rich.console import Console

@@ -23,7 +23,7 @@ def command(
         scenes: folder with a folder per scene.
         config: preset name, or an original config file; says how many cameras, which size, which normalisation.
         output: the .rrd file to write.
-        detections: the folder that `bevformer infer` wrote; without it only pictures and annotations are shown.
+        detections: the folder that `bevformer infer` wrote; without it only images and annotations are shown.
         scene: name of the scene; the first one if left out.
     """
     from bevformer_lib.cli.progress import progress_bar

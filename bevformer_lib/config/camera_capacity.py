@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.section import Section
-from bevformer_lib.errors import ConfigError, RigError
+from bevformer_lib.errors import CameraCalibrationError, ConfigError
 
 CAPACITY_KEY: Final = "bevformer.camera_capacity"
 """Key of a graph's metadata under which its capacity stands, as JSON."""
@@ -28,7 +28,7 @@ class PillarGrid:
         bev_w: BEV columns (along x, right).
         pc_range: where the pillars stand, m: x_min, y_min, z_min, x_max, y_max, z_max in the LiDAR frame.
         pillar_points: anchors per pillar.
-        image_hw: padded picture size (height, width) in pixels.
+        image_hw: padded image size (height, width) in pixels.
     """
 
     bev_h: int
@@ -49,16 +49,16 @@ class CameraCapacity:
     """What a graph that samples only the cameras that see a cell has room for.
 
     Attributes:
-        cameras_per_cell: cameras that may see a cell; a cell seen by more would lose some.
+        cameras_per_query: cameras that may see a cell; a cell seen by more would lose some.
         grid: the pillars of its cells.
     """
 
-    cameras_per_cell: int
+    cameras_per_query: int
     grid: PillarGrid
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {"cameras_per_cell": self.cameras_per_cell, **dataclasses.asdict(self.grid)}
+        return {"cameras_per_query": self.cameras_per_query, **dataclasses.asdict(self.grid)}
 
     @classmethod
     def read(cls, section: Section) -> CameraCapacity:
@@ -80,7 +80,7 @@ class CameraCapacity:
             pillar_points=pillar_points,
             image_hw=(image_hw[0], image_hw[1]),
         )
-        return cls(section.positive_int("cameras_per_cell"), grid)
+        return cls(section.positive_int("cameras_per_query"), grid)
 
     def to_metadata(self) -> dict[str, str]:
         """Return the entry of a graph's metadata."""
@@ -95,7 +95,7 @@ class CameraCapacity:
             source: where it was read, for the message.
 
         Raises:
-            RigError: the entry is damaged.
+            CameraCalibrationError: the entry is damaged.
         """
         text = properties.get(CAPACITY_KEY)
         if text is None:
@@ -104,10 +104,10 @@ class CameraCapacity:
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise RigError(f"{damaged} ({error}); export it again") from None
+            raise CameraCalibrationError(f"{damaged} ({error}); export it again") from None
         if not isinstance(content, dict):
-            raise RigError(f"{damaged} (it is no JSON object); export it again")
+            raise CameraCalibrationError(f"{damaged} (it is no JSON object); export it again")
         try:
             return cls.read(Section(content, damaged))
         except ConfigError as error:
-            raise RigError(f"{error}; export it again") from None
+            raise CameraCalibrationError(f"{error}; export it again") from None

@@ -1,4 +1,4 @@
-"""Size of the pictures that the network is fed: from a test pipeline, or as the user says."""
+"""Size of the images that the network is fed: from a test pipeline, or as the user says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
 
 NUSCENES_IMAGE_HW: Final = (900, 1600)
-"""Height and width of a nuScenes camera's own picture, px."""
+"""Height and width of a nuScenes camera's own image, px."""
 
 _SIZE_NEUTRAL_STEPS: Final = frozenset(
     {
@@ -28,12 +28,12 @@ _SAY_SIZE: Final = "say the padded size with --image-size HEIGHTxWIDTH"
 
 
 @dataclass(frozen=True)
-class NetworkPicture:
-    """The picture as fed.
+class NetworkImage:
+    """The image as fed.
 
     Attributes:
         image_hw: padded height and width, px.
-        image_scale: factor from the camera's own picture to the unpadded one.
+        image_scale: factor from the camera's own image to the unpadded one.
     """
 
     image_hw: tuple[int, int]
@@ -52,8 +52,8 @@ def parse_image_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def picture_of_size(image_hw: tuple[int, int]) -> NetworkPicture:
-    """Return a padded size with the largest scale at which nuScenes' picture fits into it.
+def image_of_size(image_hw: tuple[int, int]) -> NetworkImage:
+    """Return a padded size with the largest scale at which nuScenes' image fits into it.
 
     Raises:
         ConfigError: not two positive numbers.
@@ -61,11 +61,11 @@ def picture_of_size(image_hw: tuple[int, int]) -> NetworkPicture:
     height, width = image_hw
     if height < 1 or width < 1:
         raise ConfigError(f"image size {height}x{width}: both sides must be at least 1 pixel")
-    return NetworkPicture(image_hw, min(height / NUSCENES_IMAGE_HW[0], width / NUSCENES_IMAGE_HW[1]))
+    return NetworkImage(image_hw, min(height / NUSCENES_IMAGE_HW[0], width / NUSCENES_IMAGE_HW[1]))
 
 
-def picture_of_pipeline(config: Section, img_norm: ImageNormConfig) -> NetworkPicture:
-    """Return what the config's test pipeline makes of a nuScenes picture: normalised, scaled, then padded.
+def image_of_pipeline(config: Section, img_norm: ImageNormConfig) -> NetworkImage:
+    """Return what the config's test pipeline makes of a nuScenes image: normalised, scaled, then padded.
 
     Args:
         config: the whole config.
@@ -91,9 +91,9 @@ def picture_of_pipeline(config: Section, img_norm: ImageNormConfig) -> NetworkPi
             _check_order(step, kind, done, before=())
             image_hw = _padded(step, image_hw)
         elif kind not in _SIZE_NEUTRAL_STEPS:
-            raise step.error("type", f"is {kind!r}, whose effect on the picture size is not known; {_SAY_SIZE}")
+            raise step.error("type", f"is {kind!r}, whose effect on the image size is not known; {_SAY_SIZE}")
         done.append(kind)
-    return NetworkPicture(image_hw, scale)
+    return NetworkImage(image_hw, scale)
 
 
 def _test_pipeline(config: Section) -> Sequence[Section]:
@@ -103,7 +103,7 @@ def _test_pipeline(config: Section) -> Sequence[Section]:
             return test.sections("pipeline")
     if "test_pipeline" in config:
         return config.sections("test_pipeline")
-    raise ConfigError(f"{config.source}: has no data.test.pipeline, so the picture size is not known; {_SAY_SIZE}")
+    raise ConfigError(f"{config.source}: has no data.test.pipeline, so the image size is not known; {_SAY_SIZE}")
 
 
 def _steps(pipeline: Sequence[Section]) -> Iterator[Section]:
@@ -120,7 +120,7 @@ def _steps(pipeline: Sequence[Section]) -> Iterator[Section]:
 def _check_order(step: Section, kind: str, done: Sequence[str], before: Sequence[str]) -> None:
     if early := [name for name in (*before, kind) if name in done]:
         raise step.error(
-            "type", f"{kind} comes after {early[0]}; pictures are normalised, scaled, then padded, once each"
+            "type", f"{kind} comes after {early[0]}; images are normalised, scaled, then padded, once each"
         )
 
 

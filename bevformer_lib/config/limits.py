@@ -28,9 +28,9 @@ MAX_BASE_CHANNELS: Final = 256
 MAX_BEV_CELLS: Final = 1 << 18
 """Most cells of the BEV map; base has 40,000."""
 MAX_PIXELS: Final = 1 << 24
-"""Most pixels of one padded picture; base's has 1.5 million."""
+"""Most pixels of one padded image; base's has 1.5 million."""
 MAX_FEATURES: Final = 1 << 32
-"""Pixels of all pictures times channels of the stem, four times the stem's values; base has 570 million."""
+"""Pixels of all images times channels of the stem, four times the stem's values; base has 570 million."""
 MAX_WEIGHTS: Final = 1 << 26
 """Weights of one kind in all layers together, or rows times channels of an embedding; base has up to ten million."""
 MAX_SAMPLES: Final = 1 << 28

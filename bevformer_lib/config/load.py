@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bevformer_lib.config.image_size import picture_of_size
+from bevformer_lib.config.image_size import image_of_size
 from bevformer_lib.config.limits import MAX_DEPTH, measure
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.original import model_config_from_original
@@ -22,7 +22,7 @@ def load_model_config(source: str, *, image_hw: tuple[int, int] | None = None) -
 
     Args:
         source: a preset name, the original's Python config file, or a ``.json`` file in the original's form.
-        image_hw: padded picture size (height, width) in pixels, instead of the config's own.
+        image_hw: padded image size (height, width) in pixels, instead of the config's own.
 
     Raises:
         ConfigError: neither a preset nor such a file, or the file does not describe a model that can be built.
@@ -37,8 +37,8 @@ def _read_model_config(source: str, image_hw: tuple[int, int] | None) -> ModelCo
         preset = PRESETS[source]
         if image_hw is None or image_hw == preset.image_hw:
             return preset
-        picture = picture_of_size(image_hw)
-        return replace(preset, image_hw=picture.image_hw, image_scale=picture.image_scale)
+        image = image_of_size(image_hw)
+        return replace(preset, image_hw=image.image_hw, image_scale=image.image_scale)
     path = Path(source)
     if path.suffix == ".py":
         content = read_python_config(path)

@@ -119,8 +119,8 @@ class ModelConfig:
     Attributes:
         name: for people; not part of the digest.
         num_cams: cameras per frame.
-        image_hw: padded picture size (height, width) in pixels, as the network is fed.
-        image_scale: factor from the camera's own picture to the unpadded network picture.
+        image_hw: padded image size (height, width) in pixels, as the network is fed.
+        image_scale: factor from the camera's own image to the unpadded network image.
         bev_h: BEV rows (along y, forward).
         bev_w: BEV columns (along x, right).
         embed_dims: channels of BEV and queries.

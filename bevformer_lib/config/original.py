@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
-from bevformer_lib.config.image_size import picture_of_pipeline, picture_of_size
+from bevformer_lib.config.image_size import image_of_pipeline, image_of_size
 from bevformer_lib.config.limits import MAX_BASE_CHANNELS, MAX_CAMERAS, MAX_LAYERS
 from bevformer_lib.config.model_config import (
     BackboneConfig,
@@ -32,7 +32,7 @@ def model_config_from_original(
         content: the config's names and values, bases merged in.
         name: name of the model, for people.
         source: the file, for messages.
-        image_hw: padded picture size (height, width) in pixels, instead of what the test pipeline makes.
+        image_hw: padded image size (height, width) in pixels, instead of what the test pipeline makes.
 
     Raises:
         ConfigError: something is missing, contradicts itself, or asks for what can't be honoured; names the file and
@@ -64,13 +64,13 @@ def model_config_from_original(
         raise transformer.error("num_feature_levels", f"must be at least img_neck.num_outs, {neck.num_outs}")
 
     img_norm = read_image_norm(config.section("img_norm_cfg"))
-    picture = picture_of_pipeline(config, img_norm) if image_hw is None else picture_of_size(image_hw)
+    image = image_of_pipeline(config, img_norm) if image_hw is None else image_of_size(image_hw)
     center_x, center_y = transformer.numbers("rotate_center", 2)
     return ModelConfig(
         name=name,
         num_cams=num_cams,
-        image_hw=picture.image_hw,
-        image_scale=picture.image_scale,
+        image_hw=image.image_hw,
+        image_scale=image.image_scale,
         bev_h=bev_h,
         bev_w=bev_w,
         embed_dims=embed_dims,

@@ -53,9 +53,9 @@ def _products(config: ModelConfig) -> Iterator[_Product]:
     yield _Product(f"{head}.bev_h x bev_w", cells, MAX_BEV_CELLS)
     yield _Product(f"{head}.bev_h x bev_w x transformer.embed_dims", (*cells, channels), MAX_WEIGHTS)
     yield _Product(f"{head}.num_query x transformer.embed_dims", (config.num_query, channels), MAX_WEIGHTS)
-    yield _Product("the picture's height x width", (height, width), MAX_PIXELS)
+    yield _Product("the image's height x width", (height, width), MAX_PIXELS)
     yield _Product(
-        f"the picture's height x width x {transformer}.num_cams x model.img_backbone.base_channels",
+        f"the image's height x width x {transformer}.num_cams x model.img_backbone.base_channels",
         (height, width, config.num_cams, config.backbone.base_channels),
         MAX_FEATURES,
     )

@@ -1,4 +1,4 @@
-"""What `bevformer infer` writes of a scene beside pictures: its detections, and what they were made with."""
+"""What `bevformer infer` writes of a scene beside images: its detections, and what they were made with."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.fidelity import Fidelity
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -130,7 +132,7 @@ class FrameSeconds:
     """Wall-clock seconds of one frame.
 
     Attributes:
-        decode: reading and preparing the pictures, once for both models.
+        decode: reading and preparing the images, once for both models.
         reference: the reference's inference.
         candidate: the candidate's inference.
     """

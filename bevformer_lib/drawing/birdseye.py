@@ -28,7 +28,7 @@ from bevformer_lib.drawing.style import (
     TEXT_FAINT,
     BoxLayer,
     Color,
-    Picture,
+    Image,
 )
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, shortened
 
@@ -91,7 +91,7 @@ class _View:
 
 def draw_birdseye(
     layers: Sequence[BoxLayer], *, pc_range: Sequence[float], size_wh: tuple[int, int], heading: str
-) -> Picture:
+) -> Image:
     """Draw boxes from above.
 
     The front edge of a solid box is thicker and carries a tick in the direction of its heading; the arrow from its
@@ -134,7 +134,7 @@ def _fitted_view(pc_range: Sequence[float], size_wh: tuple[int, int]) -> _View:
     return _View(x_min, y_min, x_max, y_max, min(room_w / (x_max - x_min), room_h / (y_max - y_min)))
 
 
-def _draw_grid(ground: Picture, view: _View) -> None:
+def _draw_grid(ground: Image, view: _View) -> None:
     for x in _multiples(view.x_min, view.x_max, GRID_STEP_M):
         draw_segments(ground, view.lines(np.array([[x, view.y_min]]), np.array([[x, view.y_max]])), GRID)
     for y in _multiples(view.y_min, view.y_max, GRID_STEP_M):
@@ -146,7 +146,7 @@ def _draw_grid(ground: Picture, view: _View) -> None:
         draw_segments(ground, view.lines(circle[:-1] * radius_m, circle[1:] * radius_m), RING)
 
 
-def _draw_ego(ground: Picture, view: _View) -> None:
+def _draw_ego(ground: Image, view: _View) -> None:
     half, nose = EGO_HALF_WIDTH_M, EGO_FRONT_M - 0.7
     outline = np.array(
         [
@@ -161,7 +161,7 @@ def _draw_ego(ground: Picture, view: _View) -> None:
     fill_polygon(ground, view.polygon(outline), EGO)
 
 
-def _draw_layer(ground: Picture, view: _View, layer: BoxLayer) -> None:
+def _draw_layer(ground: Image, view: _View, layer: BoxLayer) -> None:
     corners = box_corners_lidar_m(layer.boxes)[:, :4, :2]
     heading_rad = heading_from_yaw_rad(layer.boxes[:, 6])
     ahead = np.stack([np.cos(heading_rad), np.sin(heading_rad)], axis=1)
@@ -179,7 +179,7 @@ def _draw_layer(ground: Picture, view: _View, layer: BoxLayer) -> None:
         _draw_arrow(ground, view, center, center + VELOCITY_SECONDS * velocity, color)
 
 
-def _draw_arrow(ground: Picture, view: _View, start_m: NDArray[Any], end_m: NDArray[Any], color: Color) -> None:
+def _draw_arrow(ground: Image, view: _View, start_m: NDArray[Any], end_m: NDArray[Any], color: Color) -> None:
     """Draw an arrow on the ground; none where its end is not known (NaN) or a dot would be all there is to see."""
     if not np.isfinite(end_m).all():
         return
@@ -201,7 +201,7 @@ def _draw_arrow(ground: Picture, view: _View, start_m: NDArray[Any], end_m: NDAr
     )
 
 
-def _draw_axes(canvas: Picture, view: _View, left: int, top: int) -> None:
+def _draw_axes(canvas: Image, view: _View, left: int, top: int) -> None:
     height, width = view.image_hw
     draw_polygon(
         canvas,

@@ -1,8 +1,8 @@
 """The cameras of a frame side by side, with boxes drawn in.
 
 Six cameras are laid out as the driver would look: front left, front, front right; below them back left, back, back
-right. Every picture is shown as its camera took it, never mirrored: what is on the car's left appears on the right
-of the picture of CAM_BACK.
+right. Every image is shown as its camera took it, never mirrored: what is on the car's left appears on the right
+of the image of CAM_BACK.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bevformer_lib.drawing.project import (
     resized,
 )
 from bevformer_lib.drawing.strokes import draw_segments, fill_polygon
-from bevformer_lib.drawing.style import BACKGROUND, BLACK, TEXT, BoxLayer, Color, Picture, text_color_on
+from bevformer_lib.drawing.style import BACKGROUND, BLACK, TEXT, BoxLayer, Color, Image, text_color_on
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, text_width_px
 from bevformer_lib.names import CAMERA_ORDER
 
@@ -47,26 +47,26 @@ _TILE_NAME_PX: Final = 13
 
 
 def draw_cameras(
-    pictures: Sequence[Picture],
+    images: Sequence[Image],
     lidar_to_image: NDArray[Any],
     layers: Sequence[BoxLayer],
     *,
     width_px: int,
-) -> Picture:
+) -> Image:
     """Draw all cameras of a frame.
 
-    Rows of one single colour that end every picture (the padding up to the network's input size) are left out.
+    Rows of one single colour that end every image (the padding up to the network's input size) are left out.
 
     Args:
-        pictures: one (H, W, 3) per camera, in the stored order of ``names.CAMERA_ORDER`` where there are six; all of
+        images: one (H, W, 3) per camera, in the stored order of ``names.CAMERA_ORDER`` where there are six; all of
             one size.
-        lidar_to_image: (cameras, 4, 4), for the pictures at this size.
+        lidar_to_image: (cameras, 4, 4), for the images at this size.
         layers: boxes, drawn in this order.
         width_px: width of the result at most; tiles don't grow beyond ``MAX_TILE_WH``.
     """
-    rows = camera_rows(len(pictures))
+    rows = camera_rows(len(images))
     columns = max(len(row) for row in rows)
-    height, width = pictures[0].shape[0] - _padding_rows(pictures), pictures[0].shape[1]
+    height, width = images[0].shape[0] - _padding_rows(images), images[0].shape[1]
     room_w = min((width_px - GAP_PX * (columns - 1)) // columns, MAX_TILE_WH[0])
     scale = min(room_w / width, MAX_TILE_WH[1] / height)
     tile_wh = max(1, round(width * scale)), max(1, round(height * scale))
@@ -77,11 +77,11 @@ def draw_cameras(
     for row, cameras in enumerate(rows):
         for column, camera in enumerate(cameras):
             tile = draw_camera(
-                pictures[camera][:height],
+                images[camera][:height],
                 lidar_to_image[camera],
                 layers,
                 size_wh=tile_wh,
-                name=_camera_name(camera, len(pictures)),
+                name=_camera_name(camera, len(images)),
             )
             top, left = row * pitch_h, column * pitch_w
             canvas[top : top + tile_wh[1], left : left + tile_wh[0]] = tile
@@ -89,27 +89,27 @@ def draw_cameras(
 
 
 def draw_camera(
-    picture: Picture,
+    image: Image,
     lidar_to_image: NDArray[Any],
     layers: Sequence[BoxLayer],
     *,
     size_wh: tuple[int, int],
     name: str,
-) -> Picture:
-    """Draw one camera: the picture resized, boxes from far to near, then captions, the best scores first served.
+) -> Image:
+    """Draw one camera: the image resized, boxes from far to near, then captions, the best scores first served.
 
     A caption that finds no free place at its box is left out; its box never is.
 
     Args:
-        picture: (H, W, 3).
-        lidar_to_image: (4, 4) for the picture at its own size.
+        image: (H, W, 3).
+        lidar_to_image: (4, 4) for the image at its own size.
         layers: boxes, drawn in this order.
         size_wh: size of the result.
         name: written into the top left corner.
     """
-    scale_xy = size_wh[0] / picture.shape[1], size_wh[1] / picture.shape[0]
+    scale_xy = size_wh[0] / image.shape[1], size_wh[1] / image.shape[0]
     shrinks = scale_xy[0] < 1.0
-    canvas = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    canvas = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     tile = np.asarray(canvas, dtype=np.uint8)
     matrix = resized(lidar_to_image, scale_xy)
 
@@ -140,7 +140,7 @@ class _Caption:
     box: _Rectangle
 
 
-def _draw_boxes(tile: Picture, lidar_to_image: NDArray[np.float64], layer: BoxLayer) -> list[_Caption]:
+def _draw_boxes(tile: Image, lidar_to_image: NDArray[np.float64], layer: BoxLayer) -> list[_Caption]:
     """Draw the boxes of a layer from far to near and return the captions of those in sight, in the layer's order."""
     if not len(layer.boxes):
         return []
@@ -167,7 +167,7 @@ def _draw_boxes(tile: Picture, lidar_to_image: NDArray[np.float64], layer: BoxLa
     return [captions[index] for index in sorted(captions)]
 
 
-def _draw_name(tile: Picture, name: str) -> _Rectangle:
+def _draw_name(tile: Image, name: str) -> _Rectangle:
     """Write the camera's name on a dark plate and return the plate."""
     right, bottom = text_width_px(name, _TILE_NAME_PX, SEMIBOLD) + 16, 24
     plate = tile[:bottom, :right]
@@ -193,7 +193,7 @@ def _placed(
 
 
 def _candidate_places(caption: _Caption, size_wh: tuple[int, int]) -> list[_Rectangle]:
-    """Return the places above, below and beside a caption's box, moved into the picture, best first."""
+    """Return the places above, below and beside a caption's box, moved into the image, best first."""
     box_left, box_top, box_right, box_bottom = caption.box
     text_w = text_width_px(caption.text, _CAPTION_PX, SEMIBOLD) + 2 * _CAPTION_MARGIN_PX
     above, below, to_right = box_top - 1 - _CAPTION_HEIGHT_PX, box_bottom + 1, box_right - text_w
@@ -214,7 +214,7 @@ def _candidate_places(caption: _Caption, size_wh: tuple[int, int]) -> list[_Rect
     return places
 
 
-def _draw_caption(tile: Picture, caption: _Caption, place: _Rectangle) -> None:
+def _draw_caption(tile: Image, caption: _Caption, place: _Rectangle) -> None:
     left, top, right, bottom = place
     cv2.rectangle(tile, (left, top), (right - 1, bottom - 1), caption.color, cv2.FILLED)
     put_text(
@@ -231,11 +231,11 @@ def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _padding_rows(pictures: Sequence[Picture]) -> int:
-    """Count the rows of one single colour at the bottom of all pictures; 0 where that is a whole picture."""
+def _padding_rows(images: Sequence[Image]) -> int:
+    """Count the rows of one single colour at the bottom of all images; 0 where that is a whole image."""
     counts = []
-    for picture in pictures:
-        differs = (picture != picture[-1, -1]).any(axis=(1, 2))
+    for image in images:
+        differs = (image != image[-1, -1]).any(axis=(1, 2))
         counts.append(int(np.argmax(differs[::-1])) if differs.any() else 0)
     return min(counts)
 

@@ -1,4 +1,4 @@
-"""Two sets of detections of one frame in one picture: the float model's and the quantised one's."""
+"""Two sets of detections of one frame in one image: the float model's and the quantised one's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bevformer_lib.drawing.style import (
     ROLE_CANDIDATE,
     ROLE_REFERENCE,
     BoxLayer,
-    Picture,
+    Image,
     detections_in_color,
     ground_truth_layer,
 )
@@ -26,7 +26,7 @@ WIDTH_PX: Final = 1812
 
 
 def draw_comparison(
-    pictures: Sequence[Picture],
+    images: Sequence[Image],
     lidar_to_image: NDArray[Any],
     *,
     pc_range: Sequence[float],
@@ -36,15 +36,15 @@ def draw_comparison(
     names: tuple[str, str] = ("float", "quantised"),
     title: str = "",
     subtitle: str = "",
-) -> Picture:
+) -> Image:
     """Draw both sets into the cameras and from above.
 
     The reference is blue and solid, the candidate orange, and dashed where both are shown: where they agree, the dashes
     lie on the line. Three bird's-eye views show the reference, the candidate and both.
 
     Args:
-        pictures: one (H, W, 3) uint8 BGR per camera, stored order, all of one size.
-        lidar_to_image: (cameras, 4, 4) LiDAR frame (m) to homogeneous pixels of these pictures.
+        images: one (H, W, 3) uint8 BGR per camera, stored order, all of one size.
+        lidar_to_image: (cameras, 4, 4) LiDAR frame (m) to homogeneous pixels of these images.
         pc_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; the ground shown.
         reference: all of them are drawn.
         candidate: all of them are drawn.
@@ -63,7 +63,7 @@ def draw_comparison(
         (f"{names[1]}: {_boxes(candidate)}", (*annotated, detections_in_color(candidate, ROLE_CANDIDATE))),
         ("both", both),
     )
-    cameras = draw_cameras(pictures, lidar_to_image, both, width_px=WIDTH_PX)
+    cameras = draw_cameras(images, lidar_to_image, both, width_px=WIDTH_PX)
     side = (WIDTH_PX - 2 * GAP_PX) // len(views)
     birdseye = beside(
         [draw_birdseye(layers, pc_range=pc_range, size_wh=(side, side), heading=name) for name, layers in views]

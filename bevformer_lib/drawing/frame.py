@@ -1,4 +1,4 @@
-"""One picture of a whole frame: title, cameras, bird's-eye view, legend."""
+"""One image of a whole frame: title, cameras, bird's-eye view, legend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bevformer_lib.drawing.style import (
     TEXT,
     TEXT_FAINT,
     Color,
-    Picture,
+    Image,
     class_color,
     detections_by_class,
     ground_truth_layer,
@@ -43,7 +43,7 @@ _SWATCH_W, _SWATCH_H = 22, 12
 
 
 def draw_frame(
-    pictures: Sequence[Picture],
+    images: Sequence[Image],
     lidar_to_image: NDArray[Any],
     detections: Detections,
     class_names: Sequence[str],
@@ -52,14 +52,14 @@ def draw_frame(
     ground_truth: Sequence[GroundTruthBox] | None = None,
     title: str = "",
     subtitle: str = "",
-) -> Picture:
+) -> Image:
     """Draw a frame: the cameras on the left, the bird's-eye view on the right.
 
     Boxes are the detections as they are, in the colours of their classes; annotations are dashed and white.
 
     Args:
-        pictures: one (H, W, 3) uint8 BGR per camera, stored order, all of one size.
-        lidar_to_image: (cameras, 4, 4) LiDAR frame (m) to homogeneous pixels of these pictures.
+        images: one (H, W, 3) uint8 BGR per camera, stored order, all of one size.
+        lidar_to_image: (cameras, 4, 4) LiDAR frame (m) to homogeneous pixels of these images.
         detections: all of them are drawn.
         class_names: in the order of ``detections.labels``.
         pc_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; the ground that the bird's-eye view shows.
@@ -72,7 +72,7 @@ def draw_frame(
     """
     layers = [] if ground_truth is None else [ground_truth_layer(ground_truth)]
     layers.append(detections_by_class(detections, class_names))
-    cameras = draw_cameras(pictures, lidar_to_image, layers, width_px=CAMERAS_WIDTH_PX)
+    cameras = draw_cameras(images, lidar_to_image, layers, width_px=CAMERAS_WIDTH_PX)
     side = min(max(cameras.shape[0], BIRDSEYE_PX[0]), BIRDSEYE_PX[1])
     birdseye = draw_birdseye(layers, pc_range=pc_range, size_wh=(side, side), heading="Bird's-eye view")
     body = beside([cameras, birdseye])
@@ -98,8 +98,8 @@ def legend_entries(
     return entries
 
 
-def beside(panels: Sequence[Picture]) -> Picture:
-    """Put pictures side by side, centred."""
+def beside(panels: Sequence[Image]) -> Image:
+    """Put images side by side, centred."""
     height = max(panel.shape[0] for panel in panels)
     width = sum(panel.shape[1] for panel in panels) + GAP_PX * (len(panels) - 1)
     canvas = blank(width, height)
@@ -111,8 +111,8 @@ def beside(panels: Sequence[Picture]) -> Picture:
     return canvas
 
 
-def stacked(panels: Sequence[Picture]) -> Picture:
-    """Put pictures below each other, centred."""
+def stacked(panels: Sequence[Image]) -> Image:
+    """Put images below each other, centred."""
     width = max(panel.shape[1] for panel in panels)
     canvas = blank(width, sum(panel.shape[0] for panel in panels) + GAP_PX * (len(panels) - 1))
     top = 0
@@ -123,8 +123,8 @@ def stacked(panels: Sequence[Picture]) -> Picture:
     return canvas
 
 
-def framed(body: Picture, *, title: str, subtitle: str, legend: Sequence[LegendEntry]) -> Picture:
-    """Put a title bar above and a legend below a picture."""
+def framed(body: Image, *, title: str, subtitle: str, legend: Sequence[LegendEntry]) -> Image:
+    """Put a title bar above and a legend below an image."""
     width = body.shape[1] + 2 * MARGIN_PX
     canvas = blank(width, body.shape[0] + TITLE_HEIGHT_PX + LEGEND_HEIGHT_PX)
     canvas[TITLE_HEIGHT_PX : TITLE_HEIGHT_PX + body.shape[0], MARGIN_PX : MARGIN_PX + body.shape[1]] = body
@@ -146,14 +146,14 @@ def framed(body: Picture, *, title: str, subtitle: str, legend: Sequence[LegendE
     return canvas
 
 
-def blank(width: int, height: int) -> Picture:
-    """Return an empty picture."""
+def blank(width: int, height: int) -> Image:
+    """Return an empty image."""
     canvas = np.empty((height, width, 3), dtype=np.uint8)
     canvas[:] = BACKGROUND
     return canvas
 
 
-def _draw_legend(canvas: Picture, entries: Sequence[LegendEntry], middle: float) -> None:
+def _draw_legend(canvas: Image, entries: Sequence[LegendEntry], middle: float) -> None:
     """Draw what the colours and marks mean on one line; classes first, marks at the right end."""
     marks = (
         f"filled face, tick: front    arrow: way in {VELOCITY_SECONDS:g} s    "
@@ -175,7 +175,7 @@ def _draw_legend(canvas: Picture, entries: Sequence[LegendEntry], middle: float)
         left += width + 22
 
 
-def _draw_swatch(canvas: Picture, left: float, middle: float, color: Color, *, dashed: bool) -> None:
+def _draw_swatch(canvas: Image, left: float, middle: float, color: Color, *, dashed: bool) -> None:
     top, bottom = middle - _SWATCH_H / 2, middle + _SWATCH_H / 2
     corners = np.array([[left, top], [left + _SWATCH_W, top], [left + _SWATCH_W, bottom], [left, bottom]])
     if dashed:

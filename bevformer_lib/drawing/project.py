@@ -1,7 +1,7 @@
 """Straight lines and flat faces in space to what a camera sees of them, clipped exactly.
 
 Clipping happens before the division by depth, in homogeneous pixels (u * depth, v * depth, depth), where the near
-plane and the four borders of the picture are all linear: a line that starts behind the camera is cut where it enters
+plane and the four borders of the image are all linear: a line that starts behind the camera is cut where it enters
 the view, so a box beside or around the camera keeps every part that is in sight and nothing is mirrored to the front.
 The method is Cyrus and Beck's for lines ("Generalized two- and three-dimensional clipping", 1978) and Sutherland and
 Hodgman's for polygons ("Reentrant polygon clipping", 1974).
@@ -24,7 +24,7 @@ class Segments:
     """What is visible of some lines.
 
     Attributes:
-        pixels: (m, 2, 2) float64, (x, y) of both ends, inside the picture.
+        pixels: (m, 2, 2) float64, (x, y) of both ends, inside the image.
         source: (m,) which of the given lines each one is a part of.
     """
 
@@ -50,13 +50,13 @@ def project_segments(
     lidar_to_image: NDArray[Any],
     image_hw: tuple[int, int],
 ) -> Segments:
-    """Project lines between points, cut at the near plane and at the border of the picture.
+    """Project lines between points, cut at the near plane and at the border of the image.
 
     Args:
         starts_lidar_m: (n, 3) in the LiDAR frame.
         ends_lidar_m: (n, 3).
-        lidar_to_image: (4, 4) of the camera, for a picture of ``image_hw``.
-        image_hw: height and width of the picture in pixels; its border runs through the outermost pixel centres.
+        lidar_to_image: (4, 4) of the camera, for an image of ``image_hw``.
+        image_hw: height and width of the image in pixels; its border runs through the outermost pixel centres.
     """
     starts = homogeneous_pixels(starts_lidar_m, lidar_to_image)
     ends = homogeneous_pixels(ends_lidar_m, lidar_to_image)
@@ -78,12 +78,12 @@ def project_segments(
 def project_polygon(
     corners_lidar_m: NDArray[Any], lidar_to_image: NDArray[Any], image_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Project a flat convex polygon, cut at the near plane and at the border of the picture.
+    """Project a flat convex polygon, cut at the near plane and at the border of the image.
 
     Args:
         corners_lidar_m: (n, 3) in the LiDAR frame, in order around the polygon.
-        lidar_to_image: (4, 4) of the camera, for a picture of ``image_hw``.
-        image_hw: height and width of the picture in pixels.
+        lidar_to_image: (4, 4) of the camera, for an image of ``image_hw``.
+        image_hw: height and width of the image in pixels.
 
     Returns:
         (m, 2) float64 pixels (x, y) in order around what is visible; m is 0 where nothing is.
@@ -105,7 +105,7 @@ def project_polygon(
 
 
 def resized(lidar_to_image: NDArray[Any], scale_xy: tuple[float, float]) -> NDArray[np.float64]:
-    """Return (4, 4) ``lidar_to_image`` for the same picture, resized by (x, y) factors."""
+    """Return (4, 4) ``lidar_to_image`` for the same image, resized by (x, y) factors."""
     scaled = np.array(lidar_to_image, dtype=np.float64)
     scaled[0] *= scale_xy[0]
     scaled[1] *= scale_xy[1]

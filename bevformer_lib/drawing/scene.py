@@ -1,4 +1,4 @@
-"""The pictures of a scene: a file per frame, and a video."""
+"""The images of a scene: a file per frame, and a video."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import cv2
 
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.frame import draw_frame
-from bevformer_lib.drawing.style import Picture
+from bevformer_lib.drawing.style import Image
 from bevformer_lib.drawing.video import VideoWriter, open_video
 from bevformer_lib.errors import OutputError
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Frame
 
-PICTURES_FOLDER: Final = "pictures"
+PICTURES_FOLDER: Final = "images"
 VIDEO_FILE: Final = "video.mp4"
 
 _JPEG_QUALITY: Final = 92
@@ -27,7 +27,7 @@ _JPEG_QUALITY: Final = 92
 
 @dataclass(frozen=True)
 class SceneStyle:
-    """What all pictures of a scene have in common.
+    """What all images of a scene have in common.
 
     Attributes:
         scene_name: in the title.
@@ -46,15 +46,15 @@ class SceneStyle:
 
 @contextmanager
 def open_scene_drawing(
-    folder: Path, preprocessor: Preprocessor, style: SceneStyle, *, pictures: bool, video_fps: float | None
+    folder: Path, preprocessor: Preprocessor, style: SceneStyle, *, images: bool, video_fps: float | None
 ) -> Iterator[SceneDrawing]:
     """Give what draws a scene's frames into ``folder``; the video is whole when the block ends.
 
     Args:
-        folder: exists; gets ``pictures/`` and ``video.mp4``.
-        preprocessor: decodes the cameras' pictures.
-        style: what the pictures have in common.
-        pictures: whether to write a picture per frame.
+        folder: exists; gets ``images/`` and ``video.mp4``.
+        preprocessor: decodes the cameras' images.
+        style: what the images have in common.
+        images: whether to write an image per frame.
         video_fps: frames per second of the video; ``None``: no video.
 
     Raises:
@@ -62,9 +62,9 @@ def open_scene_drawing(
     """
     with ExitStack() as stack:
         video = None if video_fps is None else stack.enter_context(open_video(folder / VIDEO_FILE, fps=video_fps))
-        if pictures:
+        if images:
             (folder / PICTURES_FOLDER).mkdir()
-        yield SceneDrawing(preprocessor, style, folder / PICTURES_FOLDER if pictures else None, video)
+        yield SceneDrawing(preprocessor, style, folder / PICTURES_FOLDER if images else None, video)
 
 
 @dataclass(frozen=True)
@@ -73,31 +73,31 @@ class SceneDrawing:
 
     preprocessor: Preprocessor
     style: SceneStyle
-    pictures: Path | None
+    images: Path | None
     video: VideoWriter | None
 
     def add(self, frame: Frame, detections: Detections) -> float:
         """Draw a frame with its annotations, if it has any, and return the seconds that took; 0 if nothing is wanted.
 
         Raises:
-            OutputError: the picture or the video can't be written.
-            SceneError: a camera's picture can't be read.
+            OutputError: the image or the video can't be written.
+            SceneError: a camera's image can't be read.
         """
-        if self.pictures is None and self.video is None:
+        if self.images is None and self.video is None:
             return 0.0
         start = time.perf_counter()
-        picture = self._draw(frame, detections)
-        if self.pictures is not None:
-            write_jpeg(self.pictures / f"{frame.index:06d}.jpg", picture)
+        image = self._draw(frame, detections)
+        if self.images is not None:
+            write_jpeg(self.images / f"{frame.index:06d}.jpg", image)
         if self.video is not None:
-            self.video.write(picture)
+            self.video.write(image)
         return time.perf_counter() - start
 
-    def _draw(self, frame: Frame, detections: Detections) -> Picture:
+    def _draw(self, frame: Frame, detections: Detections) -> Image:
         count = len(detections.scores)
         boxes = f"{count} {'box' if count == 1 else 'boxes'} above {self.style.score_threshold:g}"
         return draw_frame(
-            self.preprocessor.pictures(frame),
+            self.preprocessor.images(frame),
             frame.lidar_to_image,
             detections,
             self.style.class_names,
@@ -108,13 +108,13 @@ class SceneDrawing:
         )
 
 
-def write_jpeg(path: Path, picture: Picture) -> None:
-    """Write a picture; about a fifth of a PNG's size, with no difference that the eye sees.
+def write_jpeg(path: Path, image: Image) -> None:
+    """Write an image; about a fifth of a PNG's size, with no difference that the eye sees.
 
     Raises:
-        OutputError: the picture can't be encoded (larger than 65535 pixels).
+        OutputError: the image can't be encoded (larger than 65535 pixels).
     """
-    done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
-        raise OutputError(f"{path}: a picture of {picture.shape[1]} x {picture.shape[0]} pixels can't be encoded")
+        raise OutputError(f"{path}: an image of {image.shape[1]} x {image.shape[0]} pixels can't be encoded")
     path.write_bytes(encoded.tobytes())

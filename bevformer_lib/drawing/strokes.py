@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.drawing.style import Color, Picture
+from bevformer_lib.drawing.style import Color, Image
 
 _FRACTION_BITS: Final = 4
 DASH_PX: Final = 6.0
@@ -16,7 +16,7 @@ GAP_PX: Final = 4.0
 
 
 def draw_segments(
-    canvas: Picture, segments: NDArray[Any], color: Color, thickness: int = 1, *, dashed: bool = False
+    canvas: Image, segments: NDArray[Any], color: Color, thickness: int = 1, *, dashed: bool = False
 ) -> None:
     """Draw straight lines.
 
@@ -33,13 +33,13 @@ def draw_segments(
 
 
 def draw_polygon(
-    canvas: Picture, corners: NDArray[Any], color: Color, thickness: int = 1, *, dashed: bool = False
+    canvas: Image, corners: NDArray[Any], color: Color, thickness: int = 1, *, dashed: bool = False
 ) -> None:
     """Draw the outline of a polygon of (n, 2) pixels (x, y)."""
     draw_segments(canvas, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), color, thickness, dashed=dashed)
 
 
-def fill_polygon(canvas: Picture, corners: NDArray[Any], color: Color, opacity: float = 1.0) -> None:
+def fill_polygon(canvas: Image, corners: NDArray[Any], color: Color, opacity: float = 1.0) -> None:
     """Fill a convex polygon of (n, 2) pixels (x, y); nothing for fewer than three corners."""
     if len(corners) < 3:
         return

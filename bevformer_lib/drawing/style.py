@@ -1,4 +1,4 @@
-"""Colours of classes and surfaces, and the boxes that a picture shows, ready to be drawn."""
+"""Colours of classes and surfaces, and the boxes that an image shows, ready to be drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bevformer_lib.detections.geometry import ground_truth_as_detection_boxes
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.scenes.types import GroundTruthBox
 
-Picture: TypeAlias = NDArray[np.uint8]
+Image: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR."""
 Color: TypeAlias = tuple[int, int, int]
 """Blue, green, red in 0..255."""

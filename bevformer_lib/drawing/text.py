@@ -1,4 +1,4 @@
-r"""Text on pictures, with whatever fonts the installed OpenCV has.
+r"""Text on images, with whatever fonts the installed OpenCV has.
 
 OpenCV 5 brings scalable fonts with most scripts; OpenCV 4 draws ASCII alone and puts a question mark for every other
 byte. A character that can't be drawn appears as its nearest ASCII letters or else as its code (``\u0928``), never as
@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import cv2
 import numpy as np
 
-from bevformer_lib.drawing.style import Color, Picture
+from bevformer_lib.drawing.style import Color, Image
 
 REGULAR: Final = 400
 SEMIBOLD: Final = 600
@@ -33,7 +33,7 @@ _fonts = threading.local()
 
 
 def put_text(
-    canvas: Picture,
+    canvas: Image,
     text: str,
     anchor_xy: tuple[float, float],
     *,
@@ -100,7 +100,7 @@ def _has_glyph(character: str) -> bool:
     return not np.array_equal(_drawn_alone(character), _drawn_alone("?"))
 
 
-def _drawn_alone(character: str) -> Picture:
+def _drawn_alone(character: str) -> Image:
     canvas = np.zeros((48, 96, 3), dtype=np.uint8)
     cv2.putText(canvas, character, (8, 32), (255, 255, 255), _font(), 24, REGULAR)
     return canvas

@@ -13,7 +13,7 @@ from typing import IO, Final, cast
 import cv2
 import numpy as np
 
-from bevformer_lib.drawing.style import Picture
+from bevformer_lib.drawing.style import Image
 from bevformer_lib.errors import OutputError
 from bevformer_lib.files import atomic_path
 
@@ -57,7 +57,7 @@ class VideoWriter:
         self._frame_shape: tuple[int, ...] = ()
         self._encoder: _Encoder | None = None
 
-    def write(self, frame: Picture) -> None:
+    def write(self, frame: Image) -> None:
         """Add a frame, (H, W, 3) uint8 BGR, all of one size; odd sizes get one more row or column of the border.
 
         Raises:

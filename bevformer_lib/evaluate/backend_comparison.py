@@ -1,6 +1,7 @@
 """One model in all its forms, from PyTorch to the board, on the same frames: where does it stop being itself?
 
-Every rung runs with its own history, as on the road, and is compared with the first rung and with the one above it.
+Every backend runs with its own history, as on the road, and is compared with the first backend and with the one
+above it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bevformer_lib.detections.matching import agreement_of
 from bevformer_lib.detections.types import Agreement, Detections
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.evaluate.summary import FramePlace, Latency
-from bevformer_lib.export.intermediates_runtime import TappedRuntime, computing_order
+from bevformer_lib.export.intermediates_runtime import IntermediatesRuntime, computing_order
 from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
@@ -35,7 +36,7 @@ WARM_UP_FRAMES = 1
 
 
 @dataclass(frozen=True)
-class Rung:
+class Backend:
     """A form of the model.
 
     Attributes:
@@ -53,7 +54,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class TensorFigures:
-    """How far a tensor is from another rung's, over all frames.
+    """How far a tensor is from another backend's, over all frames.
 
     Attributes:
         mean_cosine: over frames whose values are finite; ``None`` without any.
@@ -70,18 +71,18 @@ class TensorFigures:
 
 @dataclass(frozen=True)
 class BelowBar:
-    """Where a rung first fell below the bar, compared with the first rung.
+    """Where a backend first fell below the bar, compared with the first backend.
 
     Attributes:
-        rung: its name.
+        backend: its name.
         tensor: the first tensor, in the order in which the model computes them.
         place: the first frame.
         cosine: there; ``None`` where a value is not finite.
-        unseen_before: whether the rung does not give the tensors computed before this one, so that the loss may have
+        unseen_before: whether the backend does not give the tensors computed before this one, so that the loss may have
             begun earlier inside.
     """
 
-    rung: str
+    backend: str
     tensor: str
     place: FramePlace
     cosine: float | None
@@ -89,15 +90,15 @@ class BelowBar:
 
 
 @dataclass(frozen=True)
-class RungResult:
-    """What a rung showed.
+class BackendResult:
+    """What a backend showed.
 
     Attributes:
-        name: of the rung.
+        name: of the backend.
         source: its file, or folder.
-        from_first: tensors compared with the first rung, in computing order; empty for the first rung itself.
-        from_above: compared with the rung above.
-        agreement: its boxes and the first rung's.
+        from_first: tensors compared with the first backend, in computing order; empty for the first backend itself.
+        from_above: compared with the backend above.
+        agreement: its boxes and the first backend's.
         below: where it fell below the bar; ``None``: nowhere.
         latency: inference, without every scene's first frame; ``None`` where no scene has a second one.
     """
@@ -112,23 +113,23 @@ class RungResult:
 
 
 @dataclass(frozen=True)
-class LadderResult:
-    """All rungs.
+class BackendComparison:
+    """All backends.
 
     Attributes:
         min_cosine: the bar.
         frames: how many were run.
-        rungs: from the first to the last.
+        backends: from the first to the last.
     """
 
     min_cosine: float
     frames: int
-    rungs: tuple[RungResult, ...]
+    backends: tuple[BackendResult, ...]
 
     @property
     def first_below(self) -> BelowBar | None:
-        """Where the first rung that fell below the bar did so; ``None``: all hold it."""
-        return next((rung.below for rung in self.rungs if rung.below is not None), None)
+        """Where the first backend that fell below the bar did so; ``None``: all hold it."""
+        return next((backend.below for backend in self.backends if backend.below is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested data for JSON."""
@@ -138,10 +139,10 @@ class LadderResult:
 
 @dataclass
 class _Climb:
-    """A rung under way."""
+    """A backend under way."""
 
-    rung: Rung
-    runtime: TappedRuntime
+    backend: Backend
+    runtime: IntermediatesRuntime
     session: TemporalSession
     tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
     boxes: Detections | None = None
@@ -153,37 +154,37 @@ class _Climb:
 
 def climb(
     scenes: Sequence[Scene],
-    rungs: Sequence[Rung],
+    backends: Sequence[Backend],
     config: InferenceConfig,
     preprocessor: Preprocessor,
     *,
     min_cosine: float,
     score_threshold: float | None = None,
     on_progress: ProgressCallback = no_progress,
-) -> LadderResult:
-    """Run all rungs over scenes, frame by frame.
+) -> BackendComparison:
+    """Run all backends over scenes, frame by frame.
 
     Args:
         scenes: whole scenes.
-        rungs: two or more, from the truest to the farthest.
-        config: how boxes are decoded, and for which cameras the compiled rungs have room.
+        backends: two or more, from the truest to the farthest.
+        config: how boxes are decoded, and for which cameras the compiled backends have room.
         preprocessor: turns frames into inputs.
-        min_cosine: a tensor whose cosine with the first rung's is smaller in any frame is below the bar.
+        min_cosine: a tensor whose cosine with the first backend's is smaller in any frame is below the bar.
         score_threshold: replaces the config's; ``None`` keeps that one.
         on_progress: told the frames done.
 
     Raises:
-        ConfigError: fewer than two rungs, two of one name, a bar out of range, or tensors of different shapes.
-        RuntimeUnavailableError: a rung is no BEVFormer graph, or the frames don't fit it.
-        RigError: a frame's cameras show a BEV cell to more cameras than a rung has room for.
+        ConfigError: fewer than two backends, two of one name, a bar out of range, or tensors of different shapes.
+        RuntimeUnavailableError: a backend is no BEVFormer graph, or the frames don't fit it.
+        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than a backend has room for.
     """
-    if len(rungs) < 2 or len({rung.name for rung in rungs}) < len(rungs):
-        raise ConfigError("a ladder takes two rungs or more, each with a name of its own")
+    if len(backends) < 2 or len({backend.name for backend in backends}) < len(backends):
+        raise ConfigError("a ladder takes two backends or more, each with a name of its own")
     if not 0.0 < min_cosine <= 1.0:
         raise ConfigError(f"the bar is a cosine of {min_cosine}; give a number above 0 and up to 1")
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    climbs = [_start(rung, config) for rung in rungs]
+    climbs = [_start(backend, config) for backend in backends]
     total = sum(len(scene.frames) for scene in scenes)
     done = 0
     for scene in scenes:
@@ -192,7 +193,10 @@ def climb(
             for above, one in zip([None, *climbs], climbs, strict=False):
                 step = one.session.step(decoded.inputs, first=position == 0)
                 one.tensors = dict(
-                    sorted({**one.runtime.tapped, **step.outputs}.items(), key=lambda item: computing_order(item[0]))
+                    sorted(
+                        {**one.runtime.with_intermediates, **step.outputs}.items(),
+                        key=lambda item: computing_order(item[0]),
+                    )
                 )
                 one.boxes = decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold)
                 if position >= WARM_UP_FRAMES:
@@ -200,13 +204,15 @@ def climb(
                 _compare(place, climbs[0], above, one)
             done += 1
             on_progress("frames", done, total)
-    return LadderResult(min_cosine, total, tuple(_result(one, min_cosine) for one in climbs))
+    return BackendComparison(min_cosine, total, tuple(_result(one, min_cosine) for one in climbs))
 
 
-def _start(rung: Rung, config: InferenceConfig) -> _Climb:
-    runtime = rung.runtime if isinstance(rung.runtime, TappedRuntime) else TappedRuntime(rung.runtime)
-    session = TemporalSession(runtime, rung.preparation, stated_capacity=config.camera_capacity)
-    return _Climb(rung, runtime, session)
+def _start(backend: Backend, config: InferenceConfig) -> _Climb:
+    runtime = (
+        backend.runtime if isinstance(backend.runtime, IntermediatesRuntime) else IntermediatesRuntime(backend.runtime)
+    )
+    session = TemporalSession(runtime, backend.preparation, stated_capacity=config.camera_capacity)
+    return _Climb(backend, runtime, session)
 
 
 def _compare(place: FramePlace, first: _Climb, above: _Climb | None, one: _Climb) -> None:
@@ -226,21 +232,21 @@ def _fidelities(reference: _Climb, one: _Climb) -> dict[str, Fidelity]:
         expected = reference.tensors[name]
         if expected.shape != tensor.shape:
             raise ConfigError(
-                f"{name} is {expected.shape} in {reference.rung.source} and {tensor.shape} in {one.rung.source}: "
-                "the rungs are not forms of one model"
+                f"{name} is {expected.shape} in {reference.backend.source} and {tensor.shape} in {one.backend.source}: "
+                "the backends are not forms of one model"
             )
         found[name] = tensor_fidelity(expected, tensor)
     return found
 
 
-def _result(one: _Climb, min_cosine: float) -> RungResult:
+def _result(one: _Climb, min_cosine: float) -> BackendResult:
     latency = None
     if one.warm_seconds:
         median, p95 = np.percentile(one.warm_seconds, [50, 95])
         latency = Latency(float(median), float(p95), len(one.warm_seconds))
-    return RungResult(
-        name=one.rung.name,
-        source=one.rung.source,
+    return BackendResult(
+        name=one.backend.name,
+        source=one.backend.source,
         from_first=_figures(one.from_first),
         from_above=_figures(one.from_above),
         agreement=Agreement(
@@ -259,7 +265,7 @@ def _below(one: _Climb, min_cosine: float) -> BelowBar | None:
     for place, fidelities in one.from_first:
         for position, (name, found) in enumerate(fidelities.items()):
             if found.cosine is None or found.cosine < min_cosine:
-                return BelowBar(one.rung.name, name, place, found.cosine, unseen_before=position == 0)
+                return BelowBar(one.backend.name, name, place, found.cosine, unseen_before=position == 0)
     return None
 
 

@@ -41,7 +41,7 @@ DIAGNOSES: Final = (EGO_MOTION, HISTORY, CAMERAS, NORMALIZATION, CALIBRATION)
 MIN_EFFECT: Final = 1e-3
 """Relative change of the float model's ``bev_embed`` below which a trial says nothing."""
 SUSPICIOUS_ERROR: Final = 0.1
-"""Relative error of ``bev_embed`` from which on causes in the pictures are looked for: no wrong picture gives less."""
+"""Relative error of ``bev_embed`` from which on causes in the images are looked for: no wrong image gives less."""
 _WORDS: Final = {EGO_MOTION: "ego motion", HISTORY: "the history"}
 _SIMILAR: Final = 0.5
 """Cosine from which on two answers are the same one."""
@@ -118,17 +118,17 @@ def try_frame(
     first = _feed(previous, zeros)
     history = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
     trials = _Trials(_feed(inputs, history), reference, candidate, HostPreparation(img_norm))
-    found, seen = _pictures(trials, inputs.img, img_norm)
+    found, seen = _images(trials, inputs.img, img_norm)
     on_progress("diagnosis", 1, 2)
     standing = inputs.can_bus.copy()
     standing[:, CAN_BUS_POSITION] = standing[:, CAN_BUS_YAW_DEG] = 0.0
     changes = {EGO_MOTION: {INPUT_CAN_BUS: standing}, HISTORY: {INPUT_PREV_BEV: zeros}}
     for name, change in changes.items():
-        # Where the candidate is known to see other pictures, the reference sees them here too: one fault is one cause.
+        # Where the candidate is known to see other images, the reference sees them here too: one fault is one cause.
         try:
             found[name] = _share(*trials.answers(change, seen), trials.norm, _WORDS[name])
         except UnrecordedError:
-            found[name] = Finding(None, f"{_WORDS[name]} can't be told from the fault of the pictures on this machine")
+            found[name] = Finding(None, f"{_WORDS[name]} can't be told from the fault of the images on this machine")
     on_progress("diagnosis", 2, 2)
     return found
 
@@ -185,17 +185,17 @@ def _share(expected: NDArray[np.float64], given: NDArray[np.float64], norm: floa
     return Finding(share, f"the compiled model answers to {what} with {share:.0%} of the float model's answer")
 
 
-def _pictures(trials: _Trials, img: _Array, img_norm: ImageNormConfig) -> tuple[dict[str, Finding], dict[str, _Array]]:
-    """Look for faults of the pictures; return what was found, and what the candidate sees instead of the frame's."""
+def _images(trials: _Trials, img: _Array, img_norm: ImageNormConfig) -> tuple[dict[str, Finding], dict[str, _Array]]:
+    """Look for faults of the images; return what was found, and what the candidate sees instead of the frame's."""
     error = _norm(trials.candidate - trials.reference) / trials.norm if trials.norm else 0.0
     if error < SUSPICIOUS_ERROR:
         clean = Finding(0.0, f"bev_embed of the frame is off by {error:.1%} only")
         return {CAMERAS: clean, NORMALIZATION: clean}, {}
     cameras, order = _cameras(trials, img)
-    normalization, picture = _normalization(trials, img, img_norm, error)
+    normalization, image = _normalization(trials, img, img_norm, error)
     seen = {}
     if normalization.value:
-        seen[INPUT_IMG] = picture
+        seen[INPUT_IMG] = image
     elif cameras.value:
         seen[INPUT_IMG] = np.ascontiguousarray(img[:, order])
     return {CAMERAS: cameras, NORMALIZATION: normalization}, seen
@@ -205,7 +205,7 @@ def _cameras(trials: _Trials, img: _Array) -> tuple[Finding, list[int]]:
     """Blank one camera after the other; the candidate has to miss what the reference misses.
 
     Returns:
-        The finding, and for every place of a camera the one whose pictures the candidate sees there.
+        The finding, and for every place of a camera the one whose images the candidate sees there.
     """
     answers = [trials.answers({INPUT_IMG: _without(img, camera)}) for camera in range(img.shape[1])]
     expected, given = (np.stack(side) for side in zip(*answers, strict=True))
@@ -230,17 +230,17 @@ def _camera(number: int) -> str:
 
 
 def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, error: float) -> tuple[Finding, _Array]:
-    """Feed the reference pictures that are normalised wrongly; none of them may explain the candidate.
+    """Feed the reference images that are normalised wrongly; none of them may explain the candidate.
 
     Returns:
-        The finding, and the pictures that explain the candidate best.
+        The finding, and the images that explain the candidate best.
     """
     low, high = float(img.min()), float(img.max())
     best, name, explained = np.inf, "", img
     for mistake, wrong in _mistakes(img, img_norm).items():
-        # A model whose 8 bits were chosen for rightly normalised pictures cuts off what lies beyond.
-        for picture in (wrong, np.clip(wrong, low, high)):
-            fed = np.ascontiguousarray(picture, dtype=np.float32)
+        # A model whose 8 bits were chosen for rightly normalised images cuts off what lies beyond.
+        for image in (wrong, np.clip(wrong, low, high)):
+            fed = np.ascontiguousarray(image, dtype=np.float32)
             expected = trials.expected({INPUT_IMG: fed})
             norm = _norm(expected)
             left = _norm(trials.candidate - expected) / norm if norm else np.inf
@@ -248,12 +248,12 @@ def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, erro
                 best, name, explained = left, mistake, fed
     if best < _CLEARLY_LESS * error:
         words = f"it is off by {best:.1%} from a float model that does too, by {error:.1%} from one that does not"
-        return Finding(1.0, f"the compiled model sees pictures {name}: {words}"), explained
+        return Finding(1.0, f"the compiled model sees images {name}: {words}"), explained
     return Finding(0.0, "no usual mistake explains the error"), explained
 
 
 def _mistakes(img: _Array, img_norm: ImageNormConfig) -> dict[str, _Array]:
-    """Return the pictures as usual mistakes make them."""
+    """Return the images as usual mistakes make them."""
     mean, std = _per_channel(img_norm.mean), _per_channel(img_norm.std)
     pixels = img * std + mean
     swapped = pixels[:, :, ::-1]

@@ -35,7 +35,7 @@ def evaluate_scene(
 ) -> SceneEvaluation:
     """Run both models over a scene, each with its own ``bev_embed`` fed back, and compare them frame by frame.
 
-    The candidate's error therefore includes what it carried over from its own past, as on the road. Pictures
+    The candidate's error therefore includes what it carried over from its own past, as on the road. Images
     are decoded once for both. Two runs differ in nothing but the seconds.
 
     Args:
@@ -52,7 +52,7 @@ def evaluate_scene(
     Raises:
         ConfigError: the two models' outputs differ in shape.
         RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
-        RigError: a frame's cameras show a BEV cell to more cameras than a model has room for.
+        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than a model has room for.
     """
     _check_same_outputs(reference, candidate)
     if score_threshold is None:

@@ -76,7 +76,8 @@ def compare_tensors(
 
     Args:
         scene: frames in time order.
-        reference: such as the float graph of :func:`bevformer_lib.export.intermediate_outputs.with_intermediate_outputs`.
+        reference: such as the float graph of
+            :func:`bevformer_lib.export.intermediate_outputs.with_intermediate_outputs`.
         candidate: made from it; tensors that only one of them puts out are left alone.
         preprocessor: turns frames into inputs.
         candidate_preparation: what the host does to the candidate's tensors before.

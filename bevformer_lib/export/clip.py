@@ -1,6 +1,6 @@
-"""A made-up clip to prove a graph with: six cameras on a car that drives a curve.
+"""A synthetic clip to prove a graph with: six cameras on a car that drives a curve.
 
-Everything follows from the seed. The pictures are smooth noise: a wrong sampling position shows, a difference in its
+Everything follows from the seed. The images are smooth noise: a wrong sampling position shows, a difference in its
 last bit does not. The cameras stand as on the nuScenes car, so that every direction is seen. The car moves several
 metres and turns several degrees per frame, so that the shift and the rotation of the history matter.
 """
@@ -36,29 +36,29 @@ def clip_frame(config: ModelConfig, index: int, *, seed: int) -> FrameInputs:
     """Return one frame of the clip; ``can_bus`` is in delta form.
 
     Args:
-        config: gives the number of cameras, the picture size and the pixel normalisation.
+        config: gives the number of cameras, the image size and the pixel normalisation.
         index: number of the frame; 0 has no predecessor.
-        seed: draws the pictures and the small entries of ``can_bus``.
+        seed: draws the images and the small entries of ``can_bus``.
     """
     generator = np.random.default_rng((seed, index))
     return FrameInputs(
-        img=_pictures(config, generator),
+        img=_images(config, generator),
         can_bus=_can_bus(index, generator),
         lidar2img=surround_cameras(config.num_cams, config.image_hw).astype(np.float32)[None],
     )
 
 
-def _pictures(config: ModelConfig, generator: np.random.Generator) -> NDArray[np.float32]:
+def _images(config: ModelConfig, generator: np.random.Generator) -> NDArray[np.float32]:
     height, width = config.image_hw
     scale = _COARSE_CELLS / max(height, width)
     coarse_hw = (max(2, round(height * scale)), max(2, round(width * scale)))
-    pictures = np.empty((1, config.num_cams, 3, height, width), dtype=np.float32)
+    images = np.empty((1, config.num_cams, 3, height, width), dtype=np.float32)
     for camera in range(config.num_cams):
         coarse = generator.uniform(0, 255, (*coarse_hw, 3)).astype(np.float32)
         smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
         normalised = (smooth - np.asarray(config.img_norm.mean)) / np.asarray(config.img_norm.std)
-        pictures[0, camera] = normalised.transpose(2, 0, 1)
-    return pictures
+        images[0, camera] = normalised.transpose(2, 0, 1)
+    return images
 
 
 def _can_bus(index: int, generator: np.random.Generator) -> NDArray[np.float32]:

@@ -19,13 +19,13 @@ _NAMED: Final = re.compile(r"^(backbone\.stage|fpn\.level|encoder\.layer|decoder
 _KINDS: Final = ("backbone.stage", "fpn.level", "encoder.layer", OUTPUT_BEV_EMBED, "decoder.layer", *OUTPUT_NAMES[1:])
 
 
-class TappedRuntime:
+class IntermediatesRuntime:
     """A runtime with a BEVFormer's outputs alone; what else it gives is kept until the next run."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._outputs = MappingProxyType({name: spec for name, spec in runtime.outputs.items() if name in OUTPUT_NAMES})
-        self.tapped: Mapping[str, NDArray[Any]] = MappingProxyType({})
+        self.with_intermediates: Mapping[str, NDArray[Any]] = MappingProxyType({})
         """Tensors of the inside in the last run, by name."""
 
     @property
@@ -46,17 +46,19 @@ class TappedRuntime:
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return a BEVFormer's outputs."""
         results = self._runtime.run(feed)
-        self.tapped = {name: array for name, array in results.items() if name not in self._outputs}
+        self.with_intermediates = {name: array for name, array in results.items() if name not in self._outputs}
         return {name: results[name] for name in self._outputs}
 
 
-def open_tapped_onnx(model: Path, *, device: str = "cpu", threads: int | None = None) -> TappedRuntime:
+def open_onnx_with_intermediates(
+    model: Path, *, device: str = "cpu", threads: int | None = None
+) -> IntermediatesRuntime:
     """Load an ONNX graph, float or quantised, and keep all the named tensors that it still has aside.
 
     Raises:
         RuntimeUnavailableError: the file is no graph that ONNX Runtime can run here.
     """
-    return TappedRuntime(open_with_intermediates(model, device=device, threads=threads))
+    return IntermediatesRuntime(open_with_intermediates(model, device=device, threads=threads))
 
 
 def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | None = None) -> Runtime:
@@ -81,10 +83,10 @@ def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | 
     known = {
         value.name for value in graph.graph.value_info if all(d.dim_value for d in value.type.tensor_type.shape.dim)
     }
-    tapped = with_intermediate_outputs(graph, sorted(computed & known, key=computing_order))
-    with tempfile.TemporaryDirectory(prefix="bevformer-tapped-") as folder:
+    with_intermediates = with_intermediate_outputs(graph, sorted(computed & known, key=computing_order))
+    with tempfile.TemporaryDirectory(prefix="bevformer-with intermediates-") as folder:
         path = Path(folder) / model.name
-        path.write_bytes(tapped.SerializeToString())
+        path.write_bytes(with_intermediates.SerializeToString())
         return OnnxRuntime(path, device=device, threads=threads)
 
 

@@ -19,7 +19,7 @@ from bevformer_lib.export.graph import OPSET
 from bevformer_lib.export.intermediate_outputs import drop_outputs, intermediate_names
 from bevformer_lib.export.lint.findings import LintReport, Waiver
 from bevformer_lib.export.lint.run import lint, require_no_errors
-from bevformer_lib.export.parity import ProofReport, prove
+from bevformer_lib.export.parity import ParityReport, prove
 from bevformer_lib.export.passes import simplify
 from bevformer_lib.export.passes.pipeline import PASSES, GraphPass, PassReport, run_passes
 from bevformer_lib.export.provenance import Provenance, package_versions, write_provenance
@@ -62,7 +62,7 @@ class ExportResult:
     size_bytes: int
     operators: Mapping[str, int]
     passes: tuple[PassReport, ...]
-    proof: ProofReport
+    proof: ParityReport
     spatial: SpatialChoice
     lint: LintReport
     provenance: Provenance
@@ -81,7 +81,7 @@ def export_onnx(
     output: Path,
     *,
     spatial: SpatialForm | None = None,
-    cameras_per_cell: int | None = None,
+    cameras_per_query: int | None = None,
     target: str = DEFAULT_CHIP,
     waivers: Sequence[Waiver] = (),
     on_progress: ProgressCallback = no_progress,
@@ -94,14 +94,14 @@ def export_onnx(
         output: the ``.onnx`` file to write; the raw graph goes beside it. Files of these names are replaced, once the
             new ones have passed everything.
         spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
-        cameras_per_cell: room of the slots form; ``None``: what so many cameras around a car need.
+        cameras_per_query: room of the slots form; ``None``: what so many cameras around a car need.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
         on_progress: told of stages, passes and proof frames.
 
     Raises:
         CheckpointError: the checkpoint can't be read, or is not of this configuration.
-        ProofError: the graph does not compute what the model computes.
+        ParityError: the graph does not compute what the model computes.
         ExportError: the graph can't be made, the chip's converter won't take it, or an input lost its influence.
             After any error nothing new is under either name.
         OutputError: nothing can be written there.
@@ -112,10 +112,10 @@ def export_onnx(
         require_writable_file(path)
     _require_use_of_can_bus(config)
     chip = load_chip(target)
-    choice = choose_spatial(config, spatial, cameras_per_cell)
+    choice = choose_spatial(config, spatial, cameras_per_query)
     stages = _Stages(on_progress)
     with stages.run("load"):
-        model = build_model(config, spatial=choice.form, cameras_per_cell=choice.cameras_per_cell)
+        model = build_model(config, spatial=choice.form, cameras_per_query=choice.cameras_per_query)
         facts = load_checkpoint(checkpoint, model)
     provenance = _provenance(config, facts)
     with atomic_path(raw_path(output)) as raw_file, atomic_path(output) as file:

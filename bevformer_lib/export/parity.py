@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.errors import ProofError
+from bevformer_lib.errors import ParityError
 from bevformer_lib.export.clip import CLIP_FRAMES, clip_frame
 from bevformer_lib.fidelity import relative_difference
 from bevformer_lib.names import (
@@ -35,7 +35,7 @@ TOLERANCE: Final = 1e-4
 """Largest norm of the difference over norm, per output and frame.
 
 ONNX Runtime and PyTorch sum in different orders: 1e-6 to 1e-5 on the published models. Where a sample falls on the edge
-of a cell or of a picture, one of them may take the other side, which moves single values by up to 3e-3; a norm over the
+of a cell or of an image, one of them may take the other side, which moves single values by up to 3e-3; a norm over the
 whole tensor stays below this bound, the largest difference would not.
 """
 
@@ -51,7 +51,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class ProofFigure:
+class ParityFigure:
     """How far one output of one frame is off: norm of the difference over norm."""
 
     frame: int
@@ -60,7 +60,7 @@ class ProofFigure:
 
 
 @dataclass(frozen=True)
-class ProofReport:
+class ParityReport:
     """What the proof measured.
 
     Attributes:
@@ -71,7 +71,7 @@ class ProofReport:
     """
 
     tolerance: float
-    figures: tuple[ProofFigure, ...]
+    figures: tuple[ParityFigure, ...]
     history_effect: float
     motion_effect: float
 
@@ -82,7 +82,7 @@ class ProofReport:
 
 def prove(
     model: nn.Module, graph: Path, config: ModelConfig, *, on_progress: ProgressCallback = no_progress
-) -> ProofReport:
+) -> ParityReport:
     """Run a clip through both, each with its own ``bev_embed`` fed back as ``prev_bev``, and compare every output.
 
     Args:
@@ -95,14 +95,14 @@ def prove(
         The figures, all within the tolerance.
 
     Raises:
-        ProofError: an output of a frame is too far off, or the history or the ego motion has no effect.
+        ParityError: an output of a frame is too far off, or the history or the ego motion has no effect.
         RuntimeUnavailableError: ONNX Runtime can't load the graph.
     """
     references = _run_clip(model, config, on_progress)
     # Opened only now: the activations of the two would otherwise be in memory together.
     runtime = OnnxRuntime(graph, keep_memory=False)
     history = _no_history(config)
-    figures: list[ProofFigure] = []
+    figures: list[ParityFigure] = []
     effects = (0.0, 0.0)
     for index, reference in enumerate(references):
         feed = _feed(clip_frame(config, index, seed=PROOF_SEED), history)
@@ -112,7 +112,7 @@ def prove(
             effects = _effects(runtime, feed, outputs[OUTPUT_BEV_EMBED])
         history = outputs[OUTPUT_BEV_EMBED]
         on_progress("proof: ONNX Runtime", index + 1, CLIP_FRAMES)
-    return ProofReport(TOLERANCE, tuple(figures), *effects)
+    return ParityReport(TOLERANCE, tuple(figures), *effects)
 
 
 def _run_clip(model: nn.Module, config: ModelConfig, on_progress: ProgressCallback) -> list[Tensors]:
@@ -142,13 +142,13 @@ def _feed(frame: FrameInputs, history: NDArray[np.float32]) -> Tensors:
     }
 
 
-def _compare(frame: int, outputs: Tensors, reference: Tensors) -> list[ProofFigure]:
+def _compare(frame: int, outputs: Tensors, reference: Tensors) -> list[ParityFigure]:
     figures = [
-        ProofFigure(frame, name, relative_difference(outputs[name], expected)) for name, expected in reference.items()
+        ParityFigure(frame, name, relative_difference(outputs[name], expected)) for name, expected in reference.items()
     ]
     for figure in figures:
         if not figure.relative_difference <= TOLERANCE:
-            raise ProofError(
+            raise ParityError(
                 f"output {figure.output!r} of frame {figure.frame} is off by {figure.relative_difference:.2e} "
                 f"(norm of the difference over norm; at most {TOLERANCE:.0e} is allowed): the graph does not compute "
                 "what the PyTorch model computes, so it is not kept. Check the checkpoint, and the versions of torch, "
@@ -166,7 +166,7 @@ def _effects(runtime: Runtime, feed: Tensors, bev_embed: NDArray[Any]) -> tuple[
     for name, value in changed.items():
         effect = relative_difference(runtime.run({**feed, name: value})[OUTPUT_BEV_EMBED], bev_embed)
         if not effect >= MIN_EFFECT:
-            raise ProofError(
+            raise ParityError(
                 f"input {name!r} has no effect: {OUTPUT_BEV_EMBED!r} of frame {_MOTION_FRAME} moves by {effect:.1e} "
                 f"without it, at least {MIN_EFFECT:.0e} is expected; its value was frozen while tracing, or the "
                 "checkpoint does not use it"

@@ -34,7 +34,7 @@ class Provenance:
         checkpoint_sha256: its digest.
         config_name: name of the model configuration.
         config_digest: digest of everything in it but the name.
-        image_hw: picture size (height, width) in pixels that the graph takes.
+        image_hw: image size (height, width) in pixels that the graph takes.
         opset: version of the standard operator set.
         exporter: which exporter made the raw graph.
         versions: package -> version.

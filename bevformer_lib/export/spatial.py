@@ -16,7 +16,7 @@ from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.provenance import read_provenance
-from bevformer_lib.geometry.pillars import cameras_per_cell, needed_cameras_per_cell
+from bevformer_lib.geometry.pillars import cameras_per_query, needed_cameras_per_query
 from bevformer_lib.geometry.surround_cameras import surround_cameras
 from bevformer_lib.model.camera_sampling import SpatialForm
 
@@ -26,7 +26,8 @@ DEFAULT_CAMERAS_PER_CELL: Final = 2
 """What nuScenes' six cameras need, with all three published models, even with :data:`UNKNOWN_RIG_MARGIN`."""
 
 UNKNOWN_RIG_MARGIN: Final = 0.2
-"""Part of the picture by which every picture of a rig that nobody described is taken to be wider on each side."""
+"""Part of the image by which every image of a camera calibration that nobody described is taken to be wider on each
+side."""
 
 
 @dataclass(frozen=True)
@@ -35,65 +36,68 @@ class SpatialChoice:
 
     Attributes:
         form: ``dense``: every cell in every camera; ``slots``: every cell in the cameras that see it.
-        cameras_per_cell: cameras that may see a cell; of the dense form, all of them.
+        cameras_per_query: cameras that may see a cell; of the dense form, all of them.
     """
 
     form: SpatialForm
-    cameras_per_cell: int
+    cameras_per_query: int
 
     def capacity(self, config: ModelConfig) -> CameraCapacity | None:
         """Return the room of a graph of this form; ``None``: it samples every cell in every camera."""
-        return None if self.form == "dense" else CameraCapacity(self.cameras_per_cell, PillarGrid.of(config))
+        return None if self.form == "dense" else CameraCapacity(self.cameras_per_query, PillarGrid.of(config))
 
     def metadata(self, config: ModelConfig) -> dict[str, str]:
-        """Return what the graph has to say about it, for :class:`bevformer_lib.geometry.capacity.RigProof`."""
+        """Return what the graph has to say about it, for :class:`bevformer_lib.geometry.capacity.CapacityCheck`."""
         capacity = self.capacity(config)
         return {} if capacity is None else capacity.to_metadata()
 
 
 def choose_spatial(
-    config: ModelConfig, form: SpatialForm | None = None, cameras_per_cell: int | None = None
+    config: ModelConfig, form: SpatialForm | None = None, cameras_per_query: int | None = None
 ) -> SpatialChoice:
     """Complete and check a choice.
 
     Args:
         config: the model.
         form: ``None``: slots where they are fewer than the cameras, else dense; docs/lean-graph.md holds the figures.
-        cameras_per_cell: of the slots; ``None``: :data:`DEFAULT_CAMERAS_PER_CELL`, or more where so many cameras around
-            a car need it, or all cameras if they are fewer.
+        cameras_per_query: of the slots; ``None``: :data:`DEFAULT_CAMERAS_PER_CELL`, or more where so many cameras
+            around a car need it, or all cameras if they are fewer.
 
     Raises:
-        ExportError: the two don't go together, or the proof's rig needs more room.
+        ExportError: the two don't go together, or the proof's camera calibration needs more room.
     """
-    if cameras_per_cell is not None and form == "dense":
-        raise ExportError("the dense form samples every cell in every camera; leave out --cameras-per-cell")
-    if cameras_per_cell is not None and not 1 <= cameras_per_cell <= config.num_cams:
+    if cameras_per_query is not None and form == "dense":
+        raise ExportError("the dense form samples every cell in every camera; leave out --cameras-per-query")
+    if cameras_per_query is not None and not 1 <= cameras_per_query <= config.num_cams:
         raise ExportError(
-            f"{cameras_per_cell} cameras per cell: give a number from 1 to {config.num_cams}, the model's cameras"
+            f"{cameras_per_query} cameras per cell: give a number from 1 to {config.num_cams}, the model's cameras"
         )
-    slots = _default_slots(config) if cameras_per_cell is None else cameras_per_cell
+    slots = _default_cameras_per_query(config) if cameras_per_query is None else cameras_per_query
     if form == "dense" or (form is None and slots == config.num_cams):
         return SpatialChoice("dense", config.num_cams)
-    _require_room_for_the_proof(config, slots)
+    _require_capacity_for_parity_frames(config, slots)
     return SpatialChoice("slots", slots)
 
 
-def cameras_per_cell_of_rigs(config: ModelConfig, rigs: Iterable[NDArray[np.floating]]) -> int:
-    """Return the room that rigs need, or that of the made-up rig that a graph is proven with, if that needs more.
+def cameras_per_query_of_calibrations(config: ModelConfig, camera_calibrations: Iterable[NDArray[np.floating]]) -> int:
+    """Return how many cameras see one BEV query at most, over the given calibrations and those of the parity check.
 
     Args:
         config: the model.
-        rigs: (cameras, 4, 4) each: LiDAR frame (m) to homogeneous pixels of the model's padded pictures.
+        camera_calibrations: (cameras, 4, 4) each: LiDAR frame (m) to homogeneous pixels of the model's padded images.
     """
-    needed, of_proof = needed_cameras_per_cell(PillarGrid.of(config), rigs), _cameras_per_cell_of_proof(config)
-    if needed < of_proof:
+    needed, of_parity = (
+        needed_cameras_per_query(PillarGrid.of(config), camera_calibrations),
+        _cameras_per_query_of_parity_frames(config),
+    )
+    if needed < of_parity:
         _log.warning(
-            "the calibrations need room for %d cameras per BEV cell; the graph gets room for %d, which the made-up rig "
-            "needs that it is proven with",
+            "the calibrations need %d cameras per BEV query; the graph takes %d, which the synthetic calibration of "
+            "its parity check needs",
             needed,
-            of_proof,
+            of_parity,
         )
-    return max(needed, of_proof)
+    return max(needed, of_parity)
 
 
 def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
@@ -105,7 +109,7 @@ def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
 
     Raises:
         ExportError: the file can't be read as ONNX, does not say where it comes from, or is of another model.
-        RigError: what it says of its room is damaged.
+        CameraCalibrationError: what it says of its room is damaged.
     """
     provenance = read_provenance(path)
     model = onnx.load(str(path), load_external_data=False)
@@ -114,29 +118,29 @@ def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
     )
     if provenance.image_hw != config.image_hw or (capacity is not None and capacity.grid != PillarGrid.of(config)):
         raise ExportError(
-            f"{path}: was exported from another model config ({provenance.config_name}, pictures of "
-            f"{provenance.image_hw[0]} x {provenance.image_hw[1]}) than {config.name} with pictures of "
-            f"{config.image_hw[0]} x {config.image_hw[1]}; give the same config and picture size"
+            f"{path}: was exported from another model config ({provenance.config_name}, images of "
+            f"{provenance.image_hw[0]} x {provenance.image_hw[1]}) than {config.name} with images of "
+            f"{config.image_hw[0]} x {config.image_hw[1]}; give the same config and image size"
         )
     return capacity
 
 
-def _default_slots(config: ModelConfig) -> int:
-    rig = surround_cameras(config.num_cams, config.image_hw)
-    needed = needed_cameras_per_cell(PillarGrid.of(config), [rig], margin=UNKNOWN_RIG_MARGIN)
+def _default_cameras_per_query(config: ModelConfig) -> int:
+    camera_calibration = surround_cameras(config.num_cams, config.image_hw)
+    needed = needed_cameras_per_query(PillarGrid.of(config), [camera_calibration], margin=UNKNOWN_RIG_MARGIN)
     return min(max(DEFAULT_CAMERAS_PER_CELL, needed), config.num_cams)
 
 
-def _require_room_for_the_proof(config: ModelConfig, slots: int) -> None:
-    needed = _cameras_per_cell_of_proof(config)
+def _require_capacity_for_parity_frames(config: ModelConfig, slots: int) -> None:
+    needed = _cameras_per_query_of_parity_frames(config)
     if needed > slots:
         raise ExportError(
             f"the graph is proven with {config.num_cams} cameras around a car, which show a BEV cell to up to {needed} "
-            f"of them, and there is room for {slots} per cell; export with --cameras-per-cell {needed} or more, or "
+            f"of them, and there is room for {slots} per cell; export with --cameras-per-query {needed} or more, or "
             "with --spatial dense"
         )
 
 
-def _cameras_per_cell_of_proof(config: ModelConfig) -> int:
-    rig = surround_cameras(config.num_cams, config.image_hw)
-    return int(cameras_per_cell(PillarGrid.of(config), rig).max())
+def _cameras_per_query_of_parity_frames(config: ModelConfig) -> int:
+    camera_calibration = surround_cameras(config.num_cams, config.image_hw)
+    return int(cameras_per_query(PillarGrid.of(config), camera_calibration).max())

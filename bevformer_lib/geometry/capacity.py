@@ -1,4 +1,4 @@
-"""How many cameras a graph's BEV cells have room for, carried by the graph, and the proof that a rig fits into it."""
+"""Checks that no BEV query is seen by more cameras than a graph samples for it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.config.camera_capacity import CameraCapacity
-from bevformer_lib.errors import RigError
-from bevformer_lib.geometry.pillars import cameras_per_cell, pillar_points_lidar_m
+from bevformer_lib.errors import CameraCalibrationError
+from bevformer_lib.geometry.pillars import cameras_per_query, pillar_points_lidar_m
 
 _ROUNDING_MARGIN: Final = 1e-4
-"""Part of the picture: host and graph may round a point on a picture's edge to different sides."""
+"""Part of the image: host and graph may round a point on an image's edge to different sides."""
 
 
-class RigProof:
+class CapacityCheck:
     """Proves of every frame that no cell is seen by more cameras than the graph has room for.
 
-    A rig that was proven stays proven: only frames with another calibration cost time (6 cameras of Base: about
+    A camera calibration that was proven stays proven: only frames with another calibration cost time (6 cameras of
+        Base: about
     a twentieth of a second).
     """
 
@@ -35,18 +36,18 @@ class RigProof:
             frame: which frame it is, for the message.
 
         Raises:
-            RigError: a cell is seen by more cameras.
+            CameraCalibrationError: a cell is seen by more cameras.
         """
-        rig = lidar_to_image.tobytes()
-        if rig == self._proven:
+        camera_calibration = lidar_to_image.tobytes()
+        if camera_calibration == self._proven:
             return
-        room = self._capacity.cameras_per_cell
-        counts = cameras_per_cell(self._capacity.grid, lidar_to_image, margin=_ROUNDING_MARGIN, points=self._points)
+        room = self._capacity.cameras_per_query
+        counts = cameras_per_query(self._capacity.grid, lidar_to_image, margin=_ROUNDING_MARGIN, points=self._points)
         if counts.max() > room:
-            raise RigError(
+            raise CameraCalibrationError(
                 f"{frame}: its cameras show {int((counts > room).sum())} of {len(counts)} BEV cells to more cameras "
                 f"({counts.max()}) than the model has room for ({room} per cell), so some would be dropped; check the "
-                f"frame's lidar2img, or export the model again with --cameras-per-cell {counts.max()} (or --spatial "
+                f"frame's lidar2img, or export the model again with --cameras-per-query {counts.max()} (or --spatial "
                 "dense)"
             )
-        self._proven = rig
+        self._proven = camera_calibration

@@ -14,7 +14,7 @@ MIN_DEPTH_M: Final = 1e-5
 """A point nearer to the image plane than this (or behind it) is not seen."""
 
 CALIBRATION_MARGIN: Final = 0.02
-"""Part of the picture by which a rig may differ from the calibrations that a capacity was derived from.
+"""Part of the image by which a camera calibration may differ from the calibrations that a capacity was derived from.
 
 Cameras turn by tenths of a degree between calibrations, and the ego motion between a camera's shot and the LiDAR's
 moves near points by some pixels; 2 % are 1.3 degrees of a nuScenes camera.
@@ -37,7 +37,7 @@ def pillar_points_lidar_m(grid: PillarGrid) -> NDArray[np.float32]:
     return points.reshape(4, -1).astype(np.float32)
 
 
-def cameras_per_cell(
+def cameras_per_query(
     grid: PillarGrid,
     lidar_to_image: NDArray[np.floating],
     *,
@@ -47,12 +47,12 @@ def cameras_per_cell(
     """Return how many cameras see each BEV cell, (cells,).
 
     A camera sees a cell when one of its anchors has a depth above ``MIN_DEPTH_M`` and lies strictly inside the padded
-    picture: the model's own rule.
+    image: the model's own rule.
 
     Args:
         grid: the pillars.
-        lidar_to_image: (cameras, 4, 4); LiDAR frame (m) to homogeneous pixels of the padded picture.
-        margin: widens the picture on every side by this part of its size.
+        lidar_to_image: (cameras, 4, 4); LiDAR frame (m) to homogeneous pixels of the padded image.
+        margin: widens the image on every side by this part of its size.
         points: what :func:`pillar_points_lidar_m` gives for ``grid``, for callers that ask often.
     """
     height, width = grid.image_hw
@@ -68,22 +68,25 @@ def cameras_per_cell(
     return counts
 
 
-def needed_cameras_per_cell(
-    grid: PillarGrid, rigs: Iterable[NDArray[np.floating]], *, margin: float = CALIBRATION_MARGIN
+def needed_cameras_per_query(
+    grid: PillarGrid, camera_calibrations: Iterable[NDArray[np.floating]], *, margin: float = CALIBRATION_MARGIN
 ) -> int:
-    """Return the capacity that every cell of every rig fits into, at least 1.
+    """Return the capacity that every cell of every camera calibration fits into, at least 1.
 
     Args:
         grid: the pillars.
-        rigs: (cameras, 4, 4) each: the calibrations of the frames that a model is meant for; repeated ones cost
-            nothing.
+        camera_calibrations: (cameras, 4, 4) each: the calibrations of the frames that a model is meant for; repeated
+            ones cost nothing.
         margin: see :data:`CALIBRATION_MARGIN`.
     """
     points = pillar_points_lidar_m(grid)
-    distinct = {rig.tobytes(): rig for rig in rigs}
+    distinct = {camera_calibration.tobytes(): camera_calibration for camera_calibration in camera_calibrations}
     return (
         max(
-            (int(cameras_per_cell(grid, rig, margin=margin, points=points).max()) for rig in distinct.values()),
+            (
+                int(cameras_per_query(grid, camera_calibration, margin=margin, points=points).max())
+                for camera_calibration in distinct.values()
+            ),
             default=1,
         )
         or 1

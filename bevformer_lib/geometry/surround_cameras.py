@@ -1,4 +1,4 @@
-"""A made-up rig of cameras that see every direction, as a car has it."""
+"""A synthetic camera calibration of cameras that see every direction, as a car has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _CAMERA_YAW_DEG: Final = (0.0, -55.0, 55.0, 180.0, 110.0, -110.0)
 """Viewing directions in the order of ``names.CAMERA_ORDER``, counter-clockwise from forward."""
 _FOCAL_IN_WIDTHS: Final = (0.79, 0.79, 0.79, 0.51, 0.79, 0.79)
-"""Focal length over picture width: 1266 / 1600 pixels, but 809 / 1600 for the wide camera at the back."""
+"""Focal length over image width: 1266 / 1600 pixels, but 809 / 1600 for the wide camera at the back."""
 _CAMERA_RADIUS_M: Final = 1.0
 _CAMERA_HEIGHT_M: Final = -0.3
 """Above the LiDAR; the nuScenes cameras stand a little below it."""
@@ -24,7 +24,7 @@ def surround_cameras(num_cams: int, image_hw: tuple[int, int]) -> NDArray[np.flo
 
     Args:
         num_cams: how many.
-        image_hw: size of their pictures in pixels.
+        image_hw: size of their images in pixels.
     """
     height, width = image_hw
     mountings = list(zip(_CAMERA_YAW_DEG, _FOCAL_IN_WIDTHS, strict=True))[:num_cams]

@@ -1,6 +1,6 @@
-"""A model over scenes: detections, a picture per frame and a video, a folder per scene.
+"""A model over scenes: detections, an image per frame and a video, a folder per scene.
 
-While a frame is inferred, the next one's pictures are decoded and the last one's are drawn, each in a thread.
+While a frame is inferred, the next one's images are decoded and the last one's are drawn, each in a thread.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class InferModel:
         runtime: runs it.
         config: how its outputs become boxes, the class names, and for which cameras it has room.
         preprocessor: turns frames into its inputs.
-        name: shown in the pictures.
+        name: shown in the images.
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
             them, and compared on the next run.
         load_seconds: time that loading the model took; recorded with the timings.
@@ -78,13 +78,13 @@ class InferSettings:
     Attributes:
         score_threshold: boxes at or below are dropped, in [0, 1]; where none passes, a frame is empty.
         fps: frames per second of the videos.
-        pictures: whether a picture per frame is written.
+        images: whether an image per frame is written.
         video: whether a video per scene is written.
     """
 
     score_threshold: float
     fps: float
-    pictures: bool = True
+    images: bool = True
     video: bool = True
 
     def __post_init__(self) -> None:
@@ -99,11 +99,11 @@ class StageSeconds:
     """Wall-clock seconds of one frame.
 
     Attributes:
-        load: reading and decoding the pictures, ahead in a thread.
+        load: reading and decoding the images, ahead in a thread.
         preprocess: normalising and padding them, ahead in a thread, and bringing all tensors into the model's types.
         inference: inside the runtime.
         postprocess: from raw outputs to boxes.
-        draw: picture and video, behind in a thread; 0 where neither is wanted.
+        draw: image and video, behind in a thread; 0 where neither is wanted.
     """
 
     load: float
@@ -143,7 +143,7 @@ def infer_scenes(
     *,
     on_progress: ProgressCallback = no_progress,
 ) -> InferResult:
-    """Run a model over scenes and write ``output_dir/<scene>/`` for each: detections, pictures, video.
+    """Run a model over scenes and write ``output_dir/<scene>/`` for each: detections, images, video.
 
     A scene's folder appears when all of it is there. Scenes that an earlier run finished with the same
     model and settings are left alone; whatever else is in the way is found before any work starts.
@@ -157,10 +157,10 @@ def infer_scenes(
         on_progress: told the finished frames of all scenes that are run.
 
     Raises:
-        OutputError: a scene's folder holds something else, or a picture or video can't be written.
-        SceneError: a picture can't be read.
+        OutputError: a scene's folder holds something else, or an image or video can't be written.
+        SceneError: an image can't be read.
         RuntimeUnavailableError: the model is no BEVFormer graph, or the frames don't fit it.
-        RigError: a frame's cameras show a BEV cell to more cameras than the model has room for.
+        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than the model has room for.
     """
     conditions = {
         scene.name: {**model.made_with, **dataclasses.asdict(settings), "scene_sha256": scene_fingerprint(scene)}
@@ -233,7 +233,7 @@ def _infer_scene(
 
     fps = settings.fps if settings.video else None
     with (
-        open_scene_drawing(folder, model.preprocessor, style, pictures=settings.pictures, video_fps=fps) as drawing,
+        open_scene_drawing(folder, model.preprocessor, style, images=settings.images, video_fps=fps) as drawing,
         ThreadPoolExecutor(1, thread_name_prefix="draw-behind") as behind,
     ):
         for decoded in stream_inputs(scene.frames, model.preprocessor):

@@ -47,14 +47,14 @@ class BEVFormer(nn.Module):
         return outputs
 
 
-def build_model(config: ModelConfig, *, spatial: SpatialForm = "dense", cameras_per_cell: int = 2) -> BEVFormer:
+def build_model(config: ModelConfig, *, spatial: SpatialForm = "dense", cameras_per_query: int = 2) -> BEVFormer:
     """Return the model of a configuration, in evaluation mode, with torch's default initial weights.
 
     Args:
         config: what the model is.
         spatial: how cells sample the cameras, see :mod:`bevformer_lib.model.camera_sampling`.
-        cameras_per_cell: slots of the ``slots`` form.
+        cameras_per_query: slots of the ``slots`` form.
     """
-    model = BEVFormer(config, make_sampling(spatial, slots=cameras_per_cell))
+    model = BEVFormer(config, make_sampling(spatial, slots=cameras_per_query))
     model.eval()
     return model

@@ -1,9 +1,10 @@
 """How BEV cells sample the cameras: every cell in every camera, or every cell only in the cameras that see it.
 
 Both give the same sums. ``DenseSampling`` samples all cameras for all cells and weighs the unseen ones with zero,
-as the exported graphs of the field do. ``SlotSampling`` gives every cell a fixed number of slots, fills them with
-the cameras that see it, and samples all cameras' maps as one atlas; with six cameras and two slots that is a third
-of the samples, without any operator whose indices depend on the data.
+as the exported graphs of the field do. ``VisibleCameraSampling`` gives every cell a fixed number of slots, fills
+them with
+the cameras that see it, and samples all cameras' maps as one stacked maps; with six cameras and two slots that is a
+third of the samples, without any operator whose indices depend on the data.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class CameraSampling(Protocol):
 
         Args:
             features: per level (cameras, C, H_l, W_l).
-            reference: (cameras, anchors, cells, 2) shares (u, v) of the padded picture.
+            reference: (cameras, anchors, cells, 2) shares (u, v) of the padded image.
             seen: (cameras, cells), 1 where the camera sees the cell, else 0.
             points: sampling points per head and level; point p belongs to anchor p % anchors.
         """
@@ -93,7 +94,7 @@ class DenseSampling:
 
 
 @dataclass(frozen=True)
-class AtlasLevel:
+class StackedLevel:
     """One feature level of all cameras, stacked top to bottom with an empty row after each.
 
     Attributes:
@@ -114,15 +115,15 @@ class AtlasLevel:
 
 
 @dataclass(frozen=True)
-class SlotViews:
+class VisibleCameraViews:
     """Every cell in the cameras of its slots.
 
     Attributes:
-        levels: the atlas of every level.
+        levels: the stacked maps of every level.
         share: (1, slots, 1, cells): 1 / number of cameras that see the cell; 0 for an empty slot.
     """
 
-    levels: Sequence[AtlasLevel]
+    levels: Sequence[StackedLevel]
     share: Tensor
 
     @property
@@ -137,8 +138,8 @@ class SlotViews:
         attended = []
         for level, value, offset, weight in zip(self.levels, values, offsets, weights, strict=True):
             shift = (offset * level.offset_scale).reshape(heads, 1, points, cells * 2)
-            # Bounded to one pixel outside its camera, where the empty row (or the atlas's edge) gives the zero that
-            # padding gives the dense form.
+            # Bounded to one pixel outside its camera, where the empty row (or the stacked maps's edge) gives the
+            # zero that padding gives the dense form.
             grid = torch.minimum(torch.maximum(level.grid + shift, level.lower), level.upper)
             shared_weight = weight.reshape(heads, 1, points, cells) * self.share
             attended.append(
@@ -152,17 +153,19 @@ class SlotViews:
         return _total(attended)
 
 
-class SlotSampling:
+class VisibleCameraSampling:
     """Samples every cell in at most ``slots`` cameras: the first ones that see it.
 
-    A cell seen by more cameras would lose some; :func:`bevformer_lib.geometry.pillars.cameras_per_cell` tells
-    how many a rig needs.
+    A cell seen by more cameras would lose some; :func:`bevformer_lib.geometry.pillars.cameras_per_query` tells
+    how many a camera calibration needs.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
 
-    def prepare(self, features: Sequence[Tensor], reference: Tensor, seen: Tensor, *, points: int) -> SlotViews:
+    def prepare(
+        self, features: Sequence[Tensor], reference: Tensor, seen: Tensor, *, points: int
+    ) -> VisibleCameraViews:
         """See :class:`CameraSampling`."""
         cameras, anchors, cells, _ = reference.shape
         # How many cameras before this one see the cell; a running sum, since the NPU has no CumSum.
@@ -174,31 +177,31 @@ class SlotSampling:
         # 1 where the camera (axis 0) fills the slot (axis 1) of the cell (axis 2).
         chosen = F.relu(1 - (rank - slot).abs()) * seen.unsqueeze(1)
         by_slot = (chosen.reshape(cameras, self.slots, 1, cells, 1) * reference.unsqueeze(1)).sum(dim=0)
-        # Upper edge of the slot's camera in the atlas, which GridSample counts from -1 to 1.
+        # Upper edge of the slot's camera in the stacked maps, which GridSample counts from -1 to 1.
         top = torch.arange(cameras, dtype=seen.dtype, device=seen.device).view(-1, 1, 1) * (2 / cameras)
         edge = (chosen * top).sum(dim=0).reshape(self.slots, 1, cells, 1)
-        # An empty slot lies left of the atlas: a sample outside costs no reads of the maps.
+        # An empty slot lies left of the stacked maps: a sample outside costs no reads of the maps.
         filled = chosen.sum(dim=0).reshape(self.slots, 1, cells, 1)
         corner = torch.cat([filled * 2 - 3, edge - 1], dim=-1)
         share = (chosen * _shares(seen).unsqueeze(1)).sum(dim=0)
-        return SlotViews(
-            [_atlas_level(feature, by_slot, corner, rounds=points // anchors) for feature in features],
+        return VisibleCameraViews(
+            [_stacked_level(feature, by_slot, corner, rounds=points // anchors) for feature in features],
             share.reshape(1, self.slots, 1, cells),
         )
 
 
 def make_sampling(form: SpatialForm, *, slots: int) -> CameraSampling:
     """Return the sampling of that form."""
-    return DenseSampling() if form == "dense" else SlotSampling(slots)
+    return DenseSampling() if form == "dense" else VisibleCameraSampling(slots)
 
 
-def _atlas_level(feature: Tensor, by_slot: Tensor, corner: Tensor, *, rounds: int) -> AtlasLevel:
+def _stacked_level(feature: Tensor, by_slot: Tensor, corner: Tensor, *, rounds: int) -> StackedLevel:
     """Stack a level (cameras, C, H, W) and place the slots' reference points in it.
 
     Args:
         feature: the level.
         by_slot: (slots, anchors, cells, 2) shares (u, v) of the slot's camera.
-        corner: (slots, 1, cells, 2) left upper corner of that camera in the atlas, in GridSample's units.
+        corner: (slots, 1, cells, 2) left upper corner of that camera in the stacked maps, in GridSample's units.
         rounds: how often the anchors are repeated to make the points.
     """
     cameras, channels, height, width = feature.shape
@@ -209,7 +212,7 @@ def _atlas_level(feature: Tensor, by_slot: Tensor, corner: Tensor, *, rounds: in
     # Put together rather than written into: an assignment would become a ScatterND of computed indices.
     filled = torch.ones(1, cameras, height, width, device=feature.device)
     empty = torch.zeros(1, cameras, 1, width, device=feature.device)
-    return AtlasLevel(
+    return StackedLevel(
         features=F.pad(feature, (0, 0, 0, 1)).transpose(0, 1).reshape(1, channels, rows, width),
         is_filled=torch.cat([filled, empty], dim=2).reshape(1, 1, rows, width),
         offset_scale=pixel,

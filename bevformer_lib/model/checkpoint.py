@@ -43,7 +43,7 @@ class CheckpointFacts:
         file_name: its name, without folders.
         sha256: digest of the file.
         num_tensors: tensors loaded.
-        random_weights_seed: seed of a made-up checkpoint, ``None`` for a trained one.
+        random_weights_seed: seed of a synthetic checkpoint, ``None`` for a trained one.
     """
 
     file_name: str

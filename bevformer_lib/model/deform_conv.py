@@ -62,7 +62,7 @@ def _kernel_positions(out_h: int, out_w: int, stride: int, device: torch.device)
     """Return the undeformed sampling positions (9, 2, out_h * out_w), in input pixels, as (y, x)."""
     rows = torch.arange(out_h, dtype=torch.float32, device=device) * stride - KERNEL // 2
     columns = torch.arange(out_w, dtype=torch.float32, device=device) * stride - KERNEL // 2
-    taps = torch.arange(KERNEL, dtype=torch.float32, device=device)
-    y = (taps.view(KERNEL, 1, 1, 1) + rows.view(1, 1, -1, 1)).expand(KERNEL, KERNEL, out_h, out_w)
-    x = (taps.view(1, KERNEL, 1, 1) + columns.view(1, 1, 1, -1)).expand(KERNEL, KERNEL, out_h, out_w)
+    intermediate_outputs = torch.arange(KERNEL, dtype=torch.float32, device=device)
+    y = (intermediate_outputs.view(KERNEL, 1, 1, 1) + rows.view(1, 1, -1, 1)).expand(KERNEL, KERNEL, out_h, out_w)
+    x = (intermediate_outputs.view(1, KERNEL, 1, 1) + columns.view(1, 1, 1, -1)).expand(KERNEL, KERNEL, out_h, out_w)
     return torch.stack([y, x]).reshape(2, KERNEL_POINTS, out_h * out_w).transpose(0, 1).contiguous()

@@ -37,8 +37,8 @@ _CENTER_CODES: Final = (0, 1, 4)
 def randomize(model: BEVFormer, *, seed: int) -> None:
     """Fill every parameter and statistic of ``model`` from ``seed``; the same seed gives the same bytes.
 
-    The first convolution makes up for pictures whose normalisation only subtracts a mean: with activations of order 60,
-    the offsets of deformable convolutions would span the picture, and a row of them would blow the last bit of float32
+    The first convolution makes up for images whose normalisation only subtracts a mean: with activations of order 60,
+    the offsets of deformable convolutions would span the image, and a row of them would blow the last bit of float32
     up to errors of 10 %, which no trained model does.
     """
     generator = torch.Generator().manual_seed(seed)

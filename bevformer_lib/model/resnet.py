@@ -79,7 +79,7 @@ class ResNet(nn.Module):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
 
     def forward(self, img: Tensor) -> list[Tensor]:
-        """Map pictures (B, 3, H, W) to the chosen stages' features (B, C_i, H_i, W_i)."""
+        """Map images (B, 3, H, W) to the chosen stages' features (B, C_i, H_i, W_i)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(img))))
         features = []
         for stage in range(max(self.out_indices) + 1):

@@ -1,4 +1,4 @@
-"""From a nuScenes dataset to a folder of scenes: pictures, projections, ego motion, annotations.
+"""From a nuScenes dataset to a folder of scenes: images, projections, ego motion, annotations.
 
 A scene's folder appears when it is whole, the scene index when all are. What an interrupted run finished is kept.
 """
@@ -43,8 +43,8 @@ class Extraction:
         version: nuScenes version, such as ``v1.0-mini``.
         split: official split, such as ``mini_val``, or one of the dataset's own.
         can_bus: whether the CAN bus expansion gives acceleration, rotation rate and velocity; zeros otherwise.
-        image_hw: padded picture size (height, width), pixels.
-        image_scale: factor from the cameras' own pictures to the unpadded ones.
+        image_hw: padded image size (height, width), pixels.
+        image_scale: factor from the cameras' own images to the unpadded ones.
         img_norm: recorded in the meta files; its mean is the colour of the padding.
     """
 
@@ -112,7 +112,7 @@ def extract_scenes(
     samples = {scene["name"]: samples_of_scene(dataset, scene) for scene in scenes}
     _claim(output, extraction)
     missing = [scene for scene in scenes if not (output / scene["name"]).is_dir()]
-    _check_pictures(dataset, [sample for scene in missing for sample in samples[scene["name"]]])
+    _check_images(dataset, [sample for scene in missing for sample in samples[scene["name"]]])
     total = sum(map(len, samples.values()))
     done = total - sum(len(samples[scene["name"]]) for scene in missing)
     on_progress(_PROGRESS_LABEL, done, total)
@@ -136,28 +136,28 @@ def extract_scenes(
     return Extracted(tuple(samples), len(missing), total)
 
 
-def camera_picture(path: Path, extraction: Extraction) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 BGR: a camera's picture scaled as the original does it, and padded.
+def camera_image(path: Path, extraction: Extraction) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 BGR: a camera's image scaled as the original does it, and padded.
 
     Scaled in float32, since OpenCV's 8-bit scaling rounds its weights too.
 
     Raises:
-        SceneError: the picture can't be decoded, or does not fit into the model's.
+        SceneError: the image can't be decoded, or does not fit into the model's.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise SceneError(f"{path}: is no picture that can be decoded; download it again")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SceneError(f"{path}: is no image that can be decoded; download it again")
     if extraction.image_scale != 1.0:
-        height, width = (int(size * extraction.image_scale) for size in picture.shape[:2])
-        resized = cv2.resize(picture.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        picture = np.rint(resized).astype(np.uint8)
-    height, width = picture.shape[:2]
+        height, width = (int(size * extraction.image_scale) for size in image.shape[:2])
+        resized = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        image = np.rint(resized).astype(np.uint8)
+    height, width = image.shape[:2]
     if height > extraction.image_hw[0] or width > extraction.image_hw[1]:
         raise SceneError(
             f"{path}: scaled by {extraction.image_scale:g} it has {height} x {width} pixels, more than the model's "
-            f"{extraction.image_hw[0]} x {extraction.image_hw[1]}; choose a model config for such pictures"
+            f"{extraction.image_hw[0]} x {extraction.image_hw[1]}; choose a model config for such images"
         )
-    return padded_with_mean(picture.astype(np.uint8, copy=False), extraction.image_hw, extraction.img_norm)
+    return padded_with_mean(image.astype(np.uint8, copy=False), extraction.image_hw, extraction.img_norm)
 
 
 def _write_frame(
@@ -174,7 +174,7 @@ def _write_frame(
     write_frame(
         folder,
         index,
-        [camera_picture(path, extraction) for path in _picture_paths(dataset, sample)],
+        [camera_image(path, extraction) for path in _image_paths(dataset, sample)],
         lidar_to_image=scaled(lidar_to_image(dataset, sample), extraction.image_scale),
         can_bus_absolute=can_bus_absolute(
             dataset.get("ego_pose", lidar["ego_pose_token"]), sample["timestamp"], pose_messages
@@ -190,11 +190,11 @@ def _write_frame(
     )
 
 
-def _picture_paths(dataset: Any, sample: dict[str, Any]) -> list[Path]:
+def _image_paths(dataset: Any, sample: dict[str, Any]) -> list[Path]:
     return [Path(dataset.get_sample_data_path(sample["data"][channel])) for channel in CAMERA_ORDER]
 
 
-def _check_pictures(dataset: Any, samples: Sequence[dict[str, Any]]) -> None:
+def _check_images(dataset: Any, samples: Sequence[dict[str, Any]]) -> None:
     """Find out before hours of work what has not been downloaded."""
     defects = []
     for sample in samples:
@@ -202,7 +202,7 @@ def _check_pictures(dataset: Any, samples: Sequence[dict[str, Any]]) -> None:
         if absent:
             defects.append(f"sample {sample['token']}: has no keyframe of {', '.join(absent)}")
         else:
-            defects += [f"{path}: is missing" for path in _picture_paths(dataset, sample) if not path.is_file()]
+            defects += [f"{path}: is missing" for path in _image_paths(dataset, sample) if not path.is_file()]
     if defects:
         raise SceneError(f"{dataset.dataroot}: the split is not whole; download what is missing:", defects)
 

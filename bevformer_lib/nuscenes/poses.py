@@ -55,7 +55,7 @@ def sensor_pose(dataset: Any, sample: Mapping[str, Any], channel: str) -> Sensor
 
 
 def lidar_to_image(dataset: Any, sample: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return (cameras, 4, 4) float64: LiDAR frame (m) to homogeneous pixels of the cameras' own pictures.
+    """Return (cameras, 4, 4) float64: LiDAR frame (m) to homogeneous pixels of the cameras' own images.
 
     The way leads from the LiDAR through the ego pose at its time to the global frame, and through the ego
     pose at each camera's time to the camera: the car moves on between the two.
@@ -72,5 +72,5 @@ def lidar_to_image(dataset: Any, sample: Mapping[str, Any]) -> NDArray[np.float6
 
 
 def scaled(lidar_to_image: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Return the projections for pictures resized by ``scale``; padding at the bottom and right changes nothing."""
+    """Return the projections for images resized by ``scale``; padding at the bottom and right changes nothing."""
     return np.asarray(np.diag((scale, scale, 1.0, 1.0)) @ lidar_to_image)

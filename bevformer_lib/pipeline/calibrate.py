@@ -28,7 +28,7 @@ _CODE: Final = ("bevformer_lib.calibration", "bevformer_lib.runtime", __name__)
 
 
 @dataclass(frozen=True)
-class HistoriesWork:
+class PrevBevWork:
     """Runs a scene as far as needed; puts out the ``prev_bev`` of its chosen frames.
 
     Attributes:
@@ -85,7 +85,7 @@ class PackWork:
     Attributes:
         plan: the chosen frames.
         scenes: the scenes that hold one, by name.
-        histories: what :class:`HistoriesWork` put out, by scene.
+        histories: what :class:`PrevBevWork` put out, by scene.
         graph: the float model, for the manifest.
         requirements: what the model asks of scenes.
     """

@@ -39,7 +39,7 @@ class ExportWork:
         checkpoint: its weights.
         target: chip whose operator list the graph must keep to.
         spatial: ``dense`` or ``slots``; ``None``: what is best for the model.
-        cameras_per_cell: room of the slots; ``None``: what so many cameras around a car need.
+        cameras_per_query: room of the slots; ``None``: what so many cameras around a car need.
         waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
     """
 
@@ -47,7 +47,7 @@ class ExportWork:
     checkpoint: Artifact
     target: str
     spatial: Literal["dense", "slots"] | None = None
-    cameras_per_cell: int | None = None
+    cameras_per_query: int | None = None
     waive: tuple[str, ...] = ()
 
     @property
@@ -61,7 +61,7 @@ class ExportWork:
                 "model": self.model.to_dict(),
                 "target": self.target,
                 **({"spatial": self.spatial} if self.spatial else {}),
-                **({"cameras_per_cell": self.cameras_per_cell} if self.cameras_per_cell else {}),
+                **({"cameras_per_query": self.cameras_per_query} if self.cameras_per_query else {}),
                 **({"waive": list(self.waive)} if self.waive else {}),
             },
             packages=software(packages=_PACKAGES, code=_CODE),
@@ -79,7 +79,7 @@ class ExportWork:
             checkpoint,
             folder / GRAPH,
             spatial=self.spatial,
-            cameras_per_cell=self.cameras_per_cell,
+            cameras_per_query=self.cameras_per_query,
             target=self.target,
             waivers=parse_waivers(self.waive, list(RULES)),
             on_progress=on_progress,
@@ -89,8 +89,8 @@ class ExportWork:
         return {
             "nodes": sum(result.operators.values()),
             "operators": dict(result.operators),
-            "proof_tolerance": result.proof.tolerance,
-            "proof_worst": {figure.output: result.proof.worst(figure.output) for figure in result.proof.figures},
+            "parity_tolerance": result.proof.tolerance,
+            "parity_worst": {figure.output: result.proof.worst(figure.output) for figure in result.proof.figures},
             "random_weights_seed": result.checkpoint.random_weights_seed,
             "versions": dict(result.provenance.versions),
         }

@@ -1,4 +1,4 @@
-"""The frames that a report shows: where the compiled model strays most, both models' boxes in one picture."""
+"""The frames that a report shows: where the compiled model strays most, both models' boxes in one image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bevformer_lib.config.inference_config import InferenceConfig
 from bevformer_lib.detections.types import Detections, FrameEvaluation, SceneEvaluation
 from bevformer_lib.drawing.comparison import draw_comparison
 from bevformer_lib.names import OUTPUT_BEV_EMBED
-from bevformer_lib.report.content import ReportPanel, ReportPicture
+from bevformer_lib.report.content import ReportImage, ReportPanel
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Scene
 
@@ -48,15 +48,15 @@ def draw_shown_frames(
     config: InferenceConfig,
     preprocessor: Preprocessor,
     names: tuple[str, str],
-) -> tuple[ReportPicture, ...]:
+) -> tuple[ReportImage, ...]:
     """Draw frames for a report.
 
     Args:
         shown: which.
         evaluations: the boxes, by scene.
-        scenes: the pictures, by scene.
+        scenes: the images, by scene.
         config: class names and range of the model.
-        preprocessor: decodes pictures.
+        preprocessor: decodes images.
         names: of the reference and the candidate.
     """
     return tuple(
@@ -81,12 +81,12 @@ def _draw(
     config: InferenceConfig,
     preprocessor: Preprocessor,
     names: tuple[str, str],
-) -> ReportPicture:
+) -> ReportImage:
     stored = scene.frames[shown.position]
     above = bool((frame.reference.scores > DRAWN_SCORE).any())
     drawn = f"boxes with a score above {DRAWN_SCORE:g}" if above else f"the {_BEST} best boxes of each model"
-    picture = draw_comparison(
-        preprocessor.pictures(stored),
+    image = draw_comparison(
+        preprocessor.images(stored),
         stored.lidar_to_image,
         pc_range=config.pc_range,
         reference=_chosen(frame.reference, above),
@@ -96,9 +96,9 @@ def _draw(
         title=f"{scene.name} \u00b7 frame {frame.index}",
         subtitle=drawn,
     )
-    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     caption = f"{scene.name}, frame {frame.index}: {shown.reason}; {drawn}"
-    return ReportPicture(caption, (ReportPanel(f"{names[0]} and {names[1]}", encoded.tobytes()),))
+    return ReportImage(caption, (ReportPanel(f"{names[0]} and {names[1]}", encoded.tobytes()),))
 
 
 def _chosen(detections: Detections, above: bool) -> Detections:

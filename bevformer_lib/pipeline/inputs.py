@@ -24,7 +24,7 @@ from bevformer_lib.store.step import Artifact
 _LABEL = "reading inputs"
 SCENE_CODE = ("bevformer_lib.scenes",)
 PICTURE_PACKAGES = ("opencv-python-headless", "numpy")
-"""What decodes and normalises pictures."""
+"""What decodes and normalises images."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def scene_inputs(
 
 
 def read_scene_metas(sources: Sequence[SceneSource]) -> list[Scene]:
-    """Read the meta files of scenes of one folder, in the order of the sources; the frames have no pictures.
+    """Read the meta files of scenes of one folder, in the order of the sources; the frames have no images.
 
     Raises:
         SceneError: they have defects, or are no longer there.
@@ -194,7 +194,7 @@ def _paths(frames: tuple[FrameFiles, ...]) -> list[Path]:
     return [
         path
         for frame in frames
-        for path in (frame.meta, *(frame.pictures[camera] for camera in sorted(frame.pictures)))
+        for path in (frame.meta, *(frame.images[camera] for camera in sorted(frame.images)))
         if path is not None
     ]
 

@@ -35,7 +35,7 @@ from bevformer_lib.report.content import (
     Fact,
     ReportArtifact,
     ReportContent,
-    ReportPicture,
+    ReportImage,
     ReportStep,
 )
 from bevformer_lib.report.measures import coverage_section, metric_section, tensor_rows
@@ -146,7 +146,7 @@ class ReportWork:
             steps=tuple(_report_step(step, records[step.identity]) for step in self.steps),
             artifacts=tuple(_artifacts(records.values())),
             provenance=tuple(_provenance(records)),
-            pictures=self._pictures(store, evaluations),
+            images=self._images(store, evaluations),
             sections=self._sections(store, records, list(evaluations.values())),
         )
         write_report(content, folder / REPORT)
@@ -168,7 +168,7 @@ class ReportWork:
             lineage=lineage(records, {step.identity: step.ran for step in self.steps}),
         )
 
-    def _pictures(self, store: Store, evaluations: Mapping[str, SceneEvaluation]) -> tuple[ReportPicture, ...]:
+    def _images(self, store: Store, evaluations: Mapping[str, SceneEvaluation]) -> tuple[ReportImage, ...]:
         shown = frames_to_show(list(evaluations.values()), at_most=_PICTURES)
         names = {one.scene for one in shown}
         return draw_shown_frames(

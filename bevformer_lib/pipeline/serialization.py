@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bevformer_lib.errors import BevformerError
-from bevformer_lib.pipeline.calibrate import HistoriesWork
+from bevformer_lib.pipeline.calibrate import PrevBevWork
 from bevformer_lib.pipeline.convert import ConvertWork
 from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
@@ -43,7 +43,7 @@ class _Export(_Sent):
 
 class _Histories(_Sent):
     kind: Literal["calibration-histories"] = "calibration-histories"
-    work: HistoriesWork
+    work: PrevBevWork
 
 
 class _Convert(_Sent):
@@ -79,7 +79,7 @@ class _Tensors(_Sent):
 _Any: TypeAlias = _Export | _Histories | _Convert | _Record | _RecordTrials | _Evaluate | _Diagnose | _Tensors
 _ENVELOPES: Final[Mapping[type, type[_Any]]] = {
     ExportWork: _Export,
-    HistoriesWork: _Histories,
+    PrevBevWork: _Histories,
     ConvertWork: _Convert,
     RecordWork: _Record,
     RecordTrialsWork: _RecordTrials,

@@ -1,4 +1,4 @@
-"""What a search writes: Pulsar2 settings, the quantiser's list, the facts, and the trade-off as a picture."""
+"""What a search writes: Pulsar2 settings, the quantiser's list, the facts, and the trade-off as an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up inputs to run a graph with."""
+"""Synthetic inputs to run a graph with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEED: Final = 0
 def made_up_feed(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     """Return random values for every input of a graph, the same every time; zeros for integers, which may be indices.
 
-    A BEVFormer's cameras are set up around the car: how much of the pictures the cells sample decides what sampling
+    A BEVFormer's cameras are set up around the car: how much of the images the cells sample decides what sampling
     costs, and random matrices would point almost every cell outside.
 
     Raises:
@@ -44,13 +44,13 @@ def made_up_feed(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
 
 
 def _has_cameras(feed: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether the inputs are a BEVFormer's, pictures (B, N, 3, H, W) and matrices (B, N, 4, 4), not only so named."""
+    """Whether the inputs are a BEVFormer's, images (B, N, 3, H, W) and matrices (B, N, 4, 4), not only so named."""
     if INPUT_IMG not in feed or INPUT_LIDAR2IMG not in feed:
         return False
-    pictures, matrices = feed[INPUT_IMG], feed[INPUT_LIDAR2IMG]
+    images, matrices = feed[INPUT_IMG], feed[INPUT_LIDAR2IMG]
     return (
-        pictures.ndim == 5
-        and pictures.size > 0
-        and matrices.shape == (*pictures.shape[:2], 4, 4)
+        images.ndim == 5
+        and images.size > 0
+        and matrices.shape == (*images.shape[:2], 4, 4)
         and np.issubdtype(matrices.dtype, np.floating)
     )

@@ -82,7 +82,7 @@ def measure_latency(
                 runtime.run(feed)
             except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
                 raise ExportError(
-                    f"{model}: ONNX Runtime can't run it with made-up inputs ({error}); "
+                    f"{model}: ONNX Runtime can't run it with synthetic inputs ({error}); "
                     "`--runs 0` prints what follows from the graph alone"
                 ) from error
             seconds.append(time.perf_counter() - started)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from bevformer_lib.pulsar2 import guard
+from bevformer_lib.pulsar2 import watchdog
 from bevformer_lib.pulsar2.errors import (
     BuildCancelledError,
     BuildMemoryError,
@@ -259,7 +259,7 @@ class _Guard:
 
     def __init__(self, group: int, stop_container: Sequence[str], held: Sequence[int]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", guard.__file__, str(group), *stop_container],
+            [sys.executable, "-I", watchdog.__file__, str(group), *stop_container],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -278,7 +278,7 @@ class _Guard:
         """Tell the guard that nothing is left to stop."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(guard.DONE)
+                self._process.stdin.write(watchdog.DONE)
 
 
 @contextlib.contextmanager

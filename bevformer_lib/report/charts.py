@@ -69,7 +69,7 @@ def line_chart(
         series: at most ``SERIES_STYLES`` lines.
         x_label: name of the x axis.
         y_label: name of the y axis, with its unit.
-        y_format: a value in words, for the tooltips and the text that stands for the picture.
+        y_format: a value in words, for the tooltips and the text that stands for the image.
         x_whole: whether x is counted, such as frames; its ticks are whole numbers then.
         x_range: both ends of the x axis; those of the points if left out.
         y_from_zero: whether the y axis begins at 0.

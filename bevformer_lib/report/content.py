@@ -99,19 +99,19 @@ class CalibrationFacts:
 
 @dataclass(frozen=True)
 class ReportPanel:
-    """A picture with a label of its own.
+    """An image with a label of its own.
 
     Attributes:
         label: what it shows, such as "float model" or "float and INT8 model".
-        picture: encoded as JPEG, PNG or WebP.
+        image: encoded as JPEG, PNG or WebP.
     """
 
     label: str
-    picture: bytes
+    image: bytes
 
 
 @dataclass(frozen=True)
-class ReportPicture:
+class ReportImage:
     """A frame to look at: panels side by side where there is room, else one below the other.
 
     Attributes:
@@ -144,7 +144,7 @@ class ReportContent:
         steps: in the order of the build.
         artifacts: what the build put out.
         provenance: versions of packages, machine and the like.
-        pictures: frames to look at.
+        images: frames to look at.
         sections: further sections, each absent unless it is filled.
     """
 
@@ -162,5 +162,5 @@ class ReportContent:
     steps: Sequence[ReportStep] = ()
     artifacts: Sequence[ReportArtifact] = ()
     provenance: Sequence[Fact] = ()
-    pictures: Sequence[ReportPicture] = ()
+    images: Sequence[ReportImage] = ()
     sections: ReportSections = field(default_factory=ReportSections)

@@ -125,7 +125,7 @@ def figure(title: str, drawing: Markup, names: Sequence[str], *, bars: bool = Fa
 
 
 def svg(height: float, said: str, parts: Sequence[Markup]) -> Markup:
-    """Frame parts that are ``WIDTH`` wide; ``said`` stands for the picture where it can't be seen."""
+    """Frame parts that are ``WIDTH`` wide; ``said`` stands for the image where it can't be seen."""
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, n(height), said, Markup("").join(parts)
     )

@@ -34,7 +34,7 @@ def write_report(content: ReportContent, output: Path) -> None:
         output: the ``.html`` file; replaced if it is there.
 
     Raises:
-        ValueError: a picture is neither JPEG, PNG nor WebP.
+        ValueError: an image is neither JPEG, PNG nor WebP.
     """
     page = render_report(content)
     with atomic_path(output) as temporary:
@@ -67,27 +67,27 @@ def page_environment() -> Environment:
         numbers.decimals,
     )
     environment.filters |= {function.__name__: function for function in filters}
-    environment.filters |= {"data_uri": picture_data_uri, "short_name": short_name}
+    environment.filters |= {"data_uri": image_data_uri, "short_name": short_name}
     return environment
 
 
-def picture_data_uri(picture: bytes) -> Markup:
-    """Return an encoded picture as a ``data:`` address.
+def image_data_uri(image: bytes) -> Markup:
+    """Return an encoded image as a ``data:`` address.
 
     Raises:
-        ValueError: the picture is neither JPEG, PNG nor WebP.
+        ValueError: the image is neither JPEG, PNG nor WebP.
     """
     for beginning, kind in _PICTURE_TYPES:
-        if picture.startswith(beginning):
-            return Markup("data:image/{};base64,{}").format(kind, base64.b64encode(picture).decode("ascii"))
-    raise ValueError(f"not a JPEG, PNG or WebP picture: it begins with {binascii.hexlify(picture[:8])!r}")
+        if image.startswith(beginning):
+            return Markup("data:image/{};base64,{}").format(kind, base64.b64encode(image).decode("ascii"))
+    raise ValueError(f"not a JPEG, PNG or WebP image: it begins with {binascii.hexlify(image[:8])!r}")
 
 
 def _view(content: ReportContent) -> Mapping[str, Any]:
     """Gather everything that the template prints but doesn't compute."""
     summary = content.summary
     names = (content.reference_name, content.candidate_name)
-    stage_names = ("reading pictures", *names)
+    stage_names = ("reading images", *names)
     return {
         "content": content,
         "summary": summary,

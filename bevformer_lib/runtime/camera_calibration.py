@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bevformer_lib.config.camera_capacity import CameraCapacity
-from bevformer_lib.errors import RigError
+from bevformer_lib.errors import CameraCalibrationError
 from bevformer_lib.names import INPUT_IMG, INPUT_PREV_BEV
 from bevformer_lib.runtime.base import Runtime
 
@@ -24,7 +24,7 @@ def camera_capacity_of(
         source: the model, for the message.
 
     Raises:
-        RigError: what the model says is damaged, or the room is that of another model.
+        CameraCalibrationError: what the model says is damaged, or the room is that of another model.
     """
     capacity, said_by = CameraCapacity.from_metadata(runtime.metadata, source=source), "its metadata"
     if capacity is None and not any(key.startswith(_OUR_METADATA) for key in runtime.metadata):
@@ -34,9 +34,9 @@ def camera_capacity_of(
     cells, image_hw = runtime.inputs[INPUT_PREV_BEV].shape[:1], runtime.inputs[INPUT_IMG].shape[-2:]
     grid = capacity.grid
     if cells != (grid.bev_h * grid.bev_w,) or image_hw != grid.image_hw:
-        raise RigError(
+        raise CameraCalibrationError(
             f"{source}: {said_by} gives the camera capacity of a model with {grid.bev_h} x {grid.bev_w} BEV cells and "
-            f"pictures of {grid.image_hw[0]} x {grid.image_hw[1]}, but its {INPUT_PREV_BEV} is "
+            f"images of {grid.image_hw[0]} x {grid.image_hw[1]}, but its {INPUT_PREV_BEV} is "
             f"{runtime.inputs[INPUT_PREV_BEV].shape} and its {INPUT_IMG} {runtime.inputs[INPUT_IMG].shape}; export it "
             "again, and extract the inference config with --onnx"
         )

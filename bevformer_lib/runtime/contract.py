@@ -35,7 +35,7 @@ class ModelGeometry:
 
     Attributes:
         num_cams: cameras per frame.
-        image_hw: picture size (height, width) in pixels, padded, as the model is fed.
+        image_hw: image size (height, width) in pixels, padded, as the model is fed.
         decoder_layers: decoder layers whose outputs the model gives.
     """
 
@@ -57,7 +57,7 @@ def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> Model
 
     Raises:
         ConfigError: with every disagreement.
-        RigError: the room for cameras that the model or the config gives is damaged, or another model's.
+        CameraCalibrationError: the room for cameras that the model or the config gives is damaged, or another model's.
     """
     defects = _defects(runtime, config, model)
     if defects:
@@ -78,21 +78,21 @@ def check_graph(runtime: Runtime, config: ModelConfig, model: Path) -> None:
 
     Raises:
         ConfigError: with every disagreement.
-        RigError: the room for cameras that the graph gives is damaged, or another model's.
+        CameraCalibrationError: the room for cameras that the graph gives is damaged, or another model's.
     """
     defects = _defects(runtime, inference_config_of(config), model)
     if not defects:
         found, height, width = _geometry_of(runtime), *config.image_hw
         facts = (
             ("cameras", str(found.num_cams), str(config.num_cams)),
-            ("picture size", f"{found.image_hw[0]} x {found.image_hw[1]}", f"{height} x {width}"),
+            ("image size", f"{found.image_hw[0]} x {found.image_hw[1]}", f"{height} x {width}"),
             ("decoder layers", str(found.decoder_layers), str(config.decoder.num_layers)),
         )
         defects = [f"its {what}: {given}, the config's: {wanted}" for what, given, wanted in facts if given != wanted]
     if defects:
         raise ConfigError(
             f"{model}: this graph is not the model that the config describes; export it from this config, with this "
-            f"picture size\n{_listed(defects)}"
+            f"image size\n{_listed(defects)}"
         )
 
 

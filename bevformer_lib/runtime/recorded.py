@@ -1,7 +1,7 @@
 """A model's outputs on disk, so that a board can be compared with a model that it can't run.
 
 The machine that has the float model records what it gives for every frame of some scenes; the board reads it back. A
-frame is found by the digest of everything that the model was fed, its history included: other pictures, another
+frame is found by the digest of everything that the model was fed, its history included: other images, another
 preprocessing or another order of frames find nothing, instead of a wrong reference.
 """
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.config.camera_capacity import CameraCapacity
 from bevformer_lib.errors import RuntimeUnavailableError
-from bevformer_lib.geometry.capacity import RigProof
+from bevformer_lib.geometry.capacity import CapacityCheck
 from bevformer_lib.names import (
     INPUT_CAN_BUS,
     INPUT_IMG,
@@ -71,7 +71,8 @@ class TemporalSession:
         Raises:
             RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
                 its ``bev_embed`` can't be fed back as ``prev_bev``.
-            RigError: the room for cameras that the model or ``stated_capacity`` gives is damaged, or another model's.
+            CameraCalibrationError: the room for cameras that the model or ``stated_capacity`` gives is damaged, or
+                another model's.
         """
         _check_names("input", INPUT_NAMES, runtime.inputs)
         _check_names("output", OUTPUT_NAMES, runtime.outputs)
@@ -86,7 +87,7 @@ class TemporalSession:
         self._history: NDArray[np.float32] | None = None
         self._checked = False
         capacity = camera_capacity_of(runtime, stated_capacity)
-        self._rig_proof = None if capacity is None else RigProof(capacity)
+        self._capacity_check = None if capacity is None else CapacityCheck(capacity)
 
     def step(self, inputs: FrameInputs, *, first: bool) -> StepResult:
         """Run one frame.
@@ -98,15 +99,15 @@ class TemporalSession:
         Raises:
             RuntimeUnavailableError: the shapes are not the model's, it takes integers of unknown meaning, or the
                 session's first frame has no history and is not marked as a scene's first.
-            RigError: the frame's cameras show a BEV cell to more cameras than the model has room for.
+            CameraCalibrationError: the frame's cameras show a BEV cell to more cameras than the model has room for.
         """
         history = self._zero_history() if first else self._history
         if history is None:
             raise RuntimeUnavailableError("the first frame of a session has no history; pass first=True")
         begun = time.perf_counter()
         feed = self._feed(inputs, history)
-        if self._rig_proof is not None:
-            self._rig_proof.require(inputs.lidar2img[0], frame=inputs.source)
+        if self._capacity_check is not None:
+            self._capacity_check.require(inputs.lidar2img[0], frame=inputs.source)
         started = time.perf_counter()
         raw = self._runtime.run(feed)
         ended = time.perf_counter()
@@ -144,7 +145,7 @@ class TemporalSession:
         if wrong:
             raise RuntimeUnavailableError(
                 f"the frames don't fit the model: {'; '.join(wrong)}; check the number of cameras and the "
-                "picture size against the exported model"
+                "image size against the exported model"
             )
 
 

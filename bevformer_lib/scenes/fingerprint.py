@@ -8,11 +8,11 @@ from bevformer_lib.scenes.types import Scene
 
 
 def scene_fingerprint(scene: Scene) -> str:
-    """Return a sha256 (hex) that changes with the scene's frames: their metas, and their pictures' names and sizes."""
+    """Return a sha256 (hex) that changes with the scene's frames: their metas, and their images' names and sizes."""
     digest = hashlib.sha256()
     for frame in scene.frames:
         digest.update(frame.meta_path.read_bytes())
-        for picture in frame.pictures:
-            stored = f"\n{picture.path.name} {picture.path.stat().st_size} {picture.rows}\n"
+        for image in frame.images:
+            stored = f"\n{image.path.name} {image.path.stat().st_size} {image.rows}\n"
             digest.update(stored.encode())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ SCENE_INDEX_NAME = "scene_index.json"
 MADE_UP_MARK = "made_up.json"
 """What `make-scenes` leaves beside the scenes that it renders."""
 PICTURE_MULTIPLE = 32
-"""Padded picture sizes are multiples of this: the backbone's coarsest stride."""
+"""Padded image sizes are multiples of this: the backbone's coarsest stride."""
 
 
 def meta_name(frame: int) -> str:
@@ -18,13 +18,13 @@ def meta_name(frame: int) -> str:
     return f"meta_{frame:06d}.json"
 
 
-def camera_picture_name(camera: int, frame: int) -> str:
-    """Return the name of the picture of one camera."""
+def camera_image_name(camera: int, frame: int) -> str:
+    """Return the name of the image of one camera."""
     return f"cam_{camera:02d}_{frame:06d}.png"
 
 
-def plain_picture_name(number: int) -> str:
-    """Return the name of a picture in the spelling without camera numbers."""
+def plain_image_name(number: int) -> str:
+    """Return the name of an image in the spelling without camera numbers."""
     return f"img_{number:06d}.png"
 
 

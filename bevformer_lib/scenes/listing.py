@@ -1,8 +1,8 @@
 """Which files make up each frame of a scene, in each of the published spellings.
 
-- ``cam_CC_FFFFFF.png``: one picture per camera; what the vendor's tools read.
+- ``cam_CC_FFFFFF.png``: one image per camera; what the vendor's tools read.
 - ``img_NNNNNN.png``, as many as metas: all cameras of a frame stacked top to bottom, numbered like the metas.
-- ``img_NNNNNN.png``, metas x cameras of them: one picture per camera, numbered frame by frame.
+- ``img_NNNNNN.png``, metas x cameras of them: one image per camera, numbered frame by frame.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bevformer_lib.scenes.layout import camera_picture_name, meta_name, plain_picture_name
+from bevformer_lib.scenes.layout import camera_image_name, meta_name, plain_image_name
 
 _META = re.compile(r"meta_(\d+)\.json", re.ASCII)
 _CAMERA_PICTURE = re.compile(r"cam_(\d+)_(\d+)\.png", re.ASCII)
@@ -27,13 +27,13 @@ class FrameFiles:
     Attributes:
         index: number of the frame.
         meta: its meta file, or ``None`` where it is missing.
-        pictures: those that exist, by camera; a stacked picture stands under camera 0.
-        stacked: whether one picture holds all cameras.
+        images: those that exist, by camera; a stacked image stands under camera 0.
+        stacked: whether one image holds all cameras.
     """
 
     index: int
     meta: Path | None
-    pictures: Mapping[int, Path]
+    images: Mapping[int, Path]
     stacked: bool = False
 
 
@@ -43,17 +43,17 @@ class _Folder:
 
     path: Path
     metas: dict[int, Path] = field(default_factory=dict)
-    camera_pictures: dict[int, dict[int, Path]] = field(default_factory=dict)
-    plain_pictures: dict[int, Path] = field(default_factory=dict)
+    camera_images: dict[int, dict[int, Path]] = field(default_factory=dict)
+    plain_images: dict[int, Path] = field(default_factory=dict)
     defects: list[str] = field(default_factory=list)
 
     def add(self, name: str) -> None:
         if match := _META.fullmatch(name):
             self._put(self.metas, int(match[1]), name)
         elif match := _CAMERA_PICTURE.fullmatch(name):
-            self._put(self.camera_pictures.setdefault(int(match[2]), {}), int(match[1]), name)
+            self._put(self.camera_images.setdefault(int(match[2]), {}), int(match[1]), name)
         elif match := _PLAIN_PICTURE.fullmatch(name):
-            self._put(self.plain_pictures, int(match[1]), name)
+            self._put(self.plain_images, int(match[1]), name)
 
     def _put(self, files: dict[int, Path], number: int, name: str) -> None:
         if number in files:
@@ -80,8 +80,8 @@ def list_frames(folder: Path, frames: Sequence[int] | None, num_cams: int) -> tu
     if frames is None:
         if not found.metas:
             return (), [f"{folder}: holds no meta_*.json; a scene needs at least one frame"]
-        frames = sorted({*found.metas, *found.camera_pictures})
-    if found.camera_pictures or not found.plain_pictures:
+        frames = sorted({*found.metas, *found.camera_images})
+    if found.camera_images or not found.plain_images:
         files = [_camera_frame(found, frame, num_cams) for frame in frames]
     else:
         files = _plain_frames(found, frames, num_cams)
@@ -90,37 +90,37 @@ def list_frames(folder: Path, frames: Sequence[int] | None, num_cams: int) -> tu
 
 
 def _camera_frame(found: _Folder, frame: int, num_cams: int) -> FrameFiles:
-    pictures = found.camera_pictures.get(frame, {})
+    images = found.camera_images.get(frame, {})
     for camera in range(num_cams):
-        if camera not in pictures:
-            found.defects.append(f"{found.path / camera_picture_name(camera, frame)}: is missing")
-    for camera in sorted(set(pictures) - set(range(num_cams))):
-        found.defects.append(f"{pictures[camera]}: the configuration has {num_cams} cameras, 0 to {num_cams - 1}")
-    return FrameFiles(frame, found.metas.get(frame), pictures)
+        if camera not in images:
+            found.defects.append(f"{found.path / camera_image_name(camera, frame)}: is missing")
+    for camera in sorted(set(images) - set(range(num_cams))):
+        found.defects.append(f"{images[camera]}: the configuration has {num_cams} cameras, 0 to {num_cams - 1}")
+    return FrameFiles(frame, found.metas.get(frame), images)
 
 
 def _plain_frames(found: _Folder, frames: Sequence[int], num_cams: int) -> list[FrameFiles]:
-    numbers = sorted(found.plain_pictures)
+    numbers = sorted(found.plain_images)
     metas = sorted(found.metas)
     if len(numbers) == len(metas):
-        pictures = _stacked(found, metas)
+        images = _stacked(found, metas)
     elif len(numbers) == len(metas) * num_cams:
-        pictures = _numbered(found, metas, numbers, num_cams)
+        images = _numbered(found, metas, numbers, num_cams)
     else:
         found.defects.append(
             f"{found.path}: {len(numbers)} img_*.png for {len(metas)} metas; expected {len(metas)} "
             f"(cameras stacked) or {len(metas) * num_cams} (one per camera)"
         )
-        pictures = {}
+        images = {}
     stacked = num_cams > 1 and len(numbers) == len(metas)
-    return [FrameFiles(frame, found.metas.get(frame), pictures.get(frame, {}), stacked) for frame in frames]
+    return [FrameFiles(frame, found.metas.get(frame), images.get(frame, {}), stacked) for frame in frames]
 
 
 def _stacked(found: _Folder, metas: Sequence[int]) -> dict[int, dict[int, Path]]:
     for frame in metas:
-        if frame not in found.plain_pictures:
-            found.defects.append(f"{found.path / plain_picture_name(frame)}: is missing")
-    return {frame: {0: path} for frame, path in found.plain_pictures.items()}
+        if frame not in found.plain_images:
+            found.defects.append(f"{found.path / plain_image_name(frame)}: is missing")
+    return {frame: {0: path} for frame, path in found.plain_images.items()}
 
 
 def _numbered(
@@ -133,6 +133,6 @@ def _numbered(
             f"{found.path}: the numbers of img_*.png have gaps, so which frame and camera they show can't be told"
         )
     return {
-        frame: {camera: found.plain_pictures[numbers[position * num_cams + camera]] for camera in range(num_cams)}
+        frame: {camera: found.plain_images[numbers[position * num_cams + camera]] for camera in range(num_cams)}
         for position, frame in enumerate(metas)
     }

@@ -1,4 +1,4 @@
-"""Scenes without their pictures: what metrics and statistics need is in the meta files."""
+"""Scenes without their images: what metrics and statistics need is in the meta files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _META = re.compile(r"meta_(\d+)\.json", re.ASCII)
 def read_metas(
     root: Path, names: Collection[str] | None = None, *, requirements: SceneRequirements | None = None
 ) -> tuple[Scene, ...]:
-    """Read the meta files of scenes; the frames have no pictures, which need not be there.
+    """Read the meta files of scenes; the frames have no images, which need not be there.
 
     Args:
         root: folder with a folder per scene, and ``scene_index.json`` where there is one.
@@ -63,7 +63,7 @@ def _read_frame(path: Path, number: int, requirements: SceneRequirements | None,
         return None
     return Frame(
         index=number,
-        pictures=(),
+        images=(),
         lidar_to_image=meta.lidar_to_image,
         can_bus_absolute=meta.can_bus_absolute,
         gt_boxes=meta.gt_boxes,

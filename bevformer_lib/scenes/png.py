@@ -1,7 +1,7 @@
 """Whether a PNG is whole, without decoding it.
 
 A PNG carries a CRC-32 per chunk and ends with a chunk of its own, so truncation and flipped bits show without
-inflating anything. Measured on 24 real pictures of 480 x 800 (376 KB each, one core): 0.12 ms for the CRCs, 4.5 ms to
+inflating anything. Measured on 24 real images of 480 x 800 (376 KB each, one core): 0.12 ms for the CRCs, 4.5 ms to
 inflate, 8.2 ms to decode with OpenCV; for 34,000 frames of six cameras that is 25 seconds against 28 minutes. What CRCs
 can't show is a file whose writer put sound CRCs around unsound data; decoding it later fails with the file's name.
 
@@ -24,7 +24,7 @@ _OTHER_FORMATS = {b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"RIFF": "WebP", b"GIF8
 def check_png(content: bytes) -> tuple[int, int]:
     """Check that ``content`` is a whole PNG of up to 8 bits per channel and return its (height, width) in pixels.
 
-    Gray, palette, transparent and interlaced pictures pass; ``cv2.IMREAD_COLOR`` turns them into BGR, dropping alpha.
+    Gray, palette, transparent and interlaced images pass; ``cv2.IMREAD_COLOR`` turns them into BGR, dropping alpha.
 
     Raises:
         ValueError: what is wrong with it.
@@ -53,7 +53,7 @@ def check_png(content: bytes) -> tuple[int, int]:
             break
         offset = end
     if not has_data:
-        raise ValueError("holds no picture data")
+        raise ValueError("holds no image data")
     return size
 
 
@@ -71,5 +71,5 @@ def _not_png(content: bytes) -> str:
         return "is empty"
     for start, name in _OTHER_FORMATS.items():
         if content.startswith(start):
-            return f"is a {name} picture under a PNG's name; convert it to PNG"
+            return f"is a {name} image under a PNG's name; convert it to PNG"
     return "is not a PNG"

@@ -1,4 +1,4 @@
-"""From stored pictures to the tensor that the network is fed."""
+"""From stored images to the tensor that the network is fed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.errors import SceneError
 from bevformer_lib.scenes.ego import can_bus_delta
-from bevformer_lib.scenes.types import Frame, FrameInputs, PictureRef
+from bevformer_lib.scenes.types import Frame, FrameInputs, ImageRef
 
 _GRAY_LEVELS = 256
 _THREADS = os.cpu_count() or 1
@@ -29,7 +29,7 @@ def normalization_table(img_norm: ImageNormConfig) -> NDArray[np.float32]:
 
     Matches mmcv's ``imnormalize`` to the last bit: float32 mean and std, the difference rounded to float32, then
     multiplied by the float64 reciprocal of std and rounded again. Pixels have 256 possible values, so a table is
-    exact; measured on six pictures of 480 x 800 it takes 5 ms where computing every pixel takes 33 ms.
+    exact; measured on six images of 480 x 800 it takes 5 ms where computing every pixel takes 33 ms.
     """
     levels = np.arange(_GRAY_LEVELS, dtype=np.float32)
     mean = np.array(img_norm.mean, dtype=np.float32)[:, None]
@@ -44,33 +44,33 @@ class Preprocessor:
     """Decodes and normalises frames for one model.
 
     Attributes:
-        image_hw: padded picture size (height, width) in pixels, as the network is fed.
+        image_hw: padded image size (height, width) in pixels, as the network is fed.
         img_norm: pixel normalisation.
     """
 
     image_hw: tuple[int, int]
     img_norm: ImageNormConfig
 
-    def pictures(self, frame: Frame) -> list[NDArray[np.uint8]]:
-        """Return one (H, W, 3) uint8 BGR picture per camera, for drawing; padded with the mean colour.
+    def images(self, frame: Frame) -> list[NDArray[np.uint8]]:
+        """Return one (H, W, 3) uint8 BGR image per camera, for drawing; padded with the mean colour.
 
         Raises:
-            SceneError: a picture can't be read or decoded, or is larger than ``image_hw``.
+            SceneError: an image can't be read or decoded, or is larger than ``image_hw``.
         """
         mean = self.img_norm.mean[::-1] if self.img_norm.to_rgb else self.img_norm.mean
-        padded = np.empty((len(frame.pictures), *self.image_hw, 3), dtype=np.uint8)
+        padded = np.empty((len(frame.images), *self.image_hw, 3), dtype=np.uint8)
         padded[:] = np.round(mean)
 
-        def place(camera: int, picture: NDArray[np.uint8]) -> None:
-            padded[camera, : picture.shape[0], : picture.shape[1]] = picture
+        def place(camera: int, image: NDArray[np.uint8]) -> None:
+            padded[camera, : image.shape[0], : image.shape[1]] = image
 
-        self._decode_each(frame.pictures, place)
+        self._decode_each(frame.images, place)
         return list(padded)
 
     def inputs(self, frame: Frame, previous: Frame | None) -> FrameInputs:
         """Return what the network is fed for ``frame``, but for ``prev_bev``.
 
-        Pictures that are stored unpadded are padded at the bottom and the right with zeros after normalisation, as
+        Images that are stored unpadded are padded at the bottom and the right with zeros after normalisation, as
         the original does; nothing is ever resized.
 
         Args:
@@ -78,29 +78,29 @@ class Preprocessor:
             previous: the frame before it in the same scene, or ``None`` for a scene's first.
 
         Raises:
-            SceneError: a picture can't be read or decoded, or is larger than ``image_hw``.
+            SceneError: an image can't be read or decoded, or is larger than ``image_hw``.
         """
         return self.prepare(frame, previous, self.load(frame))
 
     def load(self, frame: Frame) -> list[NDArray[np.uint8]]:
-        """Read and decode one (h, w, 3) uint8 BGR picture per camera, as stored.
+        """Read and decode one (h, w, 3) uint8 BGR image per camera, as stored.
 
         Raises:
-            SceneError: a picture can't be read or decoded, or is larger than ``image_hw``.
+            SceneError: an image can't be read or decoded, or is larger than ``image_hw``.
         """
-        pictures: list[NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * len(frame.pictures)
+        images: list[NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * len(frame.images)
 
-        def keep(camera: int, picture: NDArray[np.uint8]) -> None:
-            pictures[camera] = picture
+        def keep(camera: int, image: NDArray[np.uint8]) -> None:
+            images[camera] = image
 
-        self._decode_each(frame.pictures, keep)
-        return pictures
+        self._decode_each(frame.images, keep)
+        return images
 
-    def prepare(self, frame: Frame, previous: Frame | None, pictures: Sequence[NDArray[np.uint8]]) -> FrameInputs:
-        """Return what :meth:`inputs` does, from the pictures that :meth:`load` gave."""
-        img = np.empty((1, len(pictures), 3, *self.image_hw), dtype=np.float32)
-        with ThreadPoolExecutor(min(_THREADS, len(pictures))) as pool:
-            for _ in pool.map(self._normalize_into, img[0], pictures):
+    def prepare(self, frame: Frame, previous: Frame | None, images: Sequence[NDArray[np.uint8]]) -> FrameInputs:
+        """Return what :meth:`inputs` does, from the images that :meth:`load` gave."""
+        img = np.empty((1, len(images), 3, *self.image_hw), dtype=np.float32)
+        with ThreadPoolExecutor(min(_THREADS, len(images))) as pool:
+            for _ in pool.map(self._normalize_into, img[0], images):
                 pass
         delta = can_bus_delta(frame.can_bus_absolute, None if previous is None else previous.can_bus_absolute)
         return FrameInputs(
@@ -110,46 +110,46 @@ class Preprocessor:
             source=str(frame.meta_path),
         )
 
-    def _normalize_into(self, channels: NDArray[np.float32], picture: NDArray[np.uint8]) -> None:
-        """Fill (3, H, W) ``channels`` from a BGR picture of at most that size."""
-        height, width = picture.shape[:2]
+    def _normalize_into(self, channels: NDArray[np.float32], image: NDArray[np.uint8]) -> None:
+        """Fill (3, H, W) ``channels`` from a BGR image of at most that size."""
+        height, width = image.shape[:2]
         channels[:, height:] = 0.0
         channels[:, :, width:] = 0.0
         for channel, table in enumerate(normalization_table(self.img_norm)):
             stored_channel = 2 - channel if self.img_norm.to_rgb else channel
-            cv2.LUT(cv2.extractChannel(picture, stored_channel), table, dst=channels[channel, :height, :width])
+            cv2.LUT(cv2.extractChannel(image, stored_channel), table, dst=channels[channel, :height, :width])
 
-    def _decode_each(self, pictures: Sequence[PictureRef], place: Callable[[int, NDArray[np.uint8]], None]) -> None:
-        """Decode every file once, in parallel, and hand each camera's picture (H, W, 3) BGR to ``place``."""
+    def _decode_each(self, images: Sequence[ImageRef], place: Callable[[int, NDArray[np.uint8]], None]) -> None:
+        """Decode every file once, in parallel, and hand each camera's image (H, W, 3) BGR to ``place``."""
         cameras_by_file: dict[Path, list[int]] = {}
-        for camera, picture in enumerate(pictures):
-            cameras_by_file.setdefault(picture.path, []).append(camera)
+        for camera, image in enumerate(images):
+            cameras_by_file.setdefault(image.path, []).append(camera)
 
         def decode_file(path: Path) -> None:
             decoded = _decode(path)
             for camera in cameras_by_file[path]:
-                rows = slice(*(pictures[camera].rows or (None,)))
+                rows = slice(*(images[camera].rows or (None,)))
                 place(camera, self._checked(decoded[rows], path))
 
         with ThreadPoolExecutor(min(_THREADS, len(cameras_by_file))) as pool:
             for _ in pool.map(decode_file, cameras_by_file):
                 pass
 
-    def _checked(self, picture: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
-        if picture.shape[0] > self.image_hw[0] or picture.shape[1] > self.image_hw[1]:
+    def _checked(self, image: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+        if image.shape[0] > self.image_hw[0] or image.shape[1] > self.image_hw[1]:
             raise SceneError(
-                f"{path}: decodes to {picture.shape[0]} x {picture.shape[1]} pixels (height x width); the network "
+                f"{path}: decodes to {image.shape[0]} x {image.shape[1]} pixels (height x width); the network "
                 f"takes {self.image_hw[0]} x {self.image_hw[1]}"
             )
-        return picture
+        return image
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:
-    """Return a stored picture as (H, W, 3) uint8 BGR."""
+    """Return a stored image as (H, W, 3) uint8 BGR."""
     try:
-        picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise SceneError(f"{path}: can't be read: {error}") from error
-    if picture is None:
+    if image is None:
         raise SceneError(f"{path}: can't be decoded; it has changed since it was checked, or was written wrongly")
-    return cast("NDArray[np.uint8]", picture)
+    return cast("NDArray[np.uint8]", image)

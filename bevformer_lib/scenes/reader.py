@@ -14,7 +14,7 @@ from bevformer_lib.scenes.meta import parse_meta
 from bevformer_lib.scenes.png import check_png
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.strict_json import read_json_object
-from bevformer_lib.scenes.types import Frame, PictureRef, Scene
+from bevformer_lib.scenes.types import Frame, ImageRef, Scene
 
 __all__ = ["SceneRequirements", "read_scenes"]
 
@@ -31,8 +31,8 @@ def read_scenes(
 ) -> tuple[Scene, ...]:
     """Read and check the scenes ``start_scene`` to ``end_scene`` (exclusive) of a folder.
 
-    Every file of the selected scenes is read: meta files are parsed, pictures are checked by their checksums (see
-    :mod:`bevformer_lib.scenes.png` for why they are not decoded). A picture must have the padded size of the
+    Every file of the selected scenes is read: meta files are parsed, images are checked by their checksums (see
+    :mod:`bevformer_lib.scenes.png` for why they are not decoded). An image must have the padded size of the
     configuration, or a smaller one that padding to multiples of 32 brings there.
 
     Args:
@@ -99,17 +99,17 @@ def _check_frame(files: FrameFiles, requirements: SceneRequirements) -> tuple[Fr
             defects.extend(f"{files.meta}: {defect}" for defect in found)
         except ValueError as error:
             defects.append(f"{files.meta}: {error}")
-    pictures: list[PictureRef] = []
-    for _, path in sorted(files.pictures.items()):
+    images: list[ImageRef] = []
+    for _, path in sorted(files.images.items()):
         try:
-            pictures.extend(_check_picture(path, requirements, files.stacked))
+            images.extend(_check_image(path, requirements, files.stacked))
         except ValueError as error:
             defects.append(f"{path}: {error}")
     if defects or meta is None or files.meta is None:
         return None, defects
     frame = Frame(
         index=files.index,
-        pictures=tuple(pictures),
+        images=tuple(images),
         lidar_to_image=meta.lidar_to_image,
         can_bus_absolute=meta.can_bus_absolute,
         gt_boxes=meta.gt_boxes,
@@ -123,19 +123,19 @@ def _check_frame(files: FrameFiles, requirements: SceneRequirements) -> tuple[Fr
     return frame, []
 
 
-def _check_picture(path: Path, requirements: SceneRequirements, stacked: bool) -> list[PictureRef]:
+def _check_image(path: Path, requirements: SceneRequirements, stacked: bool) -> list[ImageRef]:
     try:
         height, width = check_png(path.read_bytes())
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror or error}") from error
     if not stacked:
         _check_size(height, width, requirements.image_hw)
-        return [PictureRef(path)]
+        return [ImageRef(path)]
     rows = height // requirements.num_cams
     if rows * requirements.num_cams != height:
-        raise ValueError(f"{height} rows can't hold {requirements.num_cams} stacked pictures of the same height")
+        raise ValueError(f"{height} rows can't hold {requirements.num_cams} stacked images of the same height")
     _check_size(rows, width, requirements.image_hw)
-    return [PictureRef(path, (camera * rows, (camera + 1) * rows)) for camera in range(requirements.num_cams)]
+    return [ImageRef(path, (camera * rows, (camera + 1) * rows)) for camera in range(requirements.num_cams)]
 
 
 def _check_size(height: int, width: int, image_hw: tuple[int, int]) -> None:

@@ -13,7 +13,7 @@ class SceneRequirements:
 
     Attributes:
         num_cams: cameras per frame.
-        image_hw: padded picture size (height, width) in pixels, as the network is fed.
+        image_hw: padded image size (height, width) in pixels, as the network is fed.
         img_norm: pixel normalisation.
     """
 

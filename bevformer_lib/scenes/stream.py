@@ -18,7 +18,7 @@ class DecodedFrame:
     Attributes:
         frame: the frame.
         inputs: what the network is fed.
-        load_seconds: time that reading and decoding the pictures took, whoever waited for it.
+        load_seconds: time that reading and decoding the images took, whoever waited for it.
         preprocess_seconds: time that normalising and padding them took.
     """
 
@@ -44,15 +44,15 @@ def stream_inputs(frames: Sequence[Frame], preprocessor: Preprocessor) -> Iterat
         preprocessor: decodes them.
 
     Raises:
-        SceneError: a picture can't be decoded; raised when its frame is due.
+        SceneError: an image can't be decoded; raised when its frame is due.
     """
 
     def decode(position: int) -> DecodedFrame:
         start = time.perf_counter()
         previous = frames[position - 1] if position else None
-        pictures = preprocessor.load(frames[position])
+        images = preprocessor.load(frames[position])
         loaded = time.perf_counter()
-        inputs = preprocessor.prepare(frames[position], previous, pictures)
+        inputs = preprocessor.prepare(frames[position], previous, images)
         return DecodedFrame(frames[position], inputs, loaded - start, time.perf_counter() - loaded)
 
     with ThreadPoolExecutor(1, thread_name_prefix="decode-ahead") as background:

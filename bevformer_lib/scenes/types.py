@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class PictureRef:
-    """Where a camera's picture is stored.
+class ImageRef:
+    """Where a camera's image is stored.
 
     Attributes:
         path: the file.
         rows: (first, last + 1) pixel rows of the file that belong to this camera, or ``None`` for the whole
-            picture (one published spelling stacks all cameras top to bottom in one file).
+            image (one published spelling stacks all cameras top to bottom in one file).
     """
 
     path: Path
@@ -56,8 +56,8 @@ class Frame:
 
     Attributes:
         index: the frame's number in its file names; frames need not start at 0 nor be contiguous.
-        pictures: one per camera, in the order of ``names.CAMERA_ORDER``.
-        lidar_to_image: (cameras, 4, 4) float64; LiDAR frame (m) to homogeneous pixels of the stored picture.
+        images: one per camera, in the order of ``names.CAMERA_ORDER``.
+        lidar_to_image: (cameras, 4, 4) float64; LiDAR frame (m) to homogeneous pixels of the stored image.
         can_bus_absolute: (18,) float64, as recorded.
         gt_boxes: annotations, or ``None`` where the scene has none (an empty tuple means: annotated, nothing
             there).
@@ -70,7 +70,7 @@ class Frame:
     """
 
     index: int
-    pictures: tuple[PictureRef, ...]
+    images: tuple[ImageRef, ...]
     lidar_to_image: NDArray[np.float64]
     can_bus_absolute: NDArray[np.float64]
     gt_boxes: tuple[GroundTruthBox, ...] | None

@@ -1,4 +1,4 @@
-"""Writing scenes in the published format: pictures, meta files, scene index. Same content, same bytes."""
+"""Writing scenes in the published format: images, meta files, scene index. Same content, same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.scenes.ground_truth import gt_boxes_to_json
-from bevformer_lib.scenes.layout import SCENE_INDEX_NAME, camera_picture_name, meta_name, padded_hw
+from bevformer_lib.scenes.layout import SCENE_INDEX_NAME, camera_image_name, meta_name, padded_hw
 from bevformer_lib.scenes.types import GroundTruthBox
 
 _PNG_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -22,7 +22,7 @@ _PNG_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 def write_frame(
     folder: Path,
     index: int,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     *,
     lidar_to_image: NDArray[np.float64],
     can_bus_absolute: NDArray[np.float64],
@@ -35,15 +35,15 @@ def write_frame(
     lidar_to_ego: NDArray[np.float64] | None = None,
     ego_to_global: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write one frame into its scene's folder: the pictures first, the meta file last, each atomically.
+    """Write one frame into its scene's folder: the images first, the meta file last, each atomically.
 
     Args:
         folder: the scene's folder; made if missing.
         index: number of the frame in the file names.
-        pictures: one (H, W, 3) uint8 BGR picture per camera, in the order of ``names.CAMERA_ORDER``.
-        lidar_to_image: (cameras, 4, 4); LiDAR frame (m) to homogeneous pixels of these pictures.
+        images: one (H, W, 3) uint8 BGR image per camera, in the order of ``names.CAMERA_ORDER``.
+        lidar_to_image: (cameras, 4, 4); LiDAR frame (m) to homogeneous pixels of these images.
         can_bus_absolute: (18,), absolute form.
-        img_norm: the normalisation that the pictures are meant for; recorded in the meta file.
+        img_norm: the normalisation that the images are meant for; recorded in the meta file.
         scene_token: recorded in the meta file.
         sample_token: recorded as ``sample_idx``, where given.
         timestamp_us: recorded where given.
@@ -52,14 +52,14 @@ def write_frame(
         lidar_to_ego: (4, 4), recorded where given, as is
         ego_to_global: (4, 4), at the LiDAR's time.
     """
-    for camera, picture in enumerate(pictures):
-        write_png(folder / camera_picture_name(camera, index), picture)
+    for camera, image in enumerate(images):
+        write_png(folder / camera_image_name(camera, index), image)
     content: dict[str, Any] = {"scene_token": scene_token}
     if sample_token is not None:
         content["sample_idx"] = sample_token
     content |= {
-        "num_cams": len(pictures),
-        "img_shape": [[*padded_hw(*picture.shape[:2]), 3] for picture in pictures],
+        "num_cams": len(images),
+        "img_shape": [[*padded_hw(*image.shape[:2]), 3] for image in images],
         "img_norm_cfg": {
             "mean": list(img_norm.mean),
             "std": list(img_norm.std),
@@ -87,18 +87,18 @@ def write_scene_index(root: Path, frames_by_scene: Mapping[str, Sequence[int]]) 
 
 
 def padded_with_mean(
-    picture: NDArray[np.uint8], image_hw: tuple[int, int], img_norm: ImageNormConfig
+    image: NDArray[np.uint8], image_hw: tuple[int, int], img_norm: ImageNormConfig
 ) -> NDArray[np.uint8]:
-    """Return a BGR picture with rows and columns of the mean colour added at the bottom and right."""
+    """Return a BGR image with rows and columns of the mean colour added at the bottom and right."""
     mean_bgr = img_norm.mean[::-1] if img_norm.to_rgb else img_norm.mean
     color = [round(value) for value in mean_bgr]
-    bottom, right = image_hw[0] - picture.shape[0], image_hw[1] - picture.shape[1]
-    bordered = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
+    bottom, right = image_hw[0] - image.shape[0], image_hw[1] - image.shape[1]
+    bordered = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
     return bordered.astype(np.uint8, copy=False)
 
 
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a (H, W, 3) uint8 BGR picture as PNG, atomically."""
-    _, encoded = cv2.imencode(".png", picture, _PNG_PARAMETERS)
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write a (H, W, 3) uint8 BGR image as PNG, atomically."""
+    _, encoded = cv2.imencode(".png", image, _PNG_PARAMETERS)
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

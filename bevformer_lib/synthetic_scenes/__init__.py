@@ -1,1 +1,1 @@
-"""Made-up scenes: a small world with known boxes, seen by six cameras."""
+"""Synthetic scenes: a small world with known boxes, seen by six cameras."""

@@ -1,4 +1,4 @@
-"""Where the made-up car carries its cameras and its LiDAR, and how they project.
+"""Where the synthetic car carries its cameras and its LiDAR, and how they project.
 
 Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right, y forward, z up.
 Camera frame: x right, y down, z forward. Mounting positions, angles and focal lengths are rounded from a nuScenes car.
@@ -18,7 +18,7 @@ from bevformer_lib.errors import ConfigError
 from bevformer_lib.names import CAMERA_ORDER
 
 SENSOR_HW: Final = (900, 1600)
-"""Height and width of a camera's own picture, pixels."""
+"""Height and width of a camera's own image, pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Camera:
 
     Attributes:
         name: one of ``names.CAMERA_ORDER``.
-        picture_hw: height and width in pixels, without padding.
+        image_hw: height and width in pixels, without padding.
         intrinsics: (3, 3) float64; pixel (u, v) shows the ray through image coordinates (u, v).
         ego_to_camera: (4, 4) float64.
     """
 
     name: str
-    picture_hw: tuple[int, int]
+    image_hw: tuple[int, int]
     intrinsics: NDArray[np.float64]
     ego_to_camera: NDArray[np.float64]
 
@@ -86,21 +86,21 @@ def pose_matrix(position_m: tuple[float, float, float], yaw_rad: float) -> NDArr
     return np.array([[cos, -sin, 0.0, x], [sin, cos, 0.0, y], [0.0, 0.0, 1.0, z], [0.0, 0.0, 0.0, 1.0]])
 
 
-def camera_rig(num_cams: int, image_scale: float) -> tuple[Camera, ...]:
-    """Return the first ``num_cams`` cameras of ``names.CAMERA_ORDER``, with pictures scaled by ``image_scale``.
+def camera_calibration(num_cams: int, image_scale: float) -> tuple[Camera, ...]:
+    """Return the first ``num_cams`` cameras of ``names.CAMERA_ORDER``, with images scaled by ``image_scale``.
 
     Raises:
         ConfigError: the car doesn't carry so many cameras.
     """
     if not 1 <= num_cams <= len(CAMERA_ORDER):
         raise ConfigError(
-            f"num_cams: {num_cams}: made-up scenes have 1 to {len(CAMERA_ORDER)} cameras; choose another model"
+            f"num_cams: {num_cams}: synthetic scenes have 1 to {len(CAMERA_ORDER)} cameras; choose another model"
         )
     return tuple(_camera(name, CAMERA_MOUNTS[name], image_scale) for name in CAMERA_ORDER[:num_cams])
 
 
-def picture_size_hw(image_scale: float) -> tuple[int, int]:
-    """Return height and width of the unpadded picture, pixels."""
+def image_size_hw(image_scale: float) -> tuple[int, int]:
+    """Return height and width of the unpadded image, pixels."""
     return round(SENSOR_HW[0] * image_scale), round(SENSOR_HW[1] * image_scale)
 
 
@@ -112,7 +112,7 @@ def _camera(name: str, mount: CameraMount, image_scale: float) -> Camera:
     camera_to_ego[:3, :3] = camera_to_ego[:3, :3] @ camera_axes_in_mount
     return Camera(
         name=name,
-        picture_hw=picture_size_hw(image_scale),
+        image_hw=image_size_hw(image_scale),
         intrinsics=np.array([[focal, 0.0, center_u], [0.0, focal, center_v], [0.0, 0.0, 1.0]]),
         ego_to_camera=np.asarray(np.linalg.inv(camera_to_ego), dtype=np.float64),
     )

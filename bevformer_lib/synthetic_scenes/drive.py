@@ -1,4 +1,4 @@
-"""How the made-up car drives: a script of phases, smoothed into what a real car could follow."""
+"""How the synthetic car drives: a script of phases, smoothed into what a real car could follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up scenes on disk: rendered, annotated and written in the published format."""
+"""Synthetic scenes on disk: rendered, annotated and written in the published format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.scenes.types import GroundTruthBox
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
-from bevformer_lib.synthetic_scenes.cameras import camera_rig, lidar_to_ego, picture_size_hw
+from bevformer_lib.synthetic_scenes.cameras import camera_calibration, image_size_hw, lidar_to_ego
 from bevformer_lib.synthetic_scenes.drive import can_bus_absolute
 from bevformer_lib.synthetic_scenes.layout import make_world
 from bevformer_lib.synthetic_scenes.render import RenderedFrame, Renderer
@@ -31,7 +31,7 @@ FRAME_PERIOD_S: Final = 0.5
 MAX_BOX_DISTANCE_M: Final = 50.0
 """Objects whose centre is farther from the LiDAR (on the ground plane) get no box."""
 MIN_VISIBLE_PIXELS: Final = 12
-"""Objects that show fewer pixels than this in every single picture get no box."""
+"""Objects that show fewer pixels than this in every single image get no box."""
 RECIPE_NAME: Final = "made_up.json"
 """The file in the output folder that says what is being rendered there."""
 
@@ -41,14 +41,14 @@ _SCENE_SPACING_US: Final = 3_600_000_000
 
 @dataclass(frozen=True)
 class SceneRecipe:
-    """Everything that made-up scenes depend on; the same recipe gives the same bytes.
+    """Everything that synthetic scenes depend on; the same recipe gives the same bytes.
 
     Attributes:
         num_scenes: number of scenes; scene k is the same however many are made.
         frames_per_scene: frames of each.
         num_cams: the first so many cameras of ``names.CAMERA_ORDER``.
-        image_hw: padded picture size (height, width), pixels.
-        image_scale: factor from the 1600 x 900 camera picture to the unpadded picture.
+        image_hw: padded image size (height, width), pixels.
+        image_scale: factor from the 1600 x 900 camera image to the unpadded image.
         img_norm: recorded in the meta files; its mean is the colour of the padding.
         class_names: only objects of these classes get boxes.
         seed: seed of everything.
@@ -70,7 +70,7 @@ class SceneRecipe:
 
         Raises:
             SceneError: a count is below 1 or the seed is negative.
-            ConfigError: the picture doesn't fit its padded size, or there are too many cameras.
+            ConfigError: the image doesn't fit its padded size, or there are too many cameras.
         """
         for what, value, least in (
             ("number of scenes", self.num_scenes, 1),
@@ -79,22 +79,22 @@ class SceneRecipe:
         ):
             if value < least:
                 raise SceneError(f"{what}: {value}: must be at least {least}")
-        camera_rig(self.num_cams, self.image_scale)
-        height, width = picture_size_hw(self.image_scale)
+        camera_calibration(self.num_cams, self.image_scale)
+        height, width = image_size_hw(self.image_scale)
         if height > self.image_hw[0] or width > self.image_hw[1]:
             raise ConfigError(
-                f"image size {self.image_hw[0]} x {self.image_hw[1]}: the camera picture scaled by {self.image_scale} "
+                f"image size {self.image_hw[0]} x {self.image_hw[1]}: the camera image scaled by {self.image_scale} "
                 f"has {height} x {width} pixels and doesn't fit; give the model a matching size"
             )
 
 
 def scene_name(number: int) -> str:
-    """Return the name of a made-up scene; it says what it is."""
-    return f"made-up-{number:04d}"
+    """Return the name of a synthetic scene; it says what it is."""
+    return f"synthetic-{number:04d}"
 
 
 def make_scenes(output: Path, recipe: SceneRecipe, *, on_progress: ProgressCallback = no_progress) -> int:
-    """Render made-up scenes into ``output``.
+    """Render synthetic scenes into ``output``.
 
     A scene's folder appears when it is whole, the scene index when all are. A folder that was begun with the same
     recipe is carried on with; any other folder that isn't empty is refused.
@@ -154,16 +154,16 @@ def _renderer(number: int, recipe: SceneRecipe) -> tuple[Renderer, World]:
         duration_s=(recipe.frames_per_scene - 1) * FRAME_PERIOD_S,
         seed=recipe.seed,
     )
-    return Renderer(world, camera_rig(recipe.num_cams, recipe.image_scale)), world
+    return Renderer(world, camera_calibration(recipe.num_cams, recipe.image_scale)), world
 
 
 def _write(folder: Path, number: int, index: int, rendered: RenderedFrame, world: World, recipe: SceneRecipe) -> None:
-    cameras = camera_rig(recipe.num_cams, recipe.image_scale)
+    cameras = camera_calibration(recipe.num_cams, recipe.image_scale)
     time_us = round(index * FRAME_PERIOD_S * 1e6)
     write_frame(
         folder,
         index,
-        [padded_with_mean(picture, recipe.image_hw, recipe.img_norm) for picture in rendered.pictures],
+        [padded_with_mean(image, recipe.image_hw, recipe.img_norm) for image in rendered.images],
         lidar_to_image=np.stack([camera.lidar_to_image for camera in cameras]),
         can_bus_absolute=can_bus_absolute(rendered.ego),
         img_norm=recipe.img_norm,
@@ -194,7 +194,7 @@ def _claim(output: Path, recipe: SceneRecipe) -> None:
     differing = sorted(key for key in {*found, *plain} if found.get(key) != plain.get(key))
     if differing:
         raise SceneError(
-            f"{output}: holds made-up scenes of another kind ({', '.join(differing)} differ, see {RECIPE_NAME}); "
+            f"{output}: holds synthetic scenes of another kind ({', '.join(differing)} differ, see {RECIPE_NAME}); "
             "choose another folder or remove this one"
         )
 

@@ -1,4 +1,4 @@
-"""Bodies made of flat coloured quads, and the few shapes that everything in a made-up scene is put together from.
+"""Bodies made of flat coloured quads, and the few shapes that everything in a synthetic scene is put together from.
 
 Object frame: x along the length, y left, z up, origin at the bottom centre. Corners of a quad run
 counter-clockwise as seen from outside. Colours are BGR in [0, 1].

@@ -1,4 +1,4 @@
-"""Drawing quads into a picture with a depth buffer, clipped at the near plane."""
+"""Drawing quads into an image with a depth buffer, clipped at the near plane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MIN_EXTENT_PX: Final = 0.35
 
 @dataclass(frozen=True)
 class FaceBuffer:
-    """What each sample of a picture shows.
+    """What each sample of an image shows.
 
     Attributes:
         face: (h, w) int32 index of the nearest face, or :data:`NOTHING`.
@@ -42,7 +42,7 @@ def draw_faces(
     Args:
         quads_camera_m: (n, 4, 3) corners in the camera frame, counter-clockwise as seen from outside.
         layers: (n,) a higher layer wins against a lower one at (nearly) the same depth.
-        intrinsics: (3, 3), for a picture of ``size_hw``.
+        intrinsics: (3, 3), for an image of ``size_hw``.
         size_hw: height and width of the buffers.
     """
     height, width = size_hw
@@ -102,7 +102,7 @@ def _normals(quads_m: NDArray[np.float64]) -> NDArray[np.float64]:
 def _may_be_in_view(
     quads_camera_m: NDArray[np.float64], intrinsics: NDArray[np.float64], size_hw: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Return which quads aren't wholly behind the near plane or beyond one side of the picture."""
+    """Return which quads aren't wholly behind the near plane or beyond one side of the image."""
     u, v, depth = np.moveaxis(quads_camera_m @ intrinsics.T, -1, 0)
     height, width = size_hw
     outside = [depth <= NEAR_M, u < 0.0, v < 0.0, u > width * depth, v > height * depth]

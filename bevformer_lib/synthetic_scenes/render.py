@@ -1,4 +1,4 @@
-"""From a world and a camera rig to pictures, with the number of the object that each pixel shows."""
+"""From a world and a camera camera calibration to images, with the number of the object that each pixel shows."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class RenderedFrame:
     Attributes:
         ego: state of the car.
         poses: one per actor of the world.
-        pictures: one (H, W, 3) uint8 BGR picture per camera, without padding.
+        images: one (H, W, 3) uint8 BGR image per camera, without padding.
         objects: one (H, W) int32 map per camera: index of the actor seen, or :data:`NO_OBJECT`.
     """
 
     ego: EgoState
     poses: tuple[ObjectPose, ...]
-    pictures: tuple[NDArray[np.uint8], ...]
+    images: tuple[NDArray[np.uint8], ...]
     objects: tuple[NDArray[np.int32], ...]
 
 
@@ -88,14 +88,14 @@ class _Solids:
 
 
 class Renderer:
-    """Renders one world with one rig of cameras."""
+    """Renders one world with one camera calibration of cameras."""
 
     def __init__(self, world: World, cameras: tuple[Camera, ...]) -> None:
         self._world = world
         self._cameras = cameras
         self._views = tuple(_view(camera) for camera in cameras)
         self._sky = panorama(world.weather, world.seed)
-        self._sensor = Sensor(cameras[0].picture_hw, world.seed)
+        self._sensor = Sensor(cameras[0].image_hw, world.seed)
 
     def render(self, time_s: float, frame_number: int) -> RenderedFrame:
         """Return what the cameras see.
@@ -110,14 +110,14 @@ class Renderer:
         solids = self._solids(ego, poses)
         shadows = self._shadows(ego, poses)
         maps = world.ground.maps_around(ego.xy_m)
-        pictures, objects = [], []
+        images, objects = [], []
         for index, (camera, view) in enumerate(zip(self._cameras, self._views, strict=True)):
             world_to_camera = camera.ego_to_camera @ np.linalg.inv(pose_matrix((*ego.xy_m, 0.0), ego.yaw_rad))
             backdrop = self._backdrop(camera, view, ego, maps, [_moved(line, world_to_camera) for line in shadows])
-            picture, seen = _with_solids(backdrop, camera, solids, world_to_camera, world.weather)
-            pictures.append(self._sensor.expose(picture, camera_number=index, frame_number=frame_number))
+            image, seen = _with_solids(backdrop, camera, solids, world_to_camera, world.weather)
+            images.append(self._sensor.expose(image, camera_number=index, frame_number=frame_number))
             objects.append(seen)
-        return RenderedFrame(ego, poses, tuple(pictures), tuple(objects))
+        return RenderedFrame(ego, poses, tuple(images), tuple(objects))
 
     def _solids(self, ego: EgoState, poses: tuple[ObjectPose, ...]) -> _Solids:
         meshes, owners = [], []
@@ -165,21 +165,21 @@ class Renderer:
         shadows_camera_m: list[NDArray[np.float64]],
     ) -> NDArray[np.float32]:
         """Return sky and ground (H, W, 3) float32, 0..255."""
-        height, width = camera.picture_hw
-        picture = np.zeros((height, width, 3), dtype=np.float32)
-        picture[: view.sky_rows] = sky_in_view(self._sky, view.azimuth_px, view.elevation_px, ego.yaw_rad)
+        height, width = camera.image_hw
+        image = np.zeros((height, width, 3), dtype=np.float32)
+        image[: view.sky_rows] = sky_in_view(self._sky, view.azimuth_px, view.elevation_px, ego.yaw_rad)
         weather = self._world.weather
-        shade = draw_shadows(shadows_camera_m, camera.intrinsics, camera.picture_hw)[view.horizon_row :]
+        shade = draw_shadows(shadows_camera_m, camera.intrinsics, camera.image_hw)[view.horizon_row :]
         soft = cv2.blur(shade.astype(np.float32), (3, 3))
         lit = weather.ambient + weather.sun_strength * math.sin(weather.sun_elevation_rad)
         light = lit + soft * np.float32(weather.ambient * 0.82 - lit)
         ground = _ground_in_view(view, ego, maps) * light[:, :, None]
         clear = np.exp(-view.ground_depth_m / np.float32(weather.haze_distance_m))[:, :, None]
         haze = np.array(weather.haze, dtype=np.float32) * np.float32(255.0)
-        below = picture[view.horizon_row :]
+        below = image[view.horizon_row :]
         meets = (view.ground_depth_m < np.float32(np.inf))[:, :, None]
         np.copyto(below, haze + (ground - haze) * clear, where=meets)
-        return picture
+        return image
 
 
 def _with_solids(
@@ -189,8 +189,8 @@ def _with_solids(
     world_to_camera: NDArray[np.float64],
     weather: Weather,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Draw all solids over a backdrop, with several samples per pixel; return the picture and the actor per pixel."""
-    height, width = camera.picture_hw
+    """Draw all solids over a backdrop, with several samples per pixel; return the image and the actor per pixel."""
+    height, width = camera.image_hw
     to_samples = np.array([[_SAMPLES, 0, (_SAMPLES - 1) / 2], [0, _SAMPLES, (_SAMPLES - 1) / 2], [0, 0, 1.0]])
     quads = solids.mesh.quads_m @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
     size = (height * _SAMPLES, width * _SAMPLES)
@@ -203,9 +203,9 @@ def _with_solids(
     clear = np.exp(-cover / np.maximum(inverse_depth, _FARTHEST) / np.float32(weather.haze_distance_m))
     haze = np.array(weather.haze, dtype=np.float32) * np.float32(255.0)
     solid = averaged[:, :, :3] * clear[:, :, None] + haze * (cover * (1.0 - clear))[:, :, None]
-    picture = backdrop * (1.0 - cover)[:, :, None] + solid
+    image = backdrop * (1.0 - cover)[:, :, None] + solid
     owner = np.append(solids.owner, np.int32(NO_OBJECT))
-    return picture.astype(np.float32, copy=False), np.take(owner, buffer.face[::_SAMPLES, ::_SAMPLES])
+    return image.astype(np.float32, copy=False), np.take(owner, buffer.face[::_SAMPLES, ::_SAMPLES])
 
 
 def _lit(mesh: Mesh, weather: Weather) -> NDArray[np.uint8]:
@@ -235,7 +235,7 @@ def _ground_in_view(view: _View, ego: EgoState, maps: tuple[GroundMap, ...]) -> 
 
 
 def _view(camera: Camera) -> _View:
-    height, width = camera.picture_hw
+    height, width = camera.image_hw
     u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     camera_to_ego = np.linalg.inv(camera.ego_to_camera)
     in_camera = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(camera.intrinsics).T

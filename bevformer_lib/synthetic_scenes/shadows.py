@@ -38,7 +38,7 @@ def draw_shadows(
 
     Args:
         outlines_camera_m: outlines (m, 3) on the ground, in the camera frame.
-        intrinsics: (3, 3), for a picture of ``size_hw``.
+        intrinsics: (3, 3), for an image of ``size_hw``.
         size_hw: height and width of the mask.
     """
     mask = np.zeros(size_hw, dtype=np.uint8)

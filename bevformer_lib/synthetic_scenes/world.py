@@ -1,4 +1,4 @@
-"""What a made-up scene consists of, and where everything is at a given moment."""
+"""What a synthetic scene consists of, and where everything is at a given moment."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class World:
 
     Attributes:
         name: name of the scene.
-        seed: seeds what is random about its pictures.
+        seed: seeds what is random about its images.
         ego: the car that carries the cameras.
         ground: see :class:`~bevformer_lib.synthetic_scenes.ground.Ground`.
         weather: light and air.

@@ -21,7 +21,7 @@ from bevformer_lib.backends.runtimes import ONNXRUNTIME, open_runtime
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import VerifyError
 from bevformer_lib.export.intermediate_outputs import intermediate_names, with_intermediate_outputs
-from bevformer_lib.export.intermediates_runtime import TappedRuntime
+from bevformer_lib.export.intermediates_runtime import IntermediatesRuntime
 from bevformer_lib.names import (
     OUTPUT_BEV_EMBED,
     OUTPUT_CLASSES,
@@ -33,7 +33,7 @@ from bevformer_lib.runtime.contract import check_graph
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs
-from bevformer_lib.verify.taps import Tap, TensorSink, tapped
+from bevformer_lib.verify.intermediate_outputs import IntermediateOutput, TensorSink, with_intermediates
 
 _log = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ class Moment:
 class OriginalSide:
     """The original detector; gets no history (``None``) on a scene's first frame, as its own test loop has it."""
 
-    def __init__(self, model: nn.Module, taps: Sequence[Tap]) -> None:
+    def __init__(self, model: nn.Module, intermediate_outputs: Sequence[IntermediateOutput]) -> None:
         self._model: Any = model
-        self._taps = taps
+        self._intermediate_outputs = intermediate_outputs
         self._prev_bev: Tensor | None = None
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
-        """Run one frame and hand every tap and output to ``sink``.
+        """Run one frame and hand every intermediate output and output to ``sink``.
 
         Raises:
             VerifyError: the original's code fails, or it puts out something else than a BEVFormer head does.
@@ -89,7 +89,7 @@ class OriginalSide:
         with (
             contextlib.redirect_stdout(sys.stderr),
             torch.no_grad(),
-            tapped(self._model, self._taps, sink, original=True),
+            with_intermediates(self._model, self._intermediate_outputs, sink, original=True),
         ):
             try:
                 outputs = self._forward(moment, prev_bev)
@@ -123,16 +123,18 @@ class OriginalSide:
 class PyTorchSide:
     """Our model; gets zeros on a scene's first frame, as the graph does."""
 
-    def __init__(self, model: nn.Module, taps: Sequence[Tap], history_shape: tuple[int, int, int]) -> None:
-        self._model, self._taps = model, taps
+    def __init__(
+        self, model: nn.Module, intermediate_outputs: Sequence[IntermediateOutput], history_shape: tuple[int, int, int]
+    ) -> None:
+        self._model, self._intermediate_outputs = model, intermediate_outputs
         self._zeros = torch.zeros(history_shape)
         self._prev_bev = self._zeros
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
-        """Run one frame and hand every tap and output to ``sink``."""
+        """Run one frame and hand every intermediate output and output to ``sink``."""
         inputs = moment.inputs
         prev_bev = self._zeros if moment.first else self._prev_bev
-        with torch.inference_mode(), tapped(self._model, self._taps, sink, original=False):
+        with torch.inference_mode(), with_intermediates(self._model, self._intermediate_outputs, sink, original=False):
             outputs = self._model(
                 *(torch.from_numpy(array) for array in (inputs.img, inputs.can_bus, inputs.lidar2img)), prev_bev
             )
@@ -147,7 +149,7 @@ def open_graph(path: Path, config: ModelConfig) -> GraphSide:
     Raises:
         RuntimeUnavailableError: ONNX Runtime is missing, or can't load the file.
         ConfigError: the graph is not of this model.
-        RigError: the room for cameras that the graph gives is damaged, or another model's.
+        CameraCalibrationError: the room for cameras that the graph gives is damaged, or another model's.
     """
     # Loaded as it is first: a file that can't be run is refused with the runtime's own words.
     runtime = open_runtime(ONNXRUNTIME, path)
@@ -162,24 +164,24 @@ def open_graph(path: Path, config: ModelConfig) -> GraphSide:
         return GraphSide(runtime)
     del runtime
     with tempfile.TemporaryDirectory(prefix="bevformer-verify-") as folder:
-        tapped_path = Path(folder) / path.name
-        onnx.save(with_intermediate_outputs(model, names), str(tapped_path))
-        return GraphSide(open_runtime(ONNXRUNTIME, tapped_path))
+        intermediates_path = Path(folder) / path.name
+        onnx.save(with_intermediate_outputs(model, names), str(intermediates_path))
+        return GraphSide(open_runtime(ONNXRUNTIME, intermediates_path))
 
 
 class GraphSide:
     """The exported graph in a runtime."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = TappedRuntime(runtime)
+        self._runtime = IntermediatesRuntime(runtime)
         self._session = TemporalSession(self._runtime)
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
         """Run one frame and hand every output, the named tensors among them, to ``sink``.
 
         Raises:
-            RigError: the frame's cameras show a BEV cell to more cameras than the graph has room for.
+            CameraCalibrationError: the frame's cameras show a BEV cell to more cameras than the graph has room for.
         """
         step = self._session.step(moment.inputs, first=moment.first)
-        for name, output in {**self._runtime.tapped, **step.outputs}.items():
+        for name, output in {**self._runtime.with_intermediates, **step.outputs}.items():
             sink(name, output)

@@ -17,10 +17,10 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Frame, Scene
+from bevformer_lib.verify.intermediate_outputs import TensorSink, intermediate_outputs_of, tensor_order
 from bevformer_lib.verify.openmmlab import Original
 from bevformer_lib.verify.report import ONNX, PYTORCH, TensorComparison, VerifyReport
 from bevformer_lib.verify.sides import GraphSide, Moment, OriginalSide, PyTorchSide
-from bevformer_lib.verify.taps import TensorSink, taps_of, tensor_order
 
 
 def verify(
@@ -55,16 +55,16 @@ def verify(
     Raises:
         VerifyError: the original's code fails, or no frame was given.
         CheckpointError: the checkpoint does not fit our model.
-        RigError: a frame's cameras show a BEV cell to more cameras than the graph has room for.
+        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than the graph has room for.
     """
     if frames_per_scene < 1:
         raise VerifyError(f"{frames_per_scene} frames per scene; give 1 or more")
-    taps = taps_of(config)
+    intermediate_outputs = intermediate_outputs_of(config)
     model = build_model(config)
     load_checkpoint(checkpoint, model)
-    reference = OriginalSide(original.model, taps)
+    reference = OriginalSide(original.model, intermediate_outputs)
     history_shape = (config.num_bev_cells, 1, config.embed_dims)
-    sides: dict[str, PyTorchSide | GraphSide] = {PYTORCH: PyTorchSide(model, taps, history_shape)}
+    sides: dict[str, PyTorchSide | GraphSide] = {PYTORCH: PyTorchSide(model, intermediate_outputs, history_shape)}
     if graph is not None:
         sides[ONNX] = graph
     order = {name: position for position, name in enumerate(tensor_order(config))}

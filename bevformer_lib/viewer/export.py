@@ -1,4 +1,4 @@
-"""A scene with detections as a recording of rerun (https://rerun.io): pictures, boxes and the drive over time."""
+"""A scene with detections as a recording of rerun (https://rerun.io): images, boxes and the drive over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bevformer_lib.detections.geometry import ground_truth_as_detection_boxes, heading_from_yaw_rad
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.drawing.cameras import DRIVING_ORDER
-from bevformer_lib.drawing.style import GROUND_TRUTH, Picture, detections_by_class
+from bevformer_lib.drawing.style import GROUND_TRUTH, Image, detections_by_class
 from bevformer_lib.errors import MissingPackageError
 from bevformer_lib.files import atomic_path, require_new_file
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_POSITION, CAN_BUS_YAW_RAD
@@ -71,7 +71,7 @@ def export_scene(
 
     Args:
         scene: the scene.
-        preprocessor: decodes its pictures.
+        preprocessor: decodes its images.
         detections: one per frame, or ``None`` for none to show.
         class_names: in the order of the labels.
         output: the ``.rrd`` file; must not exist.
@@ -80,11 +80,11 @@ def export_scene(
     Raises:
         MissingPackageError: rerun is not installed.
         OutputError: ``output`` exists already, or can't be written.
-        SceneError: a picture can't be read.
+        SceneError: an image can't be read.
     """
     rerun = import_rerun()
     require_new_file(output)
-    names = camera_names(len(scene.frames[0].pictures))
+    names = camera_names(len(scene.frames[0].images))
     origin_m = scene.frames[0].can_bus_absolute[CAN_BUS_POSITION]
     poses = [_lidar_to_world(frame, origin_m) for frame in scene.frames]
     with atomic_path(output) as temporary:
@@ -97,7 +97,7 @@ def export_scene(
                 recording.set_time(TIME_TIMELINE, timestamp=np.datetime64(frame.timestamp_us, "us"))
             pose = poses[number]
             recording.log(CAR, rerun.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
-            _log_cameras(rerun, recording, frame, preprocessor.pictures(frame), names)
+            _log_cameras(rerun, recording, frame, preprocessor.images(frame), names)
             if detections is not None:
                 _log_detections(rerun, recording, detections[number], class_names)
             if frame.gt_boxes is not None:
@@ -140,19 +140,19 @@ def _log_still(rerun: Any, recording: Any, positions_m: Sequence[NDArray[np.floa
     recording.log(DRIVE, drive, static=True)
 
 
-def _log_cameras(rerun: Any, recording: Any, frame: Frame, pictures: Sequence[Picture], names: Sequence[str]) -> None:
-    for name, picture, matrix in zip(names, pictures, frame.lidar_to_image, strict=True):
+def _log_cameras(rerun: Any, recording: Any, frame: Frame, images: Sequence[Image], names: Sequence[str]) -> None:
+    for name, image, matrix in zip(names, images, frame.lidar_to_image, strict=True):
         camera = placed_camera(matrix)
         path = camera_path(name)
         recording.log(path, rerun.Transform3D(translation=camera.position_m, mat3x3=camera.rotation))
         pinhole = rerun.Pinhole(
             image_from_camera=camera.intrinsics,
-            resolution=(picture.shape[1], picture.shape[0]),
+            resolution=(image.shape[1], image.shape[0]),
             camera_xyz=rerun.ViewCoordinates.RDF,
             image_plane_distance=_IMAGE_PLANE_M,
         )
         recording.log(path, pinhole)
-        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         recording.log(path, rerun.EncodedImage(contents=encoded.tobytes(), media_type="image/jpeg"))
 
 

@@ -28,7 +28,7 @@ def test_tables_of_every_model_on_the_cpu(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_forms_that_differ_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gpu.FORMS, "slots", gpu.SlotSampling(1))
+    monkeypatch.setitem(gpu.FORMS, "slots", gpu.VisibleCameraSampling(1))
     with pytest.raises(AssertionError, match="the forms differ by"):
         gpu.compare_in_pytorch(micro_config(), torch.device("cpu"), 1)
 

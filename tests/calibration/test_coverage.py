@@ -24,9 +24,9 @@ def scenes(tmp_path: Path) -> tuple[Scene, ...]:
     write_scenes(tmp_path, num_scenes=2, frames_per_scene=4)
     for scene, level in (("scene-0000", 200), ("scene-0001", 30)):
         for path in (tmp_path / scene).glob("cam_00_*.png"):
-            picture = np.full((96, 160, 3), 110, np.uint8)
-            picture[:90] = level
-            cv2.imwrite(str(path), picture)
+            image = np.full((96, 160, 3), 110, np.uint8)
+            image[:90] = level
+            cv2.imwrite(str(path), image)
     return read_scenes(tmp_path, SceneRequirements.of_model(micro_config()))
 
 
@@ -69,8 +69,8 @@ def test_a_plan_takes_from_both(scenes: tuple[Scene, ...]) -> None:
 
 
 def test_what_the_scenes_do_not_say_is_left_out(scenes: tuple[Scene, ...], tmp_path: Path) -> None:
-    without_pictures = coverage_of(read_metas(tmp_path), [("scene-0000", 0)])
-    assert [quantity.name for quantity in without_pictures.quantities] == ["Ego speed", "Yaw rate"]
+    without_images = coverage_of(read_metas(tmp_path), [("scene-0000", 0)])
+    assert [quantity.name for quantity in without_images.quantities] == ["Ego speed", "Yaw rate"]
     (first, *_), name = scenes[0].frames, scenes[0].name
     alone = coverage_of([Scene(name, (first,))], [(name, 0)])
     assert [quantity.name for quantity in alone.quantities] == ["Brightness"], "one frame is no motion"
@@ -79,9 +79,9 @@ def test_what_the_scenes_do_not_say_is_left_out(scenes: tuple[Scene, ...], tmp_p
     assert coverage_of([timeless], []).quantities[0].share_within is None
 
 
-def test_samples_of_other_scenes_and_broken_pictures(scenes: tuple[Scene, ...]) -> None:
+def test_samples_of_other_scenes_and_broken_images(scenes: tuple[Scene, ...]) -> None:
     with pytest.raises(CalibrationError, match="holds frame 4 of scene-0000, which is not among the scenes"):
         coverage_of(scenes, [("scene-0000", 4)])
-    scenes[0].frames[2].pictures[0].path.write_bytes(b"")
+    scenes[0].frames[2].images[0].path.write_bytes(b"")
     with pytest.raises(SceneError, match=r"cam_00_000002\.png: can't be decoded"):
         coverage_of(scenes, [])

@@ -127,7 +127,7 @@ def test_an_interrupt_leaves_nothing(samples: list[CalibrationSample], tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_are_compressed(samples: list[CalibrationSample], tmp_path: Path) -> None:
+def test_images_are_compressed(samples: list[CalibrationSample], tmp_path: Path) -> None:
     _pack(samples, tmp_path)
     path = tmp_path / "calibration_img.tar.gz"
     assert path.stat().st_size < 0.7 * len(gzip.decompress(path.read_bytes()))

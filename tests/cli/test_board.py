@@ -59,7 +59,7 @@ def on_the_board(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_infer_writes_what_onnx_runtime_writes(
     toy_world: ToyWorld, axmodel: Path, config_json: Path, tmp_path: Path
 ) -> None:
-    given = (config_json, toy_world.scenes_root, "--no-pictures", "--no-video", "--output-dir")
+    given = (config_json, toy_world.scenes_root, "--no-images", "--no-video", "--output-dir")
     done = on_the_board("infer", axmodel, *given, tmp_path / "board", "--runtime", "axengine")
     assert done.returncode == 0, done.stderr
     assert "[INFO]" not in done.stdout
@@ -83,7 +83,7 @@ def test_a_rig_that_the_compiled_model_has_no_room_for_is_refused(
     scenes = let_all_cameras_look_ahead(write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2))
     config, capacity = tmp_path / "inference_config.json", CameraCapacity(2, PillarGrid.of(micro_config()))
     write_inference_config(inference_config_of(micro_config(), capacity), config)
-    options = ("--runtime", "axengine", "--no-pictures", "--no-video", "--end-scene", "1")
+    options = ("--runtime", "axengine", "--no-images", "--no-video", "--end-scene", "1")
     done = on_the_board("infer", axmodel, config, scenes, *options, "--output-dir", tmp_path / "refused")
     assert done.returncode == 1
     assert f"error: {scenes / 'scene-0000' / 'meta_000000.json'}: its cameras show" in done.stderr
@@ -139,7 +139,7 @@ def test_rotation_on_the_host_is_recorded_and_changes_what_is_fed(
     assert bevformer("evaluate", *given, tmp_path / "rotated.json", "--host-rotate-center", "100", "100") == 0
     outputs = json.loads((tmp_path / "rotated.json").read_text())["summary"]["outputs"]
     assert outputs["bev_embed"]["worst_cosine"] < 0.9999
-    infer = ("infer", axmodel, config_json, toy_world.scenes_root, "--runtime", "axengine", "--no-pictures")
+    infer = ("infer", axmodel, config_json, toy_world.scenes_root, "--runtime", "axengine", "--no-images")
     options = ("--no-video", "--end-scene", "1", "--host-rotate-center", "100", "100")
     assert bevformer(*infer, *options, "--output-dir", tmp_path / "out") == 0
     content = json.loads(next((tmp_path / "out").glob("*/detections.json")).read_text())

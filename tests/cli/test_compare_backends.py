@@ -44,15 +44,15 @@ def test_from_onnx_to_the_board(
     assert bevformer("ladder", *given, *options) == 0
     printed = capsys.readouterr().out
     assert "first below the bar of 0.995: quantised, tensor bev_embed" in printed
-    assert "15 frames on 3 rungs" in printed
+    assert "15 frames on 3 backends" in printed
     content = json.loads((tmp_path / "ladder.json").read_text())
-    assert [rung["name"] for rung in content["rungs"]] == ["ONNX", "quantised", "board"]
-    assert content["first_below"]["rung"] == "quantised"
+    assert [backend["name"] for backend in content["backends"]] == ["ONNX", "quantised", "board"]
+    assert content["first_below"]["backend"] == "quantised"
     page = (tmp_path / "ladder.html").read_text(encoding="utf-8")
     assert "First below the bar of 0.995: quantised, tensor bev_embed" in page
     assert page.count('class="number bad"') >= 2
     assert page.count("<figure") == 1
-    assert content["rungs"][2]["from_above"]["bev_embed"]["worst_cosine"] > 0.999
+    assert content["backends"][2]["from_above"]["bev_embed"]["worst_cosine"] > 0.999
 
 
 def test_against_a_recording(
@@ -68,7 +68,7 @@ def test_against_a_recording(
     assert bevformer("record", forms["quantized"], config_json, scenes, "--output-dir", tmp_path / "rec") == 0
     options = ("--recorded", tmp_path / "rec", "--board", forms["compiled"], "--output", tmp_path / "ladder.json")
     assert bevformer("ladder", config_json, scenes, *options) == 0
-    assert "every rung holds the bar" in capsys.readouterr().out
+    assert "every backend holds the bar" in capsys.readouterr().out
 
 
 def test_a_boards_recording_stands_for_the_board(
@@ -78,7 +78,7 @@ def test_a_boards_recording_stands_for_the_board(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scenes, rungs = toy_world.scenes_root, {}
+    scenes, backends = toy_world.scenes_root, {}
     with monkeypatch.context() as board:
         be_a_board(board)
         recorded = ("--runtime", "axengine", "--output-dir", tmp_path / "board")
@@ -88,8 +88,8 @@ def test_a_boards_recording_stands_for_the_board(
     given = ("--onnx", forms["onnx"], "--board", tmp_path / "board", "--output", tmp_path / "later.json")
     assert bevformer("ladder", config_json, scenes, *given) == 0
     for name in ("live", "later"):
-        rungs[name] = json.loads((tmp_path / f"{name}.json").read_text())["rungs"][1]
-    assert rungs["live"]["from_first"] == rungs["later"]["from_first"]
+        backends[name] = json.loads((tmp_path / f"{name}.json").read_text())["backends"][1]
+    assert backends["live"]["from_first"] == backends["later"]["from_first"]
 
 
 def test_a_rig_that_a_rung_has_no_room_for_is_refused(
@@ -125,10 +125,10 @@ def test_from_pytorch_with_the_tensors_of_the_inside(
     content = json.loads((tmp_path / "ladder.json").read_text())
     tensors = [*(f"backbone.stage{stage}" for stage in range(1, 5)), "fpn.level0", "encoder.layer0", "encoder.layer1"]
     tensors += ["bev_embed", "decoder.layer0", "decoder.layer1", "decoder.layer2", "outputs_classes", "outputs_coords"]
-    for rung in content["rungs"][1:]:
-        assert list(rung["from_first"]) == tensors
-    assert all(one["worst_cosine"] > 0.99999 for one in content["rungs"][1]["from_first"].values())
-    assert content["first_below"]["rung"] == "quantised"
+    for backend in content["backends"][1:]:
+        assert list(backend["from_first"]) == tensors
+    assert all(one["worst_cosine"] > 0.99999 for one in content["backends"][1]["from_first"].values())
+    assert content["first_below"]["backend"] == "quantised"
     assert content["first_below"]["tensor"].startswith("backbone.stage")
     capsys.readouterr()
 

@@ -35,7 +35,7 @@ def test_converts_and_evaluates_in_the_simulator(
     assert facts["max_cycle"]
     assert sorted(path.name for path in output.parent.iterdir()) == ["m.axmodel", "m.axmodel.json"]
     inferred = ("infer", output, config_json, toy_world.scenes_root, "--output-dir", tmp_path / "results")
-    assert bevformer(*inferred, "--runtime", "pulsar2", "--no-pictures", "--no-video", "--end-scene", "1") == 0
+    assert bevformer(*inferred, "--runtime", "pulsar2", "--no-images", "--no-video", "--end-scene", "1") == 0
     assert list((tmp_path / "results").rglob("*.json"))
 
 

@@ -84,16 +84,16 @@ def test_the_rigs_of_scenes_decide_how_many_cameras_a_cell_has_room_for(
     config, checkpoint = micro
     scenes = write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2, image_hw=IMAGE_HW)
     arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
-    arguments = (*arguments, "--image-size", "96x160", "--rig-scenes", scenes)
+    arguments = (*arguments, "--image-size", "96x160", "--cameras-from", scenes)
     assert bevformer(*arguments) == 0
     assert "at most 2 (slots)" in " ".join(capsys.readouterr().out.split())
-    assert bevformer(*arguments, "--cameras-per-cell", "3") == 1
-    assert "give --cameras-per-cell or --rig-scenes, not both" in capsys.readouterr().err
+    assert bevformer(*arguments, "--cameras-per-query", "3") == 1
+    assert "give --cameras-per-query or --cameras-from, not both" in capsys.readouterr().err
 
 
-def test_the_rigs_of_scenes_must_be_for_the_models_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_rigs_of_scenes_must_be_for_the_models_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenes = write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=1, image_hw=IMAGE_HW)
-    given = ("--config", "tiny", "--checkpoint", "none.pth", "--output", tmp_path / "x.onnx", "--rig-scenes", scenes)
+    given = ("--config", "tiny", "--checkpoint", "none.pth", "--output", tmp_path / "x.onnx", "--cameras-from", scenes)
     assert bevformer("export", *given, "--image-size", "128x160") == 1
     said = capsys.readouterr().err
     assert f"{scenes / 'scene-0000' / 'meta_000000.json'}: img_shape of camera 0 is [96, 160, 3]" in said
@@ -105,7 +105,7 @@ def test_the_rigs_of_scenes_must_be_for_the_models_pictures(tmp_path: Path, caps
 
 def test_the_dense_form_takes_no_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ("--config", "tiny", "--checkpoint", "none.pth", "--output", tmp_path / "x.onnx", "--spatial", "dense")
-    assert bevformer("export", *given, "--rig-scenes", tmp_path) == 1
+    assert bevformer("export", *given, "--cameras-from", tmp_path) == 1
     said = capsys.readouterr().err
-    assert "leave out --rig-scenes" in said
-    assert "--cameras-per-cell" not in said
+    assert "leave out --cameras-from" in said
+    assert "--cameras-per-query" not in said

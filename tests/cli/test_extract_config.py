@@ -21,14 +21,14 @@ def test_preset_and_file_give_the_same(tmp_path: Path, capsys: pytest.CaptureFix
     output = tmp_path / "out" / "inference_config.json"
     assert run(LIBRARY_COMMANDS, ["extract-config", source, "--output", str(output)]) == 0
     assert read_inference_config(output) == inference_config_of(PRESETS["tiny"])
-    assert "BEV 50 x 50, 900 queries, 10 classes, pictures 480 x 800" in capsys.readouterr().out
+    assert "BEV 50 x 50, 900 queries, 10 classes, images 480 x 800" in capsys.readouterr().out
 
 
 def test_image_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "inference_config.json"
     arguments = ["extract-config", "small", "--output", str(output), "--image-size", "256x448"]
     assert run(LIBRARY_COMMANDS, arguments) == 0
-    assert "pictures 256 x 448" in capsys.readouterr().out
+    assert "images 256 x 448" in capsys.readouterr().out
 
 
 def test_hostile_config_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,15 +58,15 @@ def graph_of_tiny(path: Path, capacity: CameraCapacity | None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("cameras_per_cell", [3, None])
+@pytest.mark.parametrize("cameras_per_query", [3, None])
 def test_the_room_of_the_exported_graph(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], cameras_per_cell: int | None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cameras_per_query: int | None
 ) -> None:
-    capacity = CameraCapacity(cameras_per_cell, PillarGrid.of(PRESETS["tiny"])) if cameras_per_cell else None
+    capacity = CameraCapacity(cameras_per_query, PillarGrid.of(PRESETS["tiny"])) if cameras_per_query else None
     graph, output = graph_of_tiny(tmp_path / "tiny.onnx", capacity), tmp_path / "inference_config.json"
     assert run(LIBRARY_COMMANDS, ["extract-config", "tiny", "--onnx", str(graph), "--output", str(output)]) == 0
     assert read_inference_config(output) == inference_config_of(PRESETS["tiny"], capacity)
-    assert ("3 cameras per BEV cell" in capsys.readouterr().out) is bool(cameras_per_cell)
+    assert ("3 cameras per BEV cell" in capsys.readouterr().out) is bool(cameras_per_query)
 
 
 def test_a_graph_of_another_config_or_of_nobody_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +75,6 @@ def test_a_graph_of_another_config_or_of_nobody_is_refused(tmp_path: Path, capsy
     for source, given in (("small", graph), ("tiny", foreign)):
         assert run(LIBRARY_COMMANDS, ["extract-config", source, "--onnx", str(given), "--output", str(output)]) == 1
     said = capsys.readouterr().err
-    assert f"{graph}: was exported from another model config ({PRESETS['tiny'].name}, pictures of 480 x 800)" in said
+    assert f"{graph}: was exported from another model config ({PRESETS['tiny'].name}, images of 480 x 800)" in said
     assert f"{foreign} does not say where it comes from" in said
     assert not output.exists()

@@ -70,13 +70,13 @@ def test_a_damaged_room_for_cameras_names_the_model(
     assert f"error: {model}: its metadata entry bevformer.camera_capacity is damaged" in capsys.readouterr().err
 
 
-def test_pictures_without_boxes_are_explained(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_boxes_are_explained(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bevformer_infer(given, tmp_path / "out", "--score-thr", "1", "--no-video", "--end-scene", "1") == 0
     assert "no box scores above 1; a lower --score-thr and another folder show more" in capsys.readouterr().out
 
 
-def test_without_pictures_and_video(given: Path, tmp_path: Path) -> None:
-    assert bevformer_infer(given, tmp_path / "out", "--no-pictures", "--no-video", "--end-scene", "1") == 0
+def test_without_images_and_video(given: Path, tmp_path: Path) -> None:
+    assert bevformer_infer(given, tmp_path / "out", "--no-images", "--no-video", "--end-scene", "1") == 0
     assert [path.name for path in (tmp_path / "out" / "scene-0000").iterdir()] == ["detections.json"]
 
 

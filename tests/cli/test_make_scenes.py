@@ -14,7 +14,7 @@ def test_renders_checks_and_leaves_finished_scenes_alone(tmp_path: Path, capsys:
     arguments = ("make-scenes", "--output", output, "--num-scenes", "1", "--frames", "1")
     assert bevformer(*arguments) == 0
     said = capsys.readouterr().out
-    assert "1 made-up scenes of 1 frames, 6 cameras of 480 x 800 pixels, seed 0 (1 of 1 rendered now)" in said
+    assert "1 synthetic scenes of 1 frames, 6 cameras of 480 x 800 pixels, seed 0 (1 of 1 rendered now)" in said
     assert bevformer("check-scenes", output, "--config", "tiny") == 0
     assert bevformer(*arguments) == 0
     assert "all there already, nothing to do" in capsys.readouterr().out

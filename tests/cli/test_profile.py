@@ -104,4 +104,4 @@ def test_a_graph_that_fails_when_run_is_an_error_that_names_the_file(
     model.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
     onnx.save(model, path)
     assert bevformer("profile", path, "--runs", "1", "--threads", "1") == 1
-    assert f"{path}: ONNX Runtime can't run it with made-up inputs" in capsys.readouterr().err.replace("\n", " ")
+    assert f"{path}: ONNX Runtime can't run it with synthetic inputs" in capsys.readouterr().err.replace("\n", " ")

@@ -41,7 +41,7 @@ def test_writes_a_recording(scenes: Path, detections: Path, tmp_path: Path, caps
     output = tmp_path / "scene.rrd"
     arguments = ("view", scenes, "--config", "tiny", "--output", output)
     assert bevformer(*arguments, "--detections", detections) == 0
-    assert f"1 frames of made-up-0000, 4 detections; open it with 'rerun {output}'" in capsys.readouterr().out
+    assert f"1 frames of synthetic-0000, 4 detections; open it with 'rerun {output}'" in capsys.readouterr().out
     assert output.read_bytes().startswith(b"RRF2")
     assert bevformer(*arguments) == EXIT_ERROR
     assert "exists already" in capsys.readouterr().err
@@ -49,7 +49,7 @@ def test_writes_a_recording(scenes: Path, detections: Path, tmp_path: Path, caps
 
 def test_annotations_alone(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new folder" / "scene.rrd"
-    assert bevformer("view", scenes, "--config", "tiny", "--output", output, "--scene", "made-up-0000") == 0
+    assert bevformer("view", scenes, "--config", "tiny", "--output", output, "--scene", "synthetic-0000") == 0
     assert "no detections" in capsys.readouterr().out
     assert output.is_file()
 
@@ -57,7 +57,7 @@ def test_annotations_alone(scenes: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_a_scene_that_is_not_there(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("view", scenes, "--config", "tiny", "--output", tmp_path / "a.rrd", "--scene", "other")
     assert bevformer(*arguments) == EXIT_ERROR
-    assert "has no scene other; it has made-up-0000" in capsys.readouterr().err
+    assert "has no scene other; it has synthetic-0000" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,5 +68,5 @@ def test_detections_of_other_scenes_are_refused(
     assert bevformer("make-scenes", "--output", others, "--num-scenes", "1", "--frames", "1", "--seed", "9") == 0
     arguments = ("view", others, "--config", "tiny", "--output", tmp_path / "a.rrd", "--detections", detections)
     assert bevformer(*arguments) == EXIT_ERROR
-    assert "was made from another made-up-0000" in capsys.readouterr().err
+    assert "was made from another synthetic-0000" in capsys.readouterr().err
     assert not (tmp_path / "a.rrd").exists()

@@ -1,4 +1,4 @@
-"""Picture sizes from test pipelines and from the user."""
+"""Image sizes from test pipelines and from the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bevformer_lib.config.image_size import NetworkPicture, parse_image_size, picture_of_pipeline, picture_of_size
+from bevformer_lib.config.image_size import NetworkImage, image_of_pipeline, image_of_size, parse_image_size
 from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
@@ -18,31 +18,31 @@ SCALE = {"type": "RandomScaleImageMultiViewImage", "scales": [0.4]}
 PAD = {"type": "PadMultiViewImage", "size_divisor": 32}
 
 
-def _picture(*steps: dict[str, Any]) -> NetworkPicture:
+def _image(*steps: dict[str, Any]) -> NetworkImage:
     config = {"data": {"test": {"pipeline": list(steps)}}, "test_pipeline": [{"type": "Other"}]}
-    return picture_of_pipeline(Section(config, "some.py"), NORM)
+    return image_of_pipeline(Section(config, "some.py"), NORM)
 
 
 def test_scaled_then_padded() -> None:
-    assert _picture(LOAD, NORMALISE, SCALE, PAD) == NetworkPicture((384, 640), 0.4)
-    assert _picture(LOAD, NORMALISE, SCALE) == NetworkPicture((360, 640), 0.4)
-    assert _picture(LOAD, NORMALISE, PAD) == NetworkPicture((928, 1600), 1.0)
-    assert _picture(NORMALISE, {"type": "PadMultiViewImage", "size": (1000, 1700)}).image_hw == (1000, 1700)
+    assert _image(LOAD, NORMALISE, SCALE, PAD) == NetworkImage((384, 640), 0.4)
+    assert _image(LOAD, NORMALISE, SCALE) == NetworkImage((360, 640), 0.4)
+    assert _image(LOAD, NORMALISE, PAD) == NetworkImage((928, 1600), 1.0)
+    assert _image(NORMALISE, {"type": "PadMultiViewImage", "size": (1000, 1700)}).image_hw == (1000, 1700)
 
 
 def test_scaled_size_is_truncated_as_in_the_original() -> None:
-    assert _picture(NORMALISE, {**SCALE, "scales": [0.333]}).image_hw == (299, 532)
+    assert _image(NORMALISE, {**SCALE, "scales": [0.333]}).image_hw == (299, 532)
 
 
 def test_steps_inside_of_augmentation() -> None:
-    assert _picture(NORMALISE, {"type": "MultiScaleFlipAug3D", "transforms": [SCALE, PAD]}).image_hw == (384, 640)
+    assert _image(NORMALISE, {"type": "MultiScaleFlipAug3D", "transforms": [SCALE, PAD]}).image_hw == (384, 640)
     with pytest.raises(ConfigError, match=r"some\.py: data\.test\.pipeline\.0\.flip is on"):
-        _picture({"type": "MultiScaleFlipAug3D", "flip": True, "transforms": []})
+        _image({"type": "MultiScaleFlipAug3D", "flip": True, "transforms": []})
 
 
 def test_top_level_test_pipeline() -> None:
     config = Section({"data": {"test": {}}, "test_pipeline": [NORMALISE, SCALE, PAD]}, "some.py")
-    assert picture_of_pipeline(config, NORM).image_hw == (384, 640)
+    assert image_of_pipeline(config, NORM).image_hw == (384, 640)
 
 
 @pytest.mark.parametrize(
@@ -61,24 +61,24 @@ def test_top_level_test_pipeline() -> None:
 )
 def test_other_pipelines_are_refused(steps: tuple[dict[str, Any], ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        _picture(*steps)
+        _image(*steps)
 
 
 def test_no_pipeline() -> None:
     with pytest.raises(ConfigError, match=r"some\.json: has no data\.test\.pipeline.*--image-size"):
-        picture_of_pipeline(Section({}, "some.json"), NORM)
+        image_of_pipeline(Section({}, "some.json"), NORM)
 
 
 @pytest.mark.parametrize(
     ("image_hw", "scale"), [((480, 800), 0.5), ((736, 1280), 0.8), ((928, 1600), 1.0), ((96, 160), 0.1)]
 )
 def test_largest_scale_that_fits(image_hw: tuple[int, int], scale: float) -> None:
-    assert picture_of_size(image_hw) == NetworkPicture(image_hw, scale)
+    assert image_of_size(image_hw) == NetworkImage(image_hw, scale)
 
 
 def test_empty_size() -> None:
     with pytest.raises(ConfigError, match="0x160: both sides"):
-        picture_of_size((0, 160))
+        image_of_size((0, 160))
 
 
 def test_parse_image_size() -> None:

@@ -70,14 +70,14 @@ def test_the_room_for_cameras_goes_there_and_back(tmp_path: Path) -> None:
     config = inference_config_of(model, CameraCapacity(2, PillarGrid.of(model)))
     write_inference_config(config, path)
     assert read_inference_config(path) == config
-    assert json.loads(path.read_text())["camera_capacity"]["cameras_per_cell"] == 2
+    assert json.loads(path.read_text())["camera_capacity"]["cameras_per_query"] == 2
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("cameras_per_cell", REMOVED, "camera_capacity.cameras_per_cell is missing"),
-        ("cameras_per_cell", 0, "camera_capacity.cameras_per_cell must be a whole number of at least 1"),
+        ("cameras_per_query", REMOVED, "camera_capacity.cameras_per_query is missing"),
+        ("cameras_per_query", 0, "camera_capacity.cameras_per_query must be a whole number of at least 1"),
         ("bev_h", 60, "camera_capacity.bev_h is 60, but model.bev_h is 10"),
         ("image_hw", "96x160", "camera_capacity.image_hw must be a list"),
     ],

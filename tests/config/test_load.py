@@ -14,13 +14,13 @@ from tests.support.data import requires_shared_data, shared_data
 from tests.support.micro import micro_config
 
 
-def test_preset_with_another_picture_size() -> None:
+def test_preset_with_another_image_size() -> None:
     model = load_model_config("tiny", image_hw=(256, 448))
     assert (model.image_hw, model.image_scale) == ((256, 448), 0.28)
     assert load_model_config("small", image_hw=(736, 1280)) is load_model_config("small")
 
 
-def test_file_with_another_picture_size() -> None:
+def test_file_with_another_image_size() -> None:
     path = FIXTURES / "bevformer" / "tiny.py"
     assert load_model_config(str(path), image_hw=(256, 448)).image_hw == (256, 448)
 
@@ -60,7 +60,7 @@ def test_golden_base() -> None:
 
 
 @requires_shared_data
-def test_golden_without_picture_size() -> None:
+def test_golden_without_image_size() -> None:
     with pytest.raises(ConfigError, match=r"micro_tiny\.json: has no data\.test\.pipeline.*--image-size"):
         load_model_config(str(shared_data() / "golden" / "micro_tiny.json"))
 

@@ -33,7 +33,7 @@ def test_published_models_may_grow_several_times(config: ModelConfig) -> None:
         ({"bev_h": 500, "bev_w": 500, "embed_dims": 4096}, r"bev_w x transformer\.embed_dims is 500 x 500 x 4096"),
         ({"num_query": LARGE}, rf"{HEAD}\.num_query x transformer\.embed_dims is 1048576 x 256"),
         ({"num_query": 50_000}, rf"{DECODER}: num_query squared x num_heads is 50000 x 50000 x 8"),
-        ({"image_hw": (99_999, 99_999)}, r"the picture's height x width is 99999 x 99999"),
+        ({"image_hw": (99_999, 99_999)}, r"the image's height x width is 99999 x 99999"),
         ({"image_hw": (4000, 4000), "num_cams": 40}, r"num_cams x .*base_channels is 4000 x 4000 x 40 x 64"),
         ({"num_reg_fcs": 64, "embed_dims": 2048}, rf"{DECODER}\.num_layers x .*embed_dims squared is 6 x 64 x 2048"),
         ({"encoder.feedforward_channels": LARGE}, rf"{ENCODER}\..* x feedforward_channels is 3 x 256 x 1048576"),
@@ -83,6 +83,6 @@ def test_an_absurd_file_is_refused_by_name(tmp_path: Path, changes: dict[str, An
         load_model_config(str(path))
 
 
-def test_a_preset_with_an_absurd_picture_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^tiny: the picture's height x width is 99999 x 99999"):
+def test_a_preset_with_an_absurd_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^tiny: the image's height x width is 99999 x 99999"):
         load_model_config("tiny", image_hw=(99_999, 99_999))

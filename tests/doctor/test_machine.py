@@ -9,7 +9,7 @@ from bevformer_lib.doctor.finding import Status
 from bevformer_lib.doctor.machine import check_disk, check_memory, check_packages, check_python
 
 METADATA = """Metadata-Version: 2.1
-Name: made-up
+Name: synthetic
 Version: 1.0
 Provides-Extra: cpu
 Provides-Extra: gpu
@@ -23,7 +23,7 @@ Requires-Dist: nobody-has-this; python_version < "3"
 
 @pytest.fixture
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Install a distribution named made-up with these requirements."""
+    """Install a distribution named synthetic with these requirements."""
 
     def install(bound: str = ">=1") -> None:
         info = tmp_path / "made_up-1.0.dist-info"
@@ -46,27 +46,27 @@ def test_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_packages_of_an_extra(made_up) -> None:
     made_up()
-    finding = check_packages(["cpu"], distribution="made-up")
-    assert finding.status is Status.OK and finding.found == "3 packages of made-up[cpu]"
+    finding = check_packages(["cpu"], distribution="synthetic")
+    assert finding.status is Status.OK and finding.found == "3 packages of synthetic[cpu]"
 
 
 def test_a_missing_package(made_up) -> None:
     made_up()
-    finding = check_packages(["gpu"], distribution="made-up")
+    finding = check_packages(["gpu"], distribution="synthetic")
     assert finding.status is Status.FAIL
     assert finding.found == "nobody-has-this is missing"
-    assert finding.fix == "pip install 'made-up[gpu]'"
+    assert finding.fix == "pip install 'synthetic[gpu]'"
 
 
 def test_a_wrong_version(made_up) -> None:
     made_up(bound="<1")
-    finding = check_packages([], distribution="made-up")
+    finding = check_packages([], distribution="synthetic")
     assert finding.status is Status.FAIL and finding.found.startswith("pydantic is 2")
 
 
 def test_an_extra_that_the_installed_release_lacks(made_up) -> None:
     made_up()
-    finding = check_packages(["s3"], distribution="made-up")
+    finding = check_packages(["s3"], distribution="synthetic")
     assert finding.status is Status.FAIL and "knows no extra 's3'" in finding.found
 
 

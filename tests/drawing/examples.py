@@ -6,22 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.detections.types import Detections
-from bevformer_lib.drawing.style import Picture
-from tests.support.scenes import rig_lidar_to_image
+from bevformer_lib.drawing.style import Image
+from tests.support.scenes import surround_lidar_to_image
 
 GRAY = 90
 
 
-def gray_pictures(num_cams: int, image_hw: tuple[int, int]) -> list[Picture]:
-    """Gray pictures whose last row differs, so that none of it counts as padding."""
-    pictures = [np.full((*image_hw, 3), GRAY, np.uint8) for _ in range(num_cams)]
-    for picture in pictures:
-        picture[-1, ::2] = GRAY + 1
-    return pictures
+def gray_images(num_cams: int, image_hw: tuple[int, int]) -> list[Image]:
+    """Gray images whose last row differs, so that none of it counts as padding."""
+    images = [np.full((*image_hw, 3), GRAY, np.uint8) for _ in range(num_cams)]
+    for image in images:
+        image[-1, ::2] = GRAY + 1
+    return images
 
 
-def rig(num_cams: int, image_hw: tuple[int, int]) -> NDArray[np.float64]:
-    return rig_lidar_to_image(image_hw, num_cams)
+def camera_calibration(num_cams: int, image_hw: tuple[int, int]) -> NDArray[np.float64]:
+    return surround_lidar_to_image(image_hw, num_cams)
 
 
 def detections(*boxes: tuple[float, ...], labels: tuple[int, ...] = ()) -> Detections:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bevformer_lib.drawing.birdseye import draw_birdseye
-from bevformer_lib.drawing.style import EGO, Picture, detections_in_color
+from bevformer_lib.drawing.style import EGO, Image, detections_in_color
 from tests.drawing.examples import detections
 from tests.support.micro import PC_RANGE
 
@@ -12,13 +12,13 @@ COLOR = (0, 0, 255)
 SIDE = 700
 
 
-def view(*boxes: tuple[float, ...], dashed: bool = False, pc_range: tuple[float, ...] = PC_RANGE) -> Picture:
+def view(*boxes: tuple[float, ...], dashed: bool = False, pc_range: tuple[float, ...] = PC_RANGE) -> Image:
     layer = detections_in_color(detections(*boxes), COLOR, dashed=dashed)
     return draw_birdseye([layer], pc_range=pc_range, size_wh=(SIDE, SIDE), heading="view")
 
 
-def red(picture: Picture) -> np.ndarray:
-    return (picture[..., 2] > 200) & (picture[..., 0] < 60)
+def red(image: Image) -> np.ndarray:
+    return (image[..., 2] > 200) & (image[..., 0] < 60)
 
 
 def middle(mask: np.ndarray) -> tuple[float, float]:
@@ -43,8 +43,8 @@ def test_x_is_right_and_y_is_up_in_equal_metres() -> None:
 
 
 def test_ego_car_stands_at_the_origin() -> None:
-    picture = view()
-    ego = (picture == EGO).all(axis=2)
+    image = view()
+    ego = (image == EGO).all(axis=2)
     x, _ = middle(ego)
     centre = middle(red(view(box(0, 0, 0.0), box(0, 0, np.pi))))
     assert x == pytest.approx(centre[0], abs=1)
@@ -74,14 +74,14 @@ def test_dashed_boxes_differ_without_colour() -> None:
 
 def test_what_lies_outside_stays_inside_the_frame() -> None:
     assert not red(view(box(300, 300, vx=5.0))).any()
-    picture = view(box(51, 0))
-    assert red(picture).any()
-    assert not red(picture)[:, SIDE - 10 :].any()
+    image = view(box(51, 0))
+    assert red(image).any()
+    assert not red(image)[:, SIDE - 10 :].any()
     assert red(view((0, 0, 0, 1e30, 1e30, 1, 0.4, 1e30, 0))).sum() >= 0
 
 
 @pytest.mark.parametrize("pc_range", [(-60, -20, -5, 60, 20, 3), (-15, -10, -5, 15, 80, 3), (-2, -2, -5, 2, 2, 3)])
 def test_any_range_fits(pc_range: tuple[float, ...]) -> None:
-    picture = view(box(0, 0), pc_range=pc_range)
-    assert picture.shape == (SIDE, SIDE, 3)
-    assert red(picture).any()
+    image = view(box(0, 0), pc_range=pc_range)
+    assert image.shape == (SIDE, SIDE, 3)
+    assert red(image).any()

@@ -6,23 +6,25 @@ import pytest
 from bevformer_lib.detections.geometry import box_corners_lidar_m
 from bevformer_lib.drawing.cameras import GAP_PX, camera_rows, draw_camera, draw_cameras
 from bevformer_lib.drawing.project import homogeneous_pixels
-from bevformer_lib.drawing.style import BoxLayer, Picture, class_color, detections_by_class, detections_in_color
-from tests.drawing.examples import CAR_AHEAD, GRAY, detections, gray_pictures, rig
+from bevformer_lib.drawing.style import BoxLayer, Image, class_color, detections_by_class, detections_in_color
+from tests.drawing.examples import CAR_AHEAD, GRAY, camera_calibration, detections, gray_images
 from tests.support.micro import CLASS_NAMES
 
 HW = (240, 400)
 COLOR = (0, 200, 255)
 
 
-def painted(picture: Picture) -> np.ndarray:
+def painted(image: Image) -> np.ndarray:
     """Pixels of lines: neither gray nor a tinted face, and without the camera's name."""
-    changed = np.abs(picture.astype(int) - GRAY).max(axis=2) > 80
+    changed = np.abs(image.astype(int) - GRAY).max(axis=2) > 80
     changed[:26, :200] = False
     return changed
 
 
-def tile_of(layer: BoxLayer, camera: int = 0, size_wh: tuple[int, int] = (400, 240)) -> Picture:
-    return draw_camera(gray_pictures(6, HW)[camera], rig(6, HW)[camera], [layer], size_wh=size_wh, name="X")
+def tile_of(layer: BoxLayer, camera: int = 0, size_wh: tuple[int, int] = (400, 240)) -> Image:
+    return draw_camera(
+        gray_images(6, HW)[camera], camera_calibration(6, HW)[camera], [layer], size_wh=size_wh, name="X"
+    )
 
 
 def test_six_cameras_stand_in_driving_order() -> None:
@@ -34,16 +36,16 @@ def test_six_cameras_stand_in_driving_order() -> None:
 def test_any_number_of_cameras_has_a_place(num_cams: int) -> None:
     rows = camera_rows(num_cams)
     assert sorted(camera for row in rows for camera in row) == list(range(num_cams))
-    canvas = draw_cameras(gray_pictures(num_cams, (90, 160)), rig(num_cams, (90, 160)), [], width_px=1200)
+    canvas = draw_cameras(gray_images(num_cams, (90, 160)), camera_calibration(num_cams, (90, 160)), [], width_px=1200)
     assert canvas.shape[1] <= 1200
 
 
-def test_pictures_are_neither_mirrored_nor_swapped() -> None:
-    pictures = gray_pictures(6, (100, 200))
-    for camera, picture in enumerate(pictures):
-        picture[50:, :100] = 20 * camera  # the lower left quarter
-        picture[50:, 100:] = 255
-    canvas = draw_cameras(pictures, rig(6, (100, 200)), [], width_px=600 + 2 * GAP_PX)
+def test_images_are_neither_mirrored_nor_swapped() -> None:
+    images = gray_images(6, (100, 200))
+    for camera, image in enumerate(images):
+        image[50:, :100] = 20 * camera  # the lower left quarter
+        image[50:, 100:] = 255
+    canvas = draw_cameras(images, camera_calibration(6, (100, 200)), [], width_px=600 + 2 * GAP_PX)
     for row, cameras in enumerate(camera_rows(6)):
         for column, camera in enumerate(cameras):
             top, left = row * (100 + GAP_PX), column * (200 + GAP_PX)
@@ -53,7 +55,7 @@ def test_pictures_are_neither_mirrored_nor_swapped() -> None:
 
 def test_box_is_drawn_where_it_projects_at_any_tile_size() -> None:
     layer = detections_in_color(detections(CAR_AHEAD), COLOR)
-    corners = homogeneous_pixels(box_corners_lidar_m(layer.boxes)[0], rig(6, HW)[0])
+    corners = homogeneous_pixels(box_corners_lidar_m(layer.boxes)[0], camera_calibration(6, HW)[0])
     expected = corners[:, :2] / corners[:, 2:]
     for scale in (0.5, 1.0, 2.0):
         changed = painted(tile_of(layer, size_wh=(round(400 * scale), round(240 * scale))))
@@ -82,9 +84,9 @@ def test_front_face_is_filled_and_the_rear_one_is_not() -> None:
     towards = detections_in_color(detections((*CAR_AHEAD[:6], 0.0, 0.0, 0.0)), COLOR)
     corners = box_corners_lidar_m(away.boxes)[0]
     near_face = corners[corners[:, 1] < 12]
-    u, v, depth = homogeneous_pixels(near_face.mean(axis=0), rig(6, HW)[0])
+    u, v, depth = homogeneous_pixels(near_face.mean(axis=0), camera_calibration(6, HW)[0])
     # Just inside the lower left corner of the near face, away from every line and from the far face.
-    left = homogeneous_pixels(near_face[near_face[:, 2].argmin()], rig(6, HW)[0])
+    left = homogeneous_pixels(near_face[near_face[:, 2].argmin()], camera_calibration(6, HW)[0])
     x, y = round(0.75 * abs(left[0] / left[2] - u / depth) + u / depth), round(v / depth)
     assert (tile_of(away)[y, x] == GRAY).all()
     assert not (tile_of(towards)[y, x] == GRAY).all()
@@ -120,10 +122,12 @@ def test_captions_never_overlap() -> None:
 
 
 def test_padding_of_one_color_is_left_out() -> None:
-    pictures = gray_pictures(6, (96, 160))
-    for picture in pictures:
-        picture[90:] = (103, 116, 124)
-    canvas = draw_cameras(pictures, rig(6, (96, 160)), [], width_px=480 + 2 * GAP_PX)
+    images = gray_images(6, (96, 160))
+    for image in images:
+        image[90:] = (103, 116, 124)
+    canvas = draw_cameras(images, camera_calibration(6, (96, 160)), [], width_px=480 + 2 * GAP_PX)
     assert canvas.shape[0] == 2 * 90 + GAP_PX
     blank = [np.full((96, 160, 3), 7, np.uint8)] * 6
-    assert draw_cameras(blank, rig(6, (96, 160)), [], width_px=480 + 2 * GAP_PX).shape[0] == 2 * 96 + GAP_PX
+    assert (
+        draw_cameras(blank, camera_calibration(6, (96, 160)), [], width_px=480 + 2 * GAP_PX).shape[0] == 2 * 96 + GAP_PX
+    )

@@ -67,7 +67,7 @@ def test_line_that_passes_a_corner_outside_is_not_drawn() -> None:
 def test_box_around_the_camera_keeps_the_part_ahead() -> None:
     visible = project_segments(*edges_of(0, 0, -0.4, 1, 8, 0.8, 0), FORWARD, HW)
     # The front face (depth 4) is whole; of the long edges, the parts ahead run from it to the border, along rays from
-    # the picture's centre; the rear face lies behind.
+    # the image's centre; the rear face lies behind.
     front = {(u, v) for u in (87.5, 112.5) for v in (40.0, 60.0)}
     cut = {(37.5, 0.0), (162.5, 0.0), (38.75, 99.0), (161.25, 99.0)}
     assert {tuple(point) for point in np.round(visible.pixels.reshape(-1, 2), 9).tolist()} == front | cut

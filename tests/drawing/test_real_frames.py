@@ -47,7 +47,7 @@ def seen_extent(box: NDArray[np.float32], lidar_to_image: NDArray[np.float64]) -
     return np.concatenate([pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))]) if len(pixels) else None
 
 
-# By eye, in pixels of the 480 x 800 pictures: the objects' own outlines.
+# By eye, in pixels of the 480 x 800 images: the objects' own outlines.
 @pytest.mark.parametrize(
     ("index", "camera", "left_top_right_bottom"),
     [
@@ -99,15 +99,15 @@ def test_annotated_objects_stand_upright_in_some_camera() -> None:
 
 
 def test_real_frame_is_drawn(frame: Frame, detections: Detections) -> None:
-    pictures = Preprocessor(HW, NORM).pictures(frame)
+    images = Preprocessor(HW, NORM).images(frame)
     bare, drawn = (
-        draw_frame(pictures, frame.lidar_to_image, shown, CLASS_NAMES, pc_range=PC_RANGE)
+        draw_frame(images, frame.lidar_to_image, shown, CLASS_NAMES, pc_range=PC_RANGE)
         for shown in (Detections(*(part[:0] for part in _parts(detections))), detections)
     )
     # The 30 rows of padding are cropped: tiles of 600 x 338.
     assert bare.shape == drawn.shape == (770, 2532, 3)
     tile = np.s_[48 : 48 + 338, 16 : 16 + 600]
-    expected = cv2.resize(pictures[2][:450], (600, 338), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(images[2][:450], (600, 338), interpolation=cv2.INTER_AREA)
     assert np.array_equal(bare[tile][30:], expected[30:])
     assert not np.array_equal(drawn[tile], bare[tile])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bevformer_lib.drawing import text
-from bevformer_lib.drawing.style import Picture
+from bevformer_lib.drawing.style import Image
 from bevformer_lib.drawing.text import SEMIBOLD, drawable, put_text, shortened, text_width_px
 
 WHITE = (255, 255, 255)
@@ -22,7 +22,7 @@ def fonts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     text._drawable_character.cache_clear()
 
 
-def drawn(content: str, align: str = "left", size_px: int = 20) -> Picture:
+def drawn(content: str, align: str = "left", size_px: int = 20) -> Image:
     canvas = np.zeros((60, 600, 3), np.uint8)
     put_text(canvas, content, (300, 30), size_px=size_px, color=WHITE, align=align)
     return canvas

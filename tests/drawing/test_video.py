@@ -18,15 +18,15 @@ from bevformer_lib.errors import OutputError
 
 
 def frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, : width // 2] = (0, 0, 220)
-    return [np.roll(picture, 4 * step, axis=1) for step in range(count)]
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = (0, 0, 220)
+    return [np.roll(image, 4 * step, axis=1) for step in range(count)]
 
 
-def write(path: Path, pictures: list[np.ndarray], fps: float = 2.0) -> Path:
+def write(path: Path, images: list[np.ndarray], fps: float = 2.0) -> Path:
     with open_video(path, fps=fps) as writer:
-        for picture in pictures:
-            writer.write(picture)
+        for image in images:
+            writer.write(image)
     return path
 
 
@@ -47,9 +47,9 @@ def test_video_holds_the_frames(tmp_path: Path) -> None:
 
 def test_odd_sizes_are_made_even(tmp_path: Path) -> None:
     path = write(tmp_path / "odd.mp4", frames(2, 47, 63))
-    ok, picture = cv2.VideoCapture(str(path)).read()
+    ok, image = cv2.VideoCapture(str(path)).read()
     assert ok
-    assert picture.shape == (48, 64, 3)
+    assert image.shape == (48, 64, 3)
 
 
 def test_same_frames_same_bytes(tmp_path: Path) -> None:

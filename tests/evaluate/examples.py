@@ -1,4 +1,4 @@
-"""Made-up evaluations, for the tests of everything that reads one."""
+"""Synthetic evaluations, for the tests of everything that reads one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def make_frame(
 
 
 def make_scene(name: str, num_frames: int, *, truth: bool = True, broken_at: int | None = None) -> SceneEvaluation:
-    """A scene of made-up frames; same arguments, same values."""
+    """A scene of synthetic frames; same arguments, same values."""
     random = np.random.default_rng([num_frames, *name.encode()])
     return SceneEvaluation(
         scene=name,

@@ -10,7 +10,7 @@ import pytest
 
 from bevformer_lib.config.inference_config import inference_config_of
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.evaluate.backend_comparison import LadderResult, Rung, climb
+from bevformer_lib.evaluate.backend_comparison import Backend, BackendComparison, climb
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
@@ -56,23 +56,23 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scene, ...]:
     return read_scenes(root, SceneRequirements.of_model(MODEL))
 
 
-def run(scenes: tuple[Scene, ...], *forms: Any) -> LadderResult:
-    rungs = [Rung(f"rung {number}", "file", form) for number, form in enumerate(forms)]
-    return climb(scenes, rungs, CONFIG, PREPROCESSOR, min_cosine=0.99, score_threshold=0.3)
+def run(scenes: tuple[Scene, ...], *forms: Any) -> BackendComparison:
+    backends = [Backend(f"backend {number}", "file", form) for number, form in enumerate(forms)]
+    return climb(scenes, backends, CONFIG, PREPROCESSOR, min_cosine=0.99, score_threshold=0.3)
 
 
 def test_equal_rungs_hold_every_bar(scenes: tuple[Scene, ...], graph: Path) -> None:
     result = run(scenes, Form(graph), Form(graph), Form(graph))
     assert result.first_below is None
     assert result.frames == 6
-    for rung in result.rungs[1:]:
+    for backend in result.backends[1:]:
         order = ["encoder.layer9", "encoder.layer10", "bev_embed", "decoder.layer0", "outputs_classes"]
-        assert list(rung.from_first) == [*order, "outputs_coords"]
-        assert all(figures.worst_cosine == pytest.approx(1.0) for figures in rung.from_first.values())
-        assert rung.agreement.reference_matched_share == 1.0
-        assert rung.latency is not None
-        assert rung.latency.frames == 4
-    assert result.rungs[0].from_first == {}
+        assert list(backend.from_first) == [*order, "outputs_coords"]
+        assert all(figures.worst_cosine == pytest.approx(1.0) for figures in backend.from_first.values())
+        assert backend.agreement.reference_matched_share == 1.0
+        assert backend.latency is not None
+        assert backend.latency.frames == 4
+    assert result.backends[0].from_first == {}
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -80,17 +80,17 @@ def test_the_first_rung_and_the_first_tensor_are_named(scenes: tuple[Scene, ...]
     result = run(scenes, Form(graph), Form(graph), Form(graph, "encoder.layer10", 4), Form(graph, "encoder.layer9"))
     below = result.first_below
     assert below is not None
-    assert (below.rung, below.tensor) == ("rung 2", "encoder.layer10")
+    assert (below.backend, below.tensor) == ("backend 2", "encoder.layer10")
     assert (below.place.scene, below.place.index, below.place.position) == ("scene-0001", 5, 1)
     assert not below.unseen_before
-    assert result.rungs[3].below is not None
-    assert result.rungs[3].below.tensor == "encoder.layer9"
-    assert result.to_dict()["first_below"]["rung"] == "rung 2"
+    assert result.backends[3].below is not None
+    assert result.backends[3].below.tensor == "encoder.layer9"
+    assert result.to_dict()["first_below"]["backend"] == "backend 2"
 
 
 def test_each_rung_is_compared_with_the_one_above_too(scenes: tuple[Scene, ...], graph: Path) -> None:
     result = run(scenes, Form(graph), Form(graph, "decoder.layer0"), Form(graph, "decoder.layer0"))
-    last = result.rungs[2]
+    last = result.backends[2]
     first_cosine, above_cosine = (
         figures["decoder.layer0"].worst_cosine for figures in (last.from_first, last.from_above)
     )
@@ -101,8 +101,8 @@ def test_each_rung_is_compared_with_the_one_above_too(scenes: tuple[Scene, ...],
 
 def test_a_disturbed_history_is_fed_back(scenes: tuple[Scene, ...], graph: Path) -> None:
     result = run(scenes, Form(graph), Form(graph, "bev_embed", 0, 0.02))
-    assert result.rungs[1].from_first["encoder.layer9"].worst_cosine < 1.0
-    place = result.rungs[1].from_first["encoder.layer9"].worst_at
+    assert result.backends[1].from_first["encoder.layer9"].worst_cosine < 1.0
+    place = result.backends[1].from_first["encoder.layer9"].worst_at
     assert place.position > 0
 
 
@@ -111,7 +111,7 @@ def test_values_that_are_not_finite_are_below_every_bar(scenes: tuple[Scene, ...
     below = result.first_below
     assert below is not None
     assert (below.tensor, below.cosine, below.place.index) == ("outputs_coords", None, 9)
-    assert result.rungs[1].from_first["outputs_coords"].worst_cosine is None
+    assert result.backends[1].from_first["outputs_coords"].worst_cosine is None
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -122,7 +122,7 @@ def test_a_rung_without_insides(scenes: tuple[Scene, ...], graph: Path) -> None:
             return {name: outputs[name] for name in self.outputs}
 
     result = run(scenes, Form(graph), Bare(graph, "bev_embed", 0, 5.0))
-    assert list(result.rungs[1].from_first) == ["bev_embed", "outputs_classes", "outputs_coords"]
+    assert list(result.backends[1].from_first) == ["bev_embed", "outputs_classes", "outputs_coords"]
     assert result.first_below is not None
     assert result.first_below.tensor == "bev_embed"
     assert result.first_below.unseen_before
@@ -130,5 +130,5 @@ def test_a_rung_without_insides(scenes: tuple[Scene, ...], graph: Path) -> None:
 
 @pytest.mark.parametrize("names", [("a",), ("a", "a")])
 def test_a_ladder_has_two_rungs(scenes: tuple[Scene, ...], graph: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="two rungs or more"):
-        climb(scenes, [Rung(name, "f", Form(graph)) for name in names], CONFIG, PREPROCESSOR, min_cosine=0.9)
+    with pytest.raises(ConfigError, match="two backends or more"):
+        climb(scenes, [Backend(name, "f", Form(graph)) for name in names], CONFIG, PREPROCESSOR, min_cosine=0.9)

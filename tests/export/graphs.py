@@ -46,7 +46,7 @@ def int64(*values: int) -> NDArray[np.int64]:
 
 
 def run_model(model: onnx.ModelProto, *, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Outputs for inputs drawn uniformly from [-1.2, 1.2): sampling grids then also point outside the picture."""
+    """Outputs for inputs drawn uniformly from [-1.2, 1.2): sampling grids then also point outside the image."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(seed)
     feed = {value.name: generator.uniform(-1.2, 1.2, value.shape).astype(np.float32) for value in session.get_inputs()}

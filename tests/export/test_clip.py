@@ -33,13 +33,13 @@ def test_the_first_frame_stands_and_the_others_drive_and_turn() -> None:
         np.testing.assert_allclose(after[CAN_BUS_YAW_DEG], turned_deg, rtol=1e-4)
 
 
-def test_pictures_are_pixels_under_the_configs_normalisation() -> None:
+def test_images_are_pixels_under_the_configs_normalisation() -> None:
     config = micro_config()
     raw = dataclasses.replace(config.img_norm, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    picture = clip_frame(dataclasses.replace(config, img_norm=raw), 0, seed=0).img
-    assert 0 <= picture.min() < 60
-    assert 190 < picture.max() <= 255
-    assert np.abs(np.diff(picture, axis=-1)).max() < 30
+    image = clip_frame(dataclasses.replace(config, img_norm=raw), 0, seed=0).img
+    assert 0 <= image.min() < 60
+    assert 190 < image.max() <= 255
+    assert np.abs(np.diff(image, axis=-1)).max() < 30
 
 
 def test_every_direction_is_seen_at_the_right_place() -> None:

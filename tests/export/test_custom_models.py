@@ -1,4 +1,4 @@
-"""Models that nobody published: other pictures, grids, cameras and classes, through the whole export."""
+"""Models that nobody published: other images, grids, cameras and classes, through the whole export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.errors import ExportError, RigError
+from bevformer_lib.errors import CameraCalibrationError, ExportError
 from bevformer_lib.export.clip import clip_frame
 from bevformer_lib.export.onnx_export import export_onnx
 from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
@@ -24,7 +24,7 @@ from tests.support.micro import micro_config
 
 
 def four_cameras() -> ModelConfig:
-    """Wide pictures, a grid that is not square, and a rig without side views."""
+    """Wide images, a grid that is not square, and a camera calibration without side views."""
     return replace(micro_config(), name="four", num_cams=4, image_hw=(64, 224), bev_h=7, bev_w=13)
 
 
@@ -74,7 +74,7 @@ def test_the_graph_refuses_a_frame_whose_cells_are_seen_by_more_cameras(tmp_path
         frame, lidar2img=np.repeat(frame.lidar2img[:, :1], 6, axis=1), source="scene-3/meta_000007.json"
     )
     with pytest.raises(
-        RigError, match=r"^scene-3/meta_000007\.json: .* \(6\) than the model has room for \(2 per cell\)"
+        CameraCalibrationError, match=r"^scene-3/meta_000007\.json: .* \(6\) than the model has room for \(2 per cell\)"
     ):
         session.step(all_ahead, first=False)
 
@@ -105,20 +105,20 @@ def test_slots_are_the_default_where_they_are_fewer_than_the_cameras(num_cams: i
 
 
 @pytest.mark.parametrize(
-    ("num_cams", "form", "cameras_per_cell", "message"),
+    ("num_cams", "form", "cameras_per_query", "message"),
     [
-        (12, None, 2, "12 cameras .* up to 3 of them, and there is room for 2 .* --cameras-per-cell 3"),
+        (12, None, 2, "12 cameras .* up to 3 of them, and there is room for 2 .* --cameras-per-query 3"),
         (6, "slots", 1, "up to 2 of them, and there is room for 1"),
         (6, "slots", 7, "7 cameras per cell: give a number from 1 to 6"),
         (6, None, 0, "0 cameras per cell: give a number from 1 to 6"),
-        (6, "dense", 2, "leave out --cameras-per-cell"),
+        (6, "dense", 2, "leave out --cameras-per-query"),
     ],
 )
 def test_what_can_not_be_honoured_is_refused_with_the_reason(
-    num_cams: int, form: str | None, cameras_per_cell: int | None, message: str
+    num_cams: int, form: str | None, cameras_per_query: int | None, message: str
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        choose_spatial(replace(micro_config(), num_cams=num_cams), form, cameras_per_cell)
+        choose_spatial(replace(micro_config(), num_cams=num_cams), form, cameras_per_query)
 
 
 def test_twelve_cameras_are_exported_with_room_for_three(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_twelve_cameras_are_exported_with_room_for_three(tmp_path: Path) -> None
     assert result.spatial == SpatialChoice("slots", 3)
 
 
-def test_pictures_that_do_not_halve_evenly_are_exported_with_four_levels(tmp_path: Path) -> None:
+def test_images_that_do_not_halve_evenly_are_exported_with_four_levels(tmp_path: Path) -> None:
     config = replace(micro_base_config(), image_hw=(90, 150))
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")

@@ -60,7 +60,7 @@ class Exported:
 @pytest.fixture(scope="module", params=[(name, form) for name in CONFIGS for form in ("dense", "slots")], ids="-".join)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
     name, spatial = request.param
-    config, folder = CONFIGS[name], tmp_path_factory.mktemp("taps")
+    config, folder = CONFIGS[name], tmp_path_factory.mktemp("intermediate outputs")
     checkpoint = folder / "weights.pth"
     make_checkpoint(config, checkpoint, seed=0)
     export_onnx(config, checkpoint, folder / "m.onnx", spatial=spatial)
@@ -77,10 +77,10 @@ def test_names_are_inside_the_final_and_the_raw_graph_and_not_among_the_outputs(
 
 def test_named_tensors_have_the_values_of_the_model(exported: Exported) -> None:
     names = intermediate_names(exported.config)
-    tapped = with_intermediate_outputs(onnx.load(str(exported.graph)), names)
-    onnx.checker.check_model(tapped, full_check=True)
+    with_intermediates = with_intermediate_outputs(onnx.load(str(exported.graph)), names)
+    onnx.checker.check_model(with_intermediates, full_check=True)
     inputs = _inputs(exported.config)
-    session = onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(with_intermediates.SerializeToString(), providers=["CPUExecutionProvider"])
     feed = {name: tensor.numpy() for name, tensor in zip(INPUT_NAMES, inputs, strict=True)}
     given = dict(zip([*OUTPUT_NAMES, *names], session.run(None, feed), strict=True))
     with torch.no_grad(), named_tensors_put_out(exported.model, named_tensors(exported.config)):

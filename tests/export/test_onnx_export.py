@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.errors import CheckpointError, ExportError, ProofError
+from bevformer_lib.errors import CheckpointError, ExportError, ParityError
 from bevformer_lib.export import onnx_export
 from bevformer_lib.export.chip import load_chip
 from bevformer_lib.export.intermediate_outputs import intermediate_names
@@ -171,7 +171,7 @@ def _export_with(
 def test_a_failed_proof_names_output_and_frame_and_leaves_nothing(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ProofError, match=r"output 'bev_embed' of frame 0 is off by \d\.\d\de-\d\d"):
+    with pytest.raises(ParityError, match=r"output 'bev_embed' of frame 0 is off by \d\.\d\de-\d\d"):
         _export_with({"spoil": _spoil(1.05)}, checkpoints, tmp_path / "x.onnx", monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
@@ -181,7 +181,7 @@ def test_a_failed_export_leaves_an_earlier_one_as_it_was(
 ) -> None:
     for name in ("x.onnx", "x_raw.onnx"):
         (tmp_path / name).write_text(f"earlier {name}")
-    with pytest.raises(ProofError):
+    with pytest.raises(ParityError):
         _export_with({"spoil": _spoil(1.05)}, checkpoints, tmp_path / "x.onnx", monkeypatch)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "x.onnx": "earlier x.onnx",

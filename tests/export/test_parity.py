@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bevformer_lib.errors import ProofError
+from bevformer_lib.errors import ParityError
 from bevformer_lib.export.parity import TOLERANCE, prove
 from bevformer_lib.model.bevformer import BEVFormer
 from bevformer_lib.names import OUTPUT_NAMES
@@ -54,13 +54,13 @@ def test_an_input_without_effect_is_found_though_both_sides_agree(
 ) -> None:
     model = _frozen(kind)
     write_traced(model, tmp_path / "x.onnx")
-    with pytest.raises(ProofError, match=f"input '{name}' has no effect"):
+    with pytest.raises(ParityError, match=f"input '{name}' has no effect"):
         prove(model, tmp_path / "x.onnx", micro_config())
 
 
 def test_ego_motion_frozen_into_the_graph_is_found_on_the_next_frame(tmp_path: Path) -> None:
     write_traced(_frozen(_CanBusFrozen), tmp_path / "x.onnx")
-    with pytest.raises(ProofError, match=r"output 'bev_embed' of frame 0 is off by"):
+    with pytest.raises(ParityError, match=r"output 'bev_embed' of frame 0 is off by"):
         prove(random_model(micro_config()), tmp_path / "x.onnx", micro_config())
 
 
@@ -69,5 +69,5 @@ def test_a_difference_of_one_thousandth_is_found(tmp_path: Path) -> None:
     write_traced(model, tmp_path / "x.onnx")
     with torch.no_grad():
         model.pts_bbox_head.cls_branches[-1][6].weight.mul_(1.001)
-    with pytest.raises(ProofError, match=r"output 'outputs_classes' of frame 0 is off by .*e-04"):
+    with pytest.raises(ParityError, match=r"output 'outputs_classes' of frame 0 is off by .*e-04"):
         prove(model, tmp_path / "x.onnx", micro_config())

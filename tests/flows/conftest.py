@@ -1,4 +1,4 @@
-"""A micro model and two short made-up scenes, as files: what a user starts from."""
+"""A micro model and two short synthetic scenes, as files: what a user starts from."""
 
 from __future__ import annotations
 

@@ -138,11 +138,11 @@ def test_a_build_that_was_cut_off_is_carried_on(build: Build, signal_number: sig
 
 @pytest.mark.slow
 def test_bad_input_is_one_clear_error(build: Build) -> None:
-    picture = build.inputs / "scenes" / "scene-0001" / "cam_03_000002.png"
-    picture.write_bytes(picture.read_bytes()[:100])
+    image = build.inputs / "scenes" / "scene-0001" / "cam_03_000002.png"
+    image.write_bytes(image.read_bytes()[:100])
     failed = build.run()
     assert failed.returncode == 1
-    assert str(picture) in failed.stderr
+    assert str(image) in failed.stderr
     assert "Traceback" not in failed.stderr
     assert build.kinds() == ()
 

@@ -91,7 +91,7 @@ def scale_to_one(graph: onnx.ModelProto, _: Path) -> None:
 
 
 def caffe_mean(graph: onnx.ModelProto, _: Path) -> None:
-    """Feed what a config of BEVFormer-Base would make of the pictures."""
+    """Feed what a config of BEVFormer-Base would make of the images."""
     to_bgr = ("Gather", np.array([2, 1, 0]), {"axis": 2})
     put_before(graph, "img", ("Mul", STD, {}), ("Add", MEAN, {}), to_bgr, ("Sub", MEAN[:, :, ::-1].copy(), {}))
 
@@ -232,7 +232,7 @@ def test_swapped_calibration_set(
     assert "calibrated with another set" in found["calibration_foreign"].reason
 
 
-@pytest.mark.parametrize("fault", ["normalization", "cameras", "pictures"])
+@pytest.mark.parametrize("fault", ["normalization", "cameras", "images"])
 def test_a_calibration_set_that_was_fed_otherwise(
     good: tuple[FolderStore, BuildResult],
     micro_inputs: Path,
@@ -248,7 +248,7 @@ def test_a_calibration_set_that_was_fed_otherwise(
     def faulty(*arguments: Any) -> Iterator[Any]:
         for sample in whole(*arguments):
             img = sample.arrays["img"]
-            changed = {"normalization": img * 2 + 1, "cameras": img[:, ORDER], "pictures": img[..., ::-1]}[fault]
+            changed = {"normalization": img * 2 + 1, "cameras": img[:, ORDER], "images": img[..., ::-1]}[fault]
             yield type(sample)(
                 sample.planned, sample.frame_index, {**sample.arrays, "img": np.ascontiguousarray(changed)}
             )
@@ -256,8 +256,8 @@ def test_a_calibration_set_that_was_fed_otherwise(
     monkeypatch.setattr(calibrate, "samples_from_scenes", faulty)
     found = diagnosed(store, build(micro_inputs, store))
     words = {
-        "normalization": "pictures are normalised otherwise",
+        "normalization": "images are normalised otherwise",
         "cameras": "cameras are in another order",
-        "pictures": "pictures are not those of the frame",
+        "images": "images are not those of the frame",
     }
     assert words[fault] in found["calibration_foreign"].reason

@@ -207,7 +207,7 @@ def test_a_first_night_from_the_command_line(night: Night) -> None:
     assert workers == {True}  # both took some
 
     keys = {one["key"] for one in site.call("artifacts/filter", {"limit": 200}) if one["flow_run_id"] == run["id"]}
-    assert {"steps", "report", "report-file", "picture-1"} <= keys
+    assert {"steps", "report", "report-file", "image-1"} <= keys
     logged = site.call("logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200})
     assert any(line["name"].startswith("bevformer_lib") for line in logged)
 
@@ -430,7 +430,7 @@ def test_people_see_it_in_the_ui(night: Night, tmp_path: Path) -> None:
         if one["name"].startswith("nightly") and one["state_type"] == "COMPLETED"
     ]
     report = next(one for one in site.call("artifacts/filter", {"limit": 200}) if one["key"] == "report")
-    picture = next(one for one in site.call("artifacts/filter", {"limit": 200}) if one["key"] == "picture-1")
+    image = next(one for one in site.call("artifacts/filter", {"limit": 200}) if one["key"] == "image-1")
     form = site.call("deployments/name/build/build")["id"]
     expected = {
         f"deployments/deployment/{form}/run": (
@@ -441,7 +441,7 @@ def test_people_see_it_in_the_ui(night: Night, tmp_path: Path) -> None:
         ),
         f"runs/flow-run/{run['id']}": ("Completed", "Subflow Runs", "Artifacts"),
         f"artifacts/artifact/{report['id']}": ("scenes", "worst cosine", "bev_embed"),
-        f"artifacts/artifact/{picture['id']}": ("picture-1",),
+        f"artifacts/artifact/{image['id']}": ("image-1",),
     }
     shots = Path(os.environ.get("BEVFORMER_SHOTS", tmp_path))
     with open_chromium(tmp_path / "profile") as page:

@@ -42,7 +42,7 @@ def test_the_choices_are_what_there_is() -> None:
         {"target": "AX1"},
         {"device": "gpu"},
         {"device": "cuda:x"},
-        {"cameras_per_cell": 0},
+        {"cameras_per_query": 0},
         {"pulsar2": {"recipe": "int-8"}},
         {"pulsar2": {"npu_mode": "NPU9"}},
         {"converter": "", "runtime": ""},

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bevformer_lib.config.camera_capacity import CAPACITY_KEY, CameraCapacity, PillarGrid
-from bevformer_lib.errors import RigError
-from bevformer_lib.geometry.capacity import RigProof
+from bevformer_lib.errors import CameraCalibrationError
+from bevformer_lib.geometry.capacity import CapacityCheck
 from tests.support.micro import micro_config
-from tests.support.scenes import rig_lidar_to_image
+from tests.support.scenes import surround_lidar_to_image
 
 GRID = PillarGrid.of(micro_config())
-RIG = rig_lidar_to_image(GRID.image_hw).astype(np.float32)
+RIG = surround_lidar_to_image(GRID.image_hw).astype(np.float32)
 
 
 def test_metadata_there_and_back() -> None:
@@ -22,18 +22,20 @@ def test_metadata_there_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["no json", "[]", "{}", "[" * 100_000, json.dumps({"cameras_per_cell": 2, "pc_range": [1, 2]})]
+    "damage", ["no json", "[]", "{}", "[" * 100_000, json.dumps({"cameras_per_query": 2, "pc_range": [1, 2]})]
 )
 def test_damaged_metadata_names_file_and_entry(damage: str) -> None:
-    with pytest.raises(RigError, match=r"m\.onnx: its metadata entry bevformer\.camera_capacity is damaged"):
+    with pytest.raises(
+        CameraCalibrationError, match=r"m\.onnx: its metadata entry bevformer\.camera_capacity is damaged"
+    ):
         CameraCapacity.from_metadata({CAPACITY_KEY: damage}, source="m.onnx")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("cameras_per_cell", 0, "cameras_per_cell must be a whole number of at least 1, not 0"),
-        ("cameras_per_cell", 2.5, "cameras_per_cell must be a whole number of at least 1, not 2.5"),
+        ("cameras_per_query", 0, "cameras_per_query must be a whole number of at least 1, not 0"),
+        ("cameras_per_query", 2.5, "cameras_per_query must be a whole number of at least 1, not 2.5"),
         ("bev_h", -3, "bev_h must be a whole number of at least 1, not -3"),
         ("bev_w", 1 << 21, "bev_w is larger than 1048576"),
         ("pillar_points", 0, "pillar_points must be a whole number of at least 1, not 0"),
@@ -46,22 +48,25 @@ def test_damaged_metadata_names_file_and_entry(damage: str) -> None:
 )
 def test_sizes_that_no_model_has_are_damage(key: str, value: object, message: str) -> None:
     content = {**CameraCapacity(2, GRID).to_dict(), key: value}
-    with pytest.raises(RigError, match=rf"m\.onnx: its metadata entry .* is damaged: {message}.*; export it again$"):
+    with pytest.raises(
+        CameraCalibrationError, match=rf"m\.onnx: its metadata entry .* is damaged: {message}.*; export it again$"
+    ):
         CameraCapacity.from_metadata({CAPACITY_KEY: json.dumps(content)}, source="m.onnx")
 
 
 def test_a_rig_that_fits_is_proven_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    proof = RigProof(CameraCapacity(2, GRID))
+    proof = CapacityCheck(CameraCapacity(2, GRID))
     proof.require(RIG, frame="scene-1/meta_000000.json")
-    monkeypatch.setattr("bevformer_lib.geometry.capacity.cameras_per_cell", None)
+    monkeypatch.setattr("bevformer_lib.geometry.capacity.cameras_per_query", None)
     proof.require(RIG.copy(), frame="scene-1/meta_000001.json")
     with pytest.raises(TypeError):
         proof.require(RIG * 1.5, frame="scene-1/meta_000002.json")
 
 
 def test_a_rig_that_needs_more_is_an_error_that_says_what_to_do() -> None:
-    proof = RigProof(CameraCapacity(1, GRID))
+    proof = CapacityCheck(CameraCapacity(1, GRID))
     with pytest.raises(
-        RigError, match=r"scene-1/meta_000003\.json: .* \(2\) than .* \(1 per cell\).*--cameras-per-cell 2"
+        CameraCalibrationError,
+        match=r"scene-1/meta_000003\.json: .* \(2\) than .* \(1 per cell\).*--cameras-per-query 2",
     ):
         proof.require(RIG, frame="scene-1/meta_000003.json")

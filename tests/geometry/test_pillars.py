@@ -9,11 +9,11 @@ import torch
 
 from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.config.presets import PRESETS
-from bevformer_lib.geometry.pillars import cameras_per_cell, needed_cameras_per_cell, pillar_points_lidar_m
+from bevformer_lib.geometry.pillars import cameras_per_query, needed_cameras_per_query, pillar_points_lidar_m
 from bevformer_lib.model.projection import PillarProjection
 from tests.support.data import requires_shared_data, shared_data
 from tests.support.micro import micro_config
-from tests.support.scenes import rig_lidar_to_image
+from tests.support.scenes import surround_lidar_to_image
 
 
 def test_pillars_stand_on_the_cell_centres() -> None:
@@ -25,22 +25,22 @@ def test_pillars_stand_on_the_cell_centres() -> None:
     assert (points[3] == 1).all()
 
 
-def real_rig() -> np.ndarray:
+def real_cameras() -> np.ndarray:
     folder = shared_data() / "nuscenes_scene_0103/extracted_data/fcbccedd61424f1b85dcbf8f897f9754"
     return np.array(json.loads((folder / "meta_000000.json").read_text())["lidar2img"])
 
 
 @requires_shared_data
 def test_the_count_is_the_models_own() -> None:
-    rig = real_rig()
+    camera_calibration = real_cameras()
     config = PRESETS["tiny"]
-    _, seen = PillarProjection(config)(torch.from_numpy(rig).float().unsqueeze(0))
-    assert (cameras_per_cell(PillarGrid.of(config), rig) == seen.sum(0).numpy()).mean() > 0.999
+    _, seen = PillarProjection(config)(torch.from_numpy(camera_calibration).float().unsqueeze(0))
+    assert (cameras_per_query(PillarGrid.of(config), camera_calibration) == seen.sum(0).numpy()).mean() > 0.999
 
 
 @requires_shared_data
 def test_nuscenes_cells_are_seen_by_at_most_two_cameras() -> None:
-    counts = cameras_per_cell(PillarGrid.of(PRESETS["tiny"]), real_rig())
+    counts = cameras_per_query(PillarGrid.of(PRESETS["tiny"]), real_cameras())
     assert counts.max() == 2
     assert (counts >= 1).mean() > 0.95
 
@@ -50,24 +50,24 @@ def test_nuscenes_cells_are_seen_by_at_most_two_cameras() -> None:
 def test_two_cameras_per_cell_are_enough_for_nuscenes_with_ten_times_the_margin(name: str) -> None:
     config = PRESETS[name]
     scale = config.image_scale / PRESETS["tiny"].image_scale
-    rig = np.diag([scale, scale, 1.0, 1.0]) @ real_rig()
-    assert needed_cameras_per_cell(PillarGrid.of(config), [rig, rig]) == 2
-    assert needed_cameras_per_cell(PillarGrid.of(config), [rig], margin=0.2) == 2
+    camera_calibration = np.diag([scale, scale, 1.0, 1.0]) @ real_cameras()
+    assert needed_cameras_per_query(PillarGrid.of(config), [camera_calibration, camera_calibration]) == 2
+    assert needed_cameras_per_query(PillarGrid.of(config), [camera_calibration], margin=0.2) == 2
 
 
 def test_capacity_is_the_largest_of_all_rigs_and_grows_with_the_margin() -> None:
     grid = PillarGrid.of(micro_config())
-    rig = rig_lidar_to_image(grid.image_hw)
-    doubled = np.concatenate([rig, rig])
-    assert needed_cameras_per_cell(grid, [rig]) == 2
-    assert needed_cameras_per_cell(grid, [rig, doubled]) == 4
-    assert needed_cameras_per_cell(grid, [rig], margin=3.0) > 2
-    assert needed_cameras_per_cell(grid, []) == 1
+    camera_calibration = surround_lidar_to_image(grid.image_hw)
+    doubled = np.concatenate([camera_calibration, camera_calibration])
+    assert needed_cameras_per_query(grid, [camera_calibration]) == 2
+    assert needed_cameras_per_query(grid, [camera_calibration, doubled]) == 4
+    assert needed_cameras_per_query(grid, [camera_calibration], margin=3.0) > 2
+    assert needed_cameras_per_query(grid, []) == 1
 
 
 def test_a_margin_only_adds_cameras() -> None:
     grid = PillarGrid.of(micro_config())
-    rig = rig_lidar_to_image(grid.image_hw)
-    exact, wide = cameras_per_cell(grid, rig), cameras_per_cell(grid, rig, margin=0.1)
+    camera_calibration = surround_lidar_to_image(grid.image_hw)
+    exact, wide = cameras_per_query(grid, camera_calibration), cameras_per_query(grid, camera_calibration, margin=0.1)
     assert (wide >= exact).all()
     assert (wide > exact).any()

@@ -32,7 +32,7 @@ from tests.support.scenes import write_scenes
 CONFIG = inference_config_of(micro_config())
 BEV = (CONFIG.bev_h * CONFIG.bev_w, 1, CONFIG.embed_dims)
 DRAWN = InferSettings(score_threshold=0.3, fps=2.0)
-UNDRAWN = InferSettings(score_threshold=0.3, fps=2.0, pictures=False, video=False)
+UNDRAWN = InferSettings(score_threshold=0.3, fps=2.0, images=False, video=False)
 LOGIT = {0: 2.0, 1: 0.0, 2: -3.0}
 """Logits of the three queries that say anything: scores 0.88, 0.5, 0.05."""
 
@@ -87,7 +87,7 @@ def files_under(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_scene_gets_its_detections_pictures_and_video(scenes_root: Path, tmp_path: Path) -> None:
+def test_every_scene_gets_its_detections_images_and_video(scenes_root: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     result = run(
         scenes_root,
@@ -99,16 +99,16 @@ def test_every_scene_gets_its_detections_pictures_and_video(scenes_root: Path, t
     assert result.finished_before == ()
     assert (result.frames, result.boxes) == (8, 16)
     assert told == [(done, 8) for done in range(1, 9)]
-    one_scene = {"detections.json", "video.mp4", *(f"pictures/{frame:06d}.jpg" for frame in range(4))}
+    one_scene = {"detections.json", "video.mp4", *(f"images/{frame:06d}.jpg" for frame in range(4))}
     expected = {f"scene-{scene:04d}/{name}" for scene in range(2) for name in one_scene}
     assert files_under(tmp_path / "out").keys() == expected | {"timings.json"}
-    picture = cv2.imread(str(tmp_path / "out" / "scene-0000" / "pictures" / "000003.jpg"))
+    image = cv2.imread(str(tmp_path / "out" / "scene-0000" / "images" / "000003.jpg"))
     capture = cv2.VideoCapture(str(tmp_path / "out" / "scene-0000" / "video.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 4
     assert capture.get(cv2.CAP_PROP_FPS) == 2.0
     ok, shown = capture.read()
     assert ok
-    assert shown.shape == picture.shape
+    assert shown.shape == image.shape
 
 
 def test_detections_say_what_the_model_gave(scenes_root: Path, tmp_path: Path) -> None:
@@ -133,14 +133,14 @@ def test_detections_say_what_the_model_gave(scenes_root: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("threshold", "count"), [(0.01, 3), (0.3, 2), (0.5, 1), (0.9, 0), (1.0, 0)])
 def test_threshold_is_what_it_says(scenes_root: Path, tmp_path: Path, threshold: float, count: int) -> None:
-    settings = InferSettings(score_threshold=threshold, fps=2, pictures=False, video=False)
+    settings = InferSettings(score_threshold=threshold, fps=2, images=False, video=False)
     assert run(scenes_root, tmp_path / "out", settings=settings).boxes == 8 * count
 
 
 def test_frames_without_boxes_are_drawn_too(scenes_root: Path, tmp_path: Path) -> None:
     result = run(scenes_root, tmp_path / "out", settings=InferSettings(score_threshold=1.0, fps=2, video=False))
     assert result.boxes == 0
-    assert len(list((tmp_path / "out" / "scene-0000" / "pictures").iterdir())) == 4
+    assert len(list((tmp_path / "out" / "scene-0000" / "images").iterdir())) == 4
 
 
 def test_second_run_does_no_work(scenes_root: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_interrupted_run_keeps_finished_scenes_and_carries_on(scenes_root: Path,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"settings": InferSettings(0.4, 2.0, pictures=False, video=False)}, "score_threshold was 0.3 and is 0.4"),
+        ({"settings": InferSettings(0.4, 2.0, images=False, video=False)}, "score_threshold was 0.3 and is 0.4"),
         ({"made_with": {"model_sha256": "99"}}, "model_sha256 was '1234' and is '99'"),
     ],
 )
@@ -224,7 +224,7 @@ def test_foreign_folder_is_found_before_any_work(scenes_root: Path, tmp_path: Pa
     assert runtime.feeds == []
 
 
-def test_broken_picture_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_broken_image_leaves_nothing_half_written(tmp_path: Path) -> None:
     root = write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=3)
     scenes = read_scenes(root, SceneRequirements.of_model(micro_config()))
     broken = root / "scene-0000" / "cam_04_000002.png"
@@ -245,7 +245,7 @@ def test_error_while_drawing_ends_the_run(scenes_root: Path, tmp_path: Path, mon
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_without_pictures_and_video(scenes_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_images_and_video(scenes_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bevformer_lib.drawing.scene.draw_frame", None)
     result = run(scenes_root, tmp_path / "out")
     assert result.boxes == 16

@@ -1,4 +1,4 @@
-"""Slots against the dense form, and the edges between cameras in the atlas."""
+"""Slots against the dense form, and the edges between cameras in the stacked maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bevformer_lib.model.camera_sampling import CameraSampling, DenseSampling, SlotSampling
+from bevformer_lib.model.camera_sampling import CameraSampling, DenseSampling, VisibleCameraSampling
 
 CAMERAS, CELLS, ANCHORS, HEADS, ROUNDS, CHANNELS = 6, 40, 4, 2, 2, 8
 POINTS = ROUNDS * ANCHORS
@@ -49,24 +49,24 @@ def test_slots_equal_dense(problem: Problem, slots: int) -> None:
     dense = problem.solve(DenseSampling())
     assert dense.shape == (1, CHANNELS, CELLS)
     assert dense.abs().amax() > 0.1
-    torch.testing.assert_close(problem.solve(SlotSampling(slots)), dense, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(problem.solve(VisibleCameraSampling(slots)), dense, atol=2e-5, rtol=2e-5)
 
 
 def test_a_bias_of_the_projection_stays_inside_the_cameras(problem: Problem) -> None:
     dense = problem.solve(DenseSampling(), bias=3.0)
     assert not torch.allclose(dense, problem.solve(DenseSampling()), atol=0.1)
-    torch.testing.assert_close(problem.solve(SlotSampling(2), bias=3.0), dense, atol=5e-5, rtol=5e-5)
+    torch.testing.assert_close(problem.solve(VisibleCameraSampling(2), bias=3.0), dense, atol=5e-5, rtol=5e-5)
 
 
 def test_cells_that_no_camera_sees_get_zero(problem: Problem) -> None:
     unseen = problem.seen.sum(0) == 0
     assert unseen.any()
-    for sampling in (DenseSampling(), SlotSampling(2)):
+    for sampling in (DenseSampling(), VisibleCameraSampling(2)):
         assert (problem.solve(sampling)[0][:, unseen] == 0).all()
 
 
 def test_too_few_slots_lose_a_camera(problem: Problem) -> None:
-    dense, one_slot = problem.solve(DenseSampling()), problem.solve(SlotSampling(1))
+    dense, one_slot = problem.solve(DenseSampling()), problem.solve(VisibleCameraSampling(1))
     twice_seen, once_seen = problem.seen.sum(0) == 2, problem.seen.sum(0) == 1
     torch.testing.assert_close(one_slot[..., once_seen], dense[..., once_seen], atol=2e-5, rtol=2e-5)
     assert not torch.allclose(one_slot[..., twice_seen], dense[..., twice_seen], atol=1e-2)
@@ -74,7 +74,7 @@ def test_too_few_slots_lose_a_camera(problem: Problem) -> None:
 
 @pytest.mark.parametrize("v", [-0.5, -0.02, 0.0, 0.999, 1.02, 1.5])
 def test_a_sample_outside_a_camera_never_sees_its_neighbour_in_the_atlas(v: float) -> None:
-    """Only camera 1 sees the cell; its neighbours in the atlas hold ones, itself zeros."""
+    """Only camera 1 sees the cell; its neighbours in the stacked maps hold ones, itself zeros."""
     features = [torch.ones(3, 1, 4, 4)]
     features[0][1] = 0
     problem = Problem(
@@ -84,4 +84,4 @@ def test_a_sample_outside_a_camera_never_sees_its_neighbour_in_the_atlas(v: floa
         offsets=torch.zeros(1, 1, 1, 1, 2),
         weights=torch.ones(1, 1, 1, 1),
     )
-    assert problem.solve(SlotSampling(2)).abs().item() < 1e-5
+    assert problem.solve(VisibleCameraSampling(2)).abs().item() < 1e-5

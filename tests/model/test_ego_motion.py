@@ -47,7 +47,7 @@ def test_quarter_turn_about_the_middle_of_a_square_map() -> None:
     config = dataclasses.replace(micro_config(), bev_h=4, bev_w=4, rotate_center=(2.0, 2.0))
     prev_bev = torch.arange(16.0).view(16, 1, 1)
     rotated = BevRotation(config)(prev_bev, can_bus(delta_yaw_deg=90.0)).view(4, 4)
-    # torchvision turns counter-clockwise as seen on the picture (y down), and so does the original.
+    # torchvision turns counter-clockwise as seen on the image (y down), and so does the original.
     assert torch.equal(rotated, torch.rot90(prev_bev.view(4, 4), 1))
 
 

@@ -17,16 +17,16 @@ from tests.support.micro import micro_config
 HEIGHT, WIDTH = micro_config().image_hw
 
 
-def _rig() -> torch.Tensor:
+def _camera_calibration() -> torch.Tensor:
     return torch.from_numpy(surround_cameras(6, (HEIGHT, WIDTH)).astype(np.float32))[None]
 
 
 def test_it_is_the_originals_quotient_bounded() -> None:
-    projection, rig = PillarProjection(micro_config()), _rig()
-    reference, seen = projection(rig)
+    projection, camera_calibration = PillarProjection(micro_config()), _camera_calibration()
+    reference, seen = projection(camera_calibration)
 
     points = projection.points.double()
-    projected = rig[0].double() @ points
+    projected = camera_calibration[0].double() @ points
     depth = projected[:, 2].clamp(min=MIN_DEPTH_M)
     u, v = projected[:, 0] / depth / WIDTH, projected[:, 1] / depth / HEIGHT
     in_front = projected[:, 2] > MIN_DEPTH_M
@@ -59,6 +59,6 @@ def test_no_tensor_on_the_way_outgrows_16_bits() -> None:
     """In a 16-bit build every tensor has 65536 steps over its range; positions need steps well below a pixel."""
     projection = PillarProjection(micro_config())
     with _LargestValue() as largest:
-        projection(_rig())
+        projection(_camera_calibration())
     farthest_m = 80.0
     assert largest.value < (1 + MAX_OUTSIDE_IMAGES) * max(HEIGHT, WIDTH) * farthest_m

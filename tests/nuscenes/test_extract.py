@@ -20,7 +20,7 @@ from bevformer_lib.errors import ConfigError, SceneError
 from bevformer_lib.names import CAMERA_ORDER
 from bevformer_lib.nuscenes import extract
 from bevformer_lib.nuscenes.devkit import open_dataset
-from bevformer_lib.nuscenes.extract import Extraction, camera_picture, extract_scenes
+from bevformer_lib.nuscenes.extract import Extraction, camera_image, extract_scenes
 from bevformer_lib.nuscenes.poses import lidar_to_image
 from bevformer_lib.scenes.reader import SceneRequirements, read_scenes
 from bevformer_lib.scenes.types import Scene
@@ -57,7 +57,7 @@ def test_scenes_in_order_with_their_tokens_and_times(scenes: tuple[Scene, ...], 
     assert not list(extracted.rglob(".*")), "nothing half-written is left"
 
 
-def test_projections_are_scaled_with_the_pictures(scenes: tuple[Scene, ...], dataset: Any) -> None:
+def test_projections_are_scaled_with_the_images(scenes: tuple[Scene, ...], dataset: Any) -> None:
     for scene in scenes:
         for frame in scene.frames:
             whole = lidar_to_image(dataset, dataset.get("sample", frame.sample_token))
@@ -65,32 +65,32 @@ def test_projections_are_scaled_with_the_pictures(scenes: tuple[Scene, ...], dat
             np.testing.assert_allclose(frame.lidar_to_image, expected, rtol=0, atol=1e-9)
 
 
-def test_the_discs_in_the_pictures_are_where_boxes_project(scenes: tuple[Scene, ...], nuscenes_root: Path) -> None:
-    """At tiny's scale: every annotated centre in view falls on a yellow disc of the rendered picture."""
+def test_the_discs_in_the_images_are_where_boxes_project(scenes: tuple[Scene, ...], nuscenes_root: Path) -> None:
+    """At tiny's scale: every annotated centre in view falls on a yellow disc of the rendered image."""
     tiny = Extraction.for_model(TINY, version=VERSION, split=SPLIT, can_bus=False)
     seen = 0
     for scene in scenes:
         for number, frame in enumerate(scene.frames):
             for camera, channel in enumerate(CAMERA_ORDER):
                 path = nuscenes_root / "samples" / channel / f"{scene.name}-{number}.jpg"
-                picture = camera_picture(path, tiny)
-                assert picture.shape == (480, 800, 3)
+                image = camera_image(path, tiny)
+                assert image.shape == (480, 800, 3)
                 matrix = np.diag((5, 5, 1, 1)) @ frame.lidar_to_image[camera]
                 for box in frame.gt_boxes or ():
                     u, v, depth, _ = matrix @ (*box.center_m, 1.0)
                     column, row = round(u / depth), round(v / depth)
                     if depth > 1.5 and 0 <= column < 800 and 0 <= row < 450:
-                        blue, green, red = picture[row, column].tolist()
+                        blue, green, red = image[row, column].tolist()
                         assert green > 200 and red > 200 and blue < 80, (path, box.category)
                         seen += 1
     assert seen > 80
 
 
 def test_padding_is_the_mean_color(extracted: Path) -> None:
-    picture = cv2.imread(str(extracted / "scene-0103" / "cam_00_000000.png"))
-    assert picture.shape == (96, 160, 3)
-    assert (picture[90:] == np.round((103.53, 116.28, 123.675))).all()
-    assert not (picture[:90] == np.round((103.53, 116.28, 123.675))).all(axis=-1).any()
+    image = cv2.imread(str(extracted / "scene-0103" / "cam_00_000000.png"))
+    assert image.shape == (96, 160, 3)
+    assert (image[90:] == np.round((103.53, 116.28, 123.675))).all()
+    assert not (image[:90] == np.round((103.53, 116.28, 123.675))).all(axis=-1).any()
 
 
 def test_can_bus_from_poses_and_messages(scenes: tuple[Scene, ...]) -> None:
@@ -189,7 +189,7 @@ def test_what_the_dataset_lacks_is_said_before_any_work(tmp_path: Path) -> None:
         extract_scenes(root, plain, output)
     assert caught.value.defects == (f"{missing}: is missing",)
     missing.write_bytes(b"\xff\xd8\xff broken")
-    with pytest.raises(SceneError, match=r"scene-0916-3\.jpg: is no picture that can be decoded"):
+    with pytest.raises(SceneError, match=r"scene-0916-3\.jpg: is no image that can be decoded"):
         extract_scenes(root, plain, output)
     (root / VERSION / "ego_pose.json").write_text("[{")
     with pytest.raises(SceneError, match="the tables can't be loaded"):
@@ -217,7 +217,7 @@ def test_command(nuscenes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     arguments += ["--model", "tiny", "--output", str(tmp_path / "scenes"), "--can-bus"]
     assert run(LIBRARY_COMMANDS, arguments) == 0
     shown = capsys.readouterr()
-    assert "2 scenes, 8 frames of nuScenes v1.0-mini mini_val, pictures of 480 x 800" in shown.out
+    assert "2 scenes, 8 frames of nuScenes v1.0-mini mini_val, images of 480 x 800" in shown.out
     assert "extracting: 8/8" in shown.err
     found = read_scenes(tmp_path / "scenes", SceneRequirements.of_model(TINY))
     assert [len(scene.frames) for scene in found] == [KEYFRAMES, KEYFRAMES]

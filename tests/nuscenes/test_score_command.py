@@ -62,15 +62,15 @@ def test_both_ways(
 
 
 def test_after_infer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing between the two commands; pictures are not needed for scoring, scenes without truth need a reference."""
+    """Nothing between the two commands; images are not needed for scoring, scenes without truth need a reference."""
     write_toy_graph(tmp_path / "toy.onnx")
     write_inference_config(inference_config_of(micro_config()), tmp_path / "inference_config.json")
     scenes = write_scenes(tmp_path / "scenes", frames_per_scene=2)
-    infer = ["infer", tmp_path / "toy.onnx", tmp_path / "inference_config.json", scenes, "--no-pictures", "--no-video"]
+    infer = ["infer", tmp_path / "toy.onnx", tmp_path / "inference_config.json", scenes, "--no-images", "--no-video"]
     assert bevformer(*infer, "--score-thr", "0", "--output-dir", tmp_path / "all") == 0
     assert bevformer(*infer, "--score-thr", "0.6", "--output-dir", tmp_path / "some") == 0
-    for picture in scenes.rglob("*.png"):
-        picture.unlink()
+    for image in scenes.rglob("*.png"):
+        image.unlink()
     capsys.readouterr()
     assert bevformer("score", tmp_path / "some", scenes, "--output", tmp_path / "some.json") == 0
     assert "boxes with a score of 0.6 or less were not written" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.pipeline.calibrate import HistoriesWork
+from bevformer_lib.pipeline.calibrate import PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
 from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Settings
 from bevformer_lib.pipeline.diagnose import DiagnoseWork
@@ -33,7 +33,7 @@ SCENE = SceneSource(Artifact("scene-0001", "b" * 64, 5, source="hf://me/it@" + "
 SETTINGS = Pulsar2Settings("int8", overrides=Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), memory_limit_gb=4.5)
 WORK: tuple[Work, ...] = (
     ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/checkpoint.pth"), "AX650"),
-    HistoriesWork(SCENE, (0, 3, 17), GRAPH, NEEDS, "cuda:1"),
+    PrevBevWork(SCENE, (0, 3, 17), GRAPH, NEEDS, "cuda:1"),
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "pulsar2", "cpu", "AX650", SETTINGS),
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu", "AX650"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
@@ -60,7 +60,7 @@ def test_a_round_trip_through_json_loses_nothing(work: Work) -> None:
 def test_an_export_as_it_always_was_is_the_step_that_it_was() -> None:
     plain, asked = WORK[0], WORK[-1]
     assert set(plain.step.parameters) == {"model", "target"}
-    assert {"spatial", "cameras_per_cell", "waive"} <= set(asked.step.parameters)
+    assert {"spatial", "cameras_per_query", "waive"} <= set(asked.step.parameters)
 
 
 def test_what_is_not_exactly_right_is_refused() -> None:

@@ -38,7 +38,7 @@ def test_integers_are_zero_since_they_may_be_indices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "matrices"),
+    ("images", "matrices"),
     [
         ((6, 3, 96, 160), (6, 4, 4)),
         ((1, 6, 3, 96, 160), (1, 6, 3, 4)),
@@ -47,10 +47,10 @@ def test_integers_are_zero_since_they_may_be_indices() -> None:
         ((1, 0, 3, 96, 160), (1, 0, 4, 4)),
     ],
 )
-def test_another_models_inputs_of_these_names_are_random(pictures: tuple[int, ...], matrices: tuple[int, ...]) -> None:
+def test_another_models_inputs_of_these_names_are_random(images: tuple[int, ...], matrices: tuple[int, ...]) -> None:
     nodes = [helper.make_node("Relu", ["img"], ["y"]), helper.make_node("Relu", ["lidar2img"], ["z"])]
-    shapes = {"img": pictures, "lidar2img": matrices}
-    feed = made_up_feed(model_of(nodes, shapes, {"y": pictures, "z": matrices}).graph)
+    shapes = {"img": images, "lidar2img": matrices}
+    feed = made_up_feed(model_of(nodes, shapes, {"y": images, "z": matrices}).graph)
     assert {name: value.shape for name, value in feed.items()} == shapes
     assert np.abs(feed["lidar2img"]).max(initial=0) < 10  # a camera's matrix has pixels
 

@@ -82,5 +82,5 @@ def test_a_graph_that_fails_on_its_inputs_is_an_error_that_names_the_file(tmp_pa
     model = model_of([helper.make_node("Gather", ["x", "i"], ["y"])], {"x": (2, 3), "i": (1,)}, {"y": (1, 3)})
     model.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
     onnx.save(model, path)
-    with pytest.raises(ExportError, match=r"m\.onnx: ONNX Runtime can't run it with made-up inputs .*out of"):
+    with pytest.raises(ExportError, match=r"m\.onnx: ONNX Runtime can't run it with synthetic inputs .*out of"):
         measure_latency(path, {"x": np.ones((2, 3), np.float32), "i": np.array([7])}, runs=1)

@@ -16,7 +16,7 @@ def _node(operator: str, *inputs: str, **given: Any) -> NodeProto:
 @pytest.mark.parametrize(
     ("node", "shapes", "by_hand"),
     [
-        # 2 pictures x 8 channels x 5 x 6 positions, each 3 channels x 3 x 3.
+        # 2 images x 8 channels x 5 x 6 positions, each 3 channels x 3 x 3.
         (_node("Conv", "x", "w", "b"), {"x": (2, 3, 5, 6), "w": (8, 3, 3, 3), "y": (2, 8, 5, 6)}, 2 * 8 * 30 * 27),
         # Strided: the output's positions count.
         (_node("Conv", "x", "w"), {"x": (1, 4, 8, 8), "w": (6, 4, 1, 1), "y": (1, 6, 4, 4)}, 6 * 16 * 4),

@@ -77,11 +77,11 @@ def test_weights_of_integer_arithmetic_are_parameters_and_their_scales_are_not()
         "w": np.zeros((6, 4, 3, 3), np.uint8),
     }
     nodes = [
-        helper.make_node("QuantizeLinear", ["pictures", "sx", "zx"], ["x"], "quantise"),
+        helper.make_node("QuantizeLinear", ["images", "sx", "zx"], ["x"], "quantise"),
         helper.make_node("QLinearConv", inputs, ["q"], "conv"),
         helper.make_node("DequantizeLinear", ["q", "sy", "zy"], ["y"], "dequantise"),
     ]
-    cost = graph_cost(model_of(nodes, {"pictures": (1, 4, 8, 8)}, {"y": (1, 6, 6, 6)}, constants=constants))
+    cost = graph_cost(model_of(nodes, {"images": (1, 4, 8, 8)}, {"y": (1, 6, 6, 6)}, constants=constants))
     assert (cost.parameters, cost.macs, cost.not_counted) == (6 * 4 * 9, 6 * 36 * 36, ())
 
 

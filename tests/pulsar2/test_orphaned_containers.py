@@ -79,8 +79,8 @@ def test_the_next_conversion_stops_what_a_killed_worker_left_behind(
 ) -> None:
     parent, container = hanging
     # As when the container that they are in is killed; the guard first, which has no time to do anything.
-    children = sorted(children_of(parent.pid).items(), key=lambda child: "guard.py" not in child[1])
-    assert "guard.py" in children[0][1] and len(children) == 2
+    children = sorted(children_of(parent.pid).items(), key=lambda child: "watchdog.py" not in child[1])
+    assert "watchdog.py" in children[0][1] and len(children) == 2
     for pid in (children[0][0], parent.pid, children[1][0]):
         os.kill(pid, signal.SIGKILL)
     parent.wait()
@@ -96,7 +96,7 @@ def test_a_container_that_somebody_would_stop_is_left_alone(hanging: tuple[subpr
     parent, container = hanging
     find_tool().stop_abandoned()
     assert is_running(container)
-    (guard,) = [pid for pid, command in children_of(parent.pid).items() if "guard.py" in command]
+    (guard,) = [pid for pid, command in children_of(parent.pid).items() if "watchdog.py" in command]
     os.kill(guard, signal.SIGSTOP)
     parent.kill()
     parent.wait()

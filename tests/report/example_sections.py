@@ -1,4 +1,4 @@
-"""Every optional section of a report, filled with made-up numbers."""
+"""Every optional section of a report, filled with synthetic numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up report, whole enough to look at: ``python -m tests.report.examples report.html``."""
+"""A synthetic report, whole enough to look at: ``python -m tests.report.examples report.html``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bevformer_lib.report.content import (
     Fact,
     ReportArtifact,
     ReportContent,
+    ReportImage,
     ReportPanel,
-    ReportPicture,
     ReportStep,
 )
 from bevformer_lib.report.write import write_report
@@ -25,7 +25,7 @@ from tests.evaluate.examples import make_scene
 from tests.report.example_sections import digest, example_sections
 
 
-def picture(text: str, *, suffix: str = ".jpg", size_hw: tuple[int, int] = (360, 960)) -> bytes:
+def image(text: str, *, suffix: str = ".jpg", size_hw: tuple[int, int] = (360, 960)) -> bytes:
     canvas = np.full((*size_hw, 3), 70, np.uint8)
     cv2.putText(canvas, text, (40, size_hw[0] // 2), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (240, 240, 240), 2)
     return bytes(cv2.imencode(suffix, canvas)[1].tobytes())
@@ -72,17 +72,17 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
             ReportArtifact("tiny_int8.onnx", "quantize", digest("int8"), 36_210_000),
         ],
         provenance=[Fact("Python", "3.11.7"), Fact("torch", "2.13.0+cpu"), Fact("onnxruntime", "1.23.2")],
-        pictures=[
-            ReportPicture(
+        images=[
+            ReportImage(
                 "scene-0000, frame 10",
-                [ReportPanel("float model", picture("float")), ReportPanel("INT8 model", picture("int8"))],
+                [ReportPanel("float model", image("float")), ReportPanel("INT8 model", image("int8"))],
                 reason="worst cosine of bev_embed: 0.999762",
             ),
-            ReportPicture(
+            ReportImage(
                 "scene-0000, frame 21",
                 [
-                    ReportPanel("float model", picture("float", suffix=".png")),
-                    ReportPanel("INT8 model", picture("int8", suffix=".webp")),
+                    ReportPanel("float model", image("float", suffix=".png")),
+                    ReportPanel("INT8 model", image("int8", suffix=".webp")),
                 ],
             ),
         ],

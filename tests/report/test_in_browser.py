@@ -11,7 +11,7 @@ import pytest
 from bevformer_lib.report.write import write_report
 from tests.evaluate.examples import make_scene
 from tests.report.example_sections import example_sections
-from tests.report.examples import example_content, picture
+from tests.report.examples import example_content, image
 from tests.support.chromium import Page, open_chromium, requires_chromium
 
 pytestmark = requires_chromium
@@ -99,10 +99,10 @@ def test_can_be_printed(page: Page, report: Path) -> None:
 
 def test_a_hundred_and_fifty_scenes_stay_small(page: Page, tmp_path: Path) -> None:
     content = example_content([make_scene(f"scene-{number:04d}", 41) for number in range(150)])
-    big = dataclasses.replace(content.pictures[0].panels[0], picture=picture("worst", size_hw=(1376, 1844)))
-    pictures = [dataclasses.replace(one, panels=[big, big, big]) for one in content.pictures]
+    big = dataclasses.replace(content.images[0].panels[0], image=image("worst", size_hw=(1376, 1844)))
+    images = [dataclasses.replace(one, panels=[big, big, big]) for one in content.images]
     steps = [dataclasses.replace(content.steps[1], title=f"sample {number}") for number in range(300)]
-    content = dataclasses.replace(content, pictures=pictures, steps=steps, sections=example_sections())
+    content = dataclasses.replace(content, images=images, steps=steps, sections=example_sections())
     path = tmp_path / "many.html"
     write_report(content, path)
     assert path.stat().st_size < 15e6

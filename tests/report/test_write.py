@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.report.content import Fact, ReportContent, ReportPanel, ReportPicture
-from bevformer_lib.report.write import picture_data_uri, render_report, write_report
+from bevformer_lib.report.content import Fact, ReportContent, ReportImage, ReportPanel
+from bevformer_lib.report.write import image_data_uri, render_report, write_report
 from tests.evaluate.examples import make_scene
 from tests.report.example_sections import digest
-from tests.report.examples import example_content, picture
+from tests.report.examples import example_content, image
 
 VOID = {"meta", "link", "img"}
 
@@ -61,7 +61,7 @@ def test_says_what_it_was_given(page: Page) -> None:
     for said in (
         "BEVFormer-Tiny, quantised to INT8",
         "Random weights.",
-        "Made-up scenes.",
+        "Synthetic scenes.",
         "Timings were taken on 2 busy cores.",
         "The INT8 model stays close to the float model",
         "bevformer_tiny.pth, 136 MB",
@@ -103,7 +103,7 @@ def test_is_accessible(page: Page) -> None:
         assert (link["href"] or "").removeprefix("#") in ids or link["href"] == "artifacts/tiny.onnx"
 
 
-def test_pictures_come_in_pairs_of_their_type(page: Page) -> None:
+def test_images_come_in_pairs_of_their_type(page: Page) -> None:
     sources = [(image["src"] or "").split(";")[0] for image in page.all("img")]
     assert sources == ["data:image/jpeg", "data:image/jpeg", "data:image/png", "data:image/webp"]
 
@@ -128,11 +128,11 @@ def test_without_the_optional_parts() -> None:
         steps=(),
         artifacts=(),
         provenance=(),
-        pictures=(),
+        images=(),
     )
     page = Page(render_report(content))
     text = re.sub(r"\s+", " ", page.text)
-    assert "Random weights" not in text and "Made-up" not in text
+    assert "Random weights" not in text and "Synthetic" not in text
     assert "can’t be trusted" in text  # noqa: RUF001
     assert "The scenes carry no annotations" in text
     assert "No values to draw." in text
@@ -149,13 +149,13 @@ def test_same_content_same_bytes_and_atomic(tmp_path: Path, content: ReportConte
     write_report(content, first)
     write_report(content, second)
     assert first.read_bytes() == second.read_bytes()
-    broken = dataclasses.replace(content, pictures=[ReportPicture("a", [ReportPanel("b", b"GIF89a")])])
-    with pytest.raises(ValueError, match="not a JPEG, PNG or WebP picture"):
+    broken = dataclasses.replace(content, images=[ReportImage("a", [ReportPanel("b", b"GIF89a")])])
+    with pytest.raises(ValueError, match="not a JPEG, PNG or WebP image"):
         write_report(broken, second)
     assert first.read_bytes() == second.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["second.html", "é 1"]
 
 
-def test_picture_types() -> None:
+def test_image_types() -> None:
     for suffix, kind in ((".jpg", "jpeg"), (".png", "png"), (".webp", "webp")):
-        assert picture_data_uri(picture("x", suffix=suffix)).startswith(f"data:image/{kind};base64,")
+        assert image_data_uri(image("x", suffix=suffix)).startswith(f"data:image/{kind};base64,")

@@ -103,7 +103,7 @@ def test_bfloat16_inputs(toy: Path, tmp_path: Path, board: pytest.MonkeyPatch) -
     assert np.abs(given["bev_embed"] - wanted["bev_embed"]).max() > 0
 
 
-def test_uint8_pictures_are_fed_as_pixels(toy: Path, tmp_path: Path, board: pytest.MonkeyPatch) -> None:
+def test_uint8_images_are_fed_as_pixels(toy: Path, tmp_path: Path, board: pytest.MonkeyPatch) -> None:
     graph = _with_pixels(toy, tmp_path / "pixels.onnx")
     runtime = AxEngineRuntime(compile_graph(graph, tmp_path / "pixels.axmodel"))
     assert runtime.inputs["img"].dtype == np.uint8
@@ -270,7 +270,7 @@ def _with_input_cast(graph: Path, output: Path, name: str, element: int) -> Path
 
 
 def _with_pixels(graph: Path, output: Path) -> Path:
-    """Let the graph take uint8 pictures and normalise them by itself, as a build with mean and std does."""
+    """Let the graph take uint8 images and normalise them by itself, as a build with mean and std does."""
     model = onnx.load(_with_input_cast(graph, output, "img", TensorProto.UINT8))
     for node in model.graph.node[1:]:
         node.input[:] = ["img.normal" if one == "img.float" else one for one in node.input]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
-from bevformer_lib.errors import RigError
-from bevformer_lib.export.intermediates_runtime import TappedRuntime
+from bevformer_lib.errors import CameraCalibrationError
+from bevformer_lib.export.intermediates_runtime import IntermediatesRuntime
 from bevformer_lib.runtime.camera_calibration import camera_capacity_of
 from bevformer_lib.runtime.recorded import RecordingRuntime
 from tests.support.fake_runtime import MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime, counting_runtime
@@ -39,7 +39,7 @@ def test_the_config_speaks_where_the_model_can_not(
 
 def test_what_stands_around_a_runtime_passes_its_metadata_on(tmp_path: Path) -> None:
     runtime = runtime_with(OWN.to_metadata())
-    assert camera_capacity_of(TappedRuntime(runtime), None) == OWN
+    assert camera_capacity_of(IntermediatesRuntime(runtime), None) == OWN
     assert camera_capacity_of(RecordingRuntime(runtime, tmp_path / "r", model_sha256="a" * 64), None) == OWN
 
 
@@ -49,7 +49,11 @@ def test_what_stands_around_a_runtime_passes_its_metadata_on(tmp_path: Path) -> 
 )
 def test_the_room_of_another_model_is_refused(grid: PillarGrid) -> None:
     wrong = CameraCapacity(2, grid)
-    with pytest.raises(RigError, match=r"^m\.onnx: its metadata gives the camera capacity of a model with"):
+    with pytest.raises(
+        CameraCalibrationError, match=r"^m\.onnx: its metadata gives the camera capacity of a model with"
+    ):
         camera_capacity_of(runtime_with(wrong.to_metadata()), None, source="m.onnx")
-    with pytest.raises(RigError, match=r"^m\.axmodel: the inference config gives .* its prev_bev is \(6, 1, 4\)"):
+    with pytest.raises(
+        CameraCalibrationError, match=r"^m\.axmodel: the inference config gives .* its prev_bev is \(6, 1, 4\)"
+    ):
         camera_capacity_of(runtime_with({}), wrong, source="m.axmodel")

@@ -8,7 +8,7 @@ import pytest
 
 from bevformer_lib.config.camera_capacity import CAPACITY_KEY, CameraCapacity, PillarGrid
 from bevformer_lib.config.inference_config import inference_config_of
-from bevformer_lib.errors import ConfigError, RigError
+from bevformer_lib.errors import CameraCalibrationError, ConfigError
 from bevformer_lib.runtime.contract import ModelGeometry, check_graph, check_model
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from tests.support.fake_runtime import MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime
@@ -53,14 +53,16 @@ def toy_with(tmp_path: Path, metadata: dict[str, str]) -> OnnxRuntime:
 
 
 def test_a_damaged_room_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(RigError, match=r"^model\.onnx: its metadata entry bevformer\.camera_capacity is damaged"):
+    with pytest.raises(
+        CameraCalibrationError, match=r"^model\.onnx: its metadata entry bevformer\.camera_capacity is damaged"
+    ):
         check_model(toy_with(tmp_path, {CAPACITY_KEY: "{}"}), CONFIG, MODEL)
 
 
 @pytest.mark.parametrize(
     ("bev_h", "bev_w", "error", "message"),
     [
-        (2, 2, RigError, r"model with 2 x 2 BEV cells .* its prev_bev is \(120, 1, 32\)"),
+        (2, 2, CameraCalibrationError, r"model with 2 x 2 BEV cells .* its prev_bev is \(120, 1, 32\)"),
         (12, 10, ConfigError, "its BEV is 12 x 10, the config makes it 10 x 12"),
     ],
 )
@@ -81,7 +83,7 @@ def test_a_graph_of_the_config_is_taken(tmp_path: Path) -> None:
     ("graph", "message"),
     [
         ({"num_cams": 4}, "its cameras: 4, the config's: 6"),
-        ({"image_hw": (96, 128)}, "its picture size: 96 x 128, the config's: 96 x 160"),
+        ({"image_hw": (96, 128)}, "its image size: 96 x 128, the config's: 96 x 160"),
         ({"decoder_layers": 2}, "its decoder layers: 2, the config's: 3"),
         ({"bev_hw": (8, 12)}, r"its prev_bev is \(96, 1, 32\), the config makes it \(120, 1, 32\)"),
     ],

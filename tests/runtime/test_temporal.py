@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
-from bevformer_lib.errors import RigError, RuntimeUnavailableError
+from bevformer_lib.errors import CameraCalibrationError, RuntimeUnavailableError
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.types import FrameInputs
 from tests.support.fake_runtime import BEV_SHAPE, MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime, counting_runtime
 from tests.support.micro import micro_config
-from tests.support.scenes import rig_lidar_to_image
+from tests.support.scenes import surround_lidar_to_image
 
 
 def _inputs(**shapes: tuple[int, ...]) -> FrameInputs:
@@ -70,26 +70,26 @@ GRID = replace(PillarGrid.of(micro_config()), bev_h=2, bev_w=3, image_hw=(8, 16)
 """Of the fake runtime."""
 
 
-def rig_inputs() -> FrameInputs:
+def camera_inputs() -> FrameInputs:
     """A frame whose first two cameras see the same."""
-    rig = rig_lidar_to_image(GRID.image_hw)[None, [0, 0, 2, 3, 4, 5]].astype(np.float32)
-    return replace(_inputs(), lidar2img=rig, source="scene-7/meta_000004.json")
+    camera_calibration = surround_lidar_to_image(GRID.image_hw)[None, [0, 0, 2, 3, 4, 5]].astype(np.float32)
+    return replace(_inputs(), lidar2img=camera_calibration, source="scene-7/meta_000004.json")
 
 
-def rig_session(cameras_per_cell: int) -> tuple[TemporalSession, FrameInputs]:
-    metadata = CameraCapacity(cameras_per_cell, GRID).to_metadata()
+def camera_session(cameras_per_query: int) -> tuple[TemporalSession, FrameInputs]:
+    metadata = CameraCapacity(cameras_per_query, GRID).to_metadata()
     runtime = FakeRuntime(MICRO_INPUTS, MICRO_OUTPUTS, counting_runtime().run, metadata=metadata)
-    return TemporalSession(runtime), rig_inputs()
+    return TemporalSession(runtime), camera_inputs()
 
 
 def test_a_frame_whose_cameras_fit_is_run() -> None:
-    session, inputs = rig_session(cameras_per_cell=2)
+    session, inputs = camera_session(cameras_per_query=2)
     assert float(session.step(inputs, first=True).outputs["bev_embed"].max()) == 1.0
 
 
 def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -> None:
-    session, inputs = rig_session(cameras_per_cell=1)
-    with pytest.raises(RigError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+    session, inputs = camera_session(cameras_per_query=1)
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
         session.step(inputs, first=True)
     assert not session.history.any()
 
@@ -97,8 +97,8 @@ def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -
 def test_a_model_without_metadata_is_proven_with_what_its_config_states() -> None:
     runtime = counting_runtime()
     session = TemporalSession(runtime, stated_capacity=CameraCapacity(1, GRID))
-    with pytest.raises(RigError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
-        session.step(rig_inputs(), first=True)
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+        session.step(camera_inputs(), first=True)
     assert not runtime.feeds
-    TemporalSession(runtime, stated_capacity=CameraCapacity(2, GRID)).step(rig_inputs(), first=True)
+    TemporalSession(runtime, stated_capacity=CameraCapacity(2, GRID)).step(camera_inputs(), first=True)
     assert len(runtime.feeds) == 1

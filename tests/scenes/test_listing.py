@@ -11,12 +11,12 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_one_picture_per_camera(tmp_path: Path):
+def test_one_image_per_camera(tmp_path: Path):
     touch(tmp_path, "meta_000003.json", *(f"cam_0{camera}_000003.png" for camera in range(2)), "notes.txt")
     (frame,), defects = list_frames(tmp_path, None, 2)
     assert defects == []
     assert (frame.index, frame.meta, frame.stacked) == (3, tmp_path / "meta_000003.json", False)
-    assert frame.pictures == {0: tmp_path / "cam_00_000003.png", 1: tmp_path / "cam_01_000003.png"}
+    assert frame.images == {0: tmp_path / "cam_00_000003.png", 1: tmp_path / "cam_01_000003.png"}
 
 
 def test_the_index_chooses_frames_and_their_order(tmp_path: Path):
@@ -27,35 +27,35 @@ def test_the_index_chooses_frames_and_their_order(tmp_path: Path):
     assert defects == []
 
 
-def test_stacked_pictures_are_numbered_like_the_metas(tmp_path: Path):
+def test_stacked_images_are_numbered_like_the_metas(tmp_path: Path):
     touch(tmp_path, "meta_000004.json", "meta_000009.json", "img_000004.png", "img_000009.png")
     frames, defects = list_frames(tmp_path, (9,), 2)
     assert defects == []
     assert frames[0].stacked
-    assert frames[0].pictures == {0: tmp_path / "img_000009.png"}
+    assert frames[0].images == {0: tmp_path / "img_000009.png"}
 
 
-def test_numbered_pictures_are_frame_major(tmp_path: Path):
+def test_numbered_images_are_frame_major(tmp_path: Path):
     touch(tmp_path, "meta_000004.json", "meta_000009.json", *(f"img_{number:06d}.png" for number in range(6)))
     frames, defects = list_frames(tmp_path, None, 3)
     assert defects == []
-    assert [path.name for path in frames[1].pictures.values()] == [
+    assert [path.name for path in frames[1].images.values()] == [
         "img_000003.png",
         "img_000004.png",
         "img_000005.png",
     ]
-    assert list(frames[1].pictures) == [0, 1, 2]
+    assert list(frames[1].images) == [0, 1, 2]
 
 
-def test_numbered_pictures_may_follow_the_frame_numbers(tmp_path: Path):
+def test_numbered_images_may_follow_the_frame_numbers(tmp_path: Path):
     touch(tmp_path, "meta_000001.json", "meta_000003.json")
     touch(tmp_path, *(f"img_{number:06d}.png" for number in (2, 3, 6, 7)))
     frames, defects = list_frames(tmp_path, None, 2)
     assert defects == []
-    assert [path.name for path in frames[1].pictures.values()] == ["img_000006.png", "img_000007.png"]
+    assert [path.name for path in frames[1].images.values()] == ["img_000006.png", "img_000007.png"]
 
 
-def test_numbered_pictures_with_a_gap_are_refused(tmp_path: Path):
+def test_numbered_images_with_a_gap_are_refused(tmp_path: Path):
     touch(tmp_path, "meta_000000.json", "meta_000001.json")
     touch(tmp_path, *(f"img_{number:06d}.png" for number in (0, 1, 3, 4)))
     _, defects = list_frames(tmp_path, None, 2)
@@ -64,7 +64,7 @@ def test_numbered_pictures_with_a_gap_are_refused(tmp_path: Path):
     ]
 
 
-def test_stacked_pictures_of_other_frames_are_missing_ones(tmp_path: Path):
+def test_stacked_images_of_other_frames_are_missing_ones(tmp_path: Path):
     touch(tmp_path, "meta_000000.json", "meta_000001.json", "img_000000.png", "img_000002.png")
     _, defects = list_frames(tmp_path, None, 2)
     assert defects == [f"{tmp_path / 'img_000001.png'}: is missing"]

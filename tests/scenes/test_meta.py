@@ -10,7 +10,7 @@ import pytest
 from bevformer_lib.scenes.meta import parse_meta
 from bevformer_lib.scenes.reader import SceneRequirements
 from tests.support.micro import micro_config
-from tests.support.scenes import drive_can_bus, rig_lidar_to_image
+from tests.support.scenes import drive_can_bus, surround_lidar_to_image
 
 REQUIREMENTS = SceneRequirements.of_model(micro_config())
 
@@ -20,7 +20,7 @@ def meta() -> dict[str, Any]:
         "num_cams": 6,
         "img_shape": [[96, 160, 3]] * 6,
         "img_norm_cfg": {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True},
-        "lidar2img": rig_lidar_to_image((96, 160)).tolist(),
+        "lidar2img": surround_lidar_to_image((96, 160)).tolist(),
         "can_bus": drive_can_bus(1)[0].tolist(),
     }
 

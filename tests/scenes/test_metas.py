@@ -13,11 +13,11 @@ from tests.support.scenes import write_scenes
 
 
 @pytest.mark.parametrize("scene_index", [True, False])
-def test_the_same_frames_without_pictures(tmp_path: Path, scene_index: bool):
+def test_the_same_frames_without_images(tmp_path: Path, scene_index: bool):
     write_scenes(tmp_path, frame_numbers=(3, 10), scene_index=scene_index)
     whole = read_scenes(tmp_path, SceneRequirements.of_model(micro_config()))
-    for picture in tmp_path.rglob("*.png"):
-        picture.unlink()
+    for image in tmp_path.rglob("*.png"):
+        image.unlink()
     scenes = read_metas(tmp_path)
     assert [scene.name for scene in scenes] == ["scene-0000", "scene-0001"]
     for expected, scene in zip(whole, scenes, strict=True):
@@ -30,7 +30,7 @@ def test_the_same_frames_without_pictures(tmp_path: Path, scene_index: bool):
             )
             np.testing.assert_array_equal(one.lidar_to_image, other.lidar_to_image)
             np.testing.assert_array_equal(one.can_bus_absolute, other.can_bus_absolute)
-            assert other.pictures == ()
+            assert other.images == ()
     assert [scene.name for scene in read_metas(tmp_path, ["scene-0001"])] == ["scene-0001"]
 
 

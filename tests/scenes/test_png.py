@@ -10,8 +10,8 @@ from tests.support.png import SIGNATURE, chunk, header, interlaced_png, palette_
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-def encoded(picture: np.ndarray, suffix: str = ".png") -> bytes:
-    return cv2.imencode(suffix, picture)[1].tobytes()
+def encoded(image: np.ndarray, suffix: str = ".png") -> bytes:
+    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 def test_a_whole_png_gives_its_height_and_width():
@@ -54,10 +54,10 @@ def test_every_flipped_byte_after_the_signature_is_found():
     [
         (b"", "is empty"),
         (b"hello", "is not a PNG"),
-        (encoded(PICTURE, ".jpg"), "is a JPEG picture under a PNG's name"),
-        (encoded(PICTURE, ".bmp"), "is a BMP picture under a PNG's name"),
+        (encoded(PICTURE, ".jpg"), "is a JPEG image under a PNG's name"),
+        (encoded(PICTURE, ".bmp"), "is a BMP image under a PNG's name"),
         (encoded(PICTURE.astype(np.uint16)), "has 16 bits per channel; store it with 8"),
-        (SIGNATURE + header(4, 4) + chunk(b"IEND", b""), "holds no picture data"),
+        (SIGNATURE + header(4, 4) + chunk(b"IEND", b""), "holds no image data"),
         (SIGNATURE + chunk(b"IDAT", b"x") + chunk(b"IEND", b""), "does not begin with its header"),
     ],
 )

@@ -12,7 +12,7 @@ from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.errors import SceneError
 from bevformer_lib.scenes.preprocess import Preprocessor, normalization_table
 from bevformer_lib.scenes.reader import SceneRequirements, read_scenes
-from bevformer_lib.scenes.types import Frame, PictureRef
+from bevformer_lib.scenes.types import Frame, ImageRef
 from tests.support.data import requires_shared_data, shared_data
 from tests.support.micro import micro_config
 from tests.support.png import interlaced_png, palette_png
@@ -23,9 +23,9 @@ TINY = micro_config().img_norm
 BASE = ImageNormConfig(mean=(103.530, 116.280, 123.675), std=(1.0, 1.0, 1.0), to_rgb=False)
 
 
-def mmcv_imnormalize(picture: NDArray[np.uint8], img_norm: ImageNormConfig) -> NDArray[np.float32]:
+def mmcv_imnormalize(image: NDArray[np.uint8], img_norm: ImageNormConfig) -> NDArray[np.float32]:
     """The OpenCV calls of mmcv 1.x's `imnormalize_`, with mean and std in float32 as mmdet passes them."""
-    img = picture.astype(np.float32)
+    img = image.astype(np.float32)
     mean = np.float64(np.array(img_norm.mean, dtype=np.float32).reshape(1, -1))
     reciprocal_std = 1 / np.float64(np.array(img_norm.std, dtype=np.float32).reshape(1, -1))
     if img_norm.to_rgb:
@@ -40,12 +40,12 @@ def frames_of(root: Path, img_norm: ImageNormConfig = TINY) -> tuple[Frame, ...]
 
 
 @pytest.mark.parametrize("img_norm", [TINY, BASE], ids=["tiny", "base"])
-def test_pictures_are_normalised_as_mmcv_does_to_the_last_bit(tmp_path: Path, img_norm: ImageNormConfig):
+def test_images_are_normalised_as_mmcv_does_to_the_last_bit(tmp_path: Path, img_norm: ImageNormConfig):
     (frame,) = frames_of(write_scenes(tmp_path, num_scenes=1, frames_per_scene=1, img_norm=img_norm), img_norm)
     img = Preprocessor(HW, img_norm).inputs(frame, None).img
     assert (img.shape, img.dtype, img.flags.c_contiguous) == ((1, 6, 3, *HW), np.float32, True)
-    for camera, picture in enumerate(frame.pictures):
-        np.testing.assert_array_equal(img[0, camera], mmcv_imnormalize(cv2.imread(str(picture.path)), img_norm))
+    for camera, image in enumerate(frame.images):
+        np.testing.assert_array_equal(img[0, camera], mmcv_imnormalize(cv2.imread(str(image.path)), img_norm))
 
 
 def test_the_table_matches_mmcv_for_every_value():
@@ -53,19 +53,19 @@ def test_the_table_matches_mmcv_for_every_value():
     np.testing.assert_array_equal(normalization_table(TINY), mmcv_imnormalize(values, TINY)[:, 0])
 
 
-def test_unpadded_pictures_are_padded_with_zeros_after_normalisation_never_stretched(tmp_path: Path):
+def test_unpadded_images_are_padded_with_zeros_after_normalisation_never_stretched(tmp_path: Path):
     (frame,) = frames_of(write_scenes(tmp_path, num_scenes=1, frames_per_scene=1, image_hw=(90, 150)))
     img = Preprocessor(HW, TINY).inputs(frame, None).img
     assert img.shape == (1, 6, 3, *HW)
     assert (img[..., 90:, :] == 0.0).all()
     assert (img[..., 150:] == 0.0).all()
-    for camera, picture in enumerate(frame.pictures):
-        expected = mmcv_imnormalize(cv2.imread(str(picture.path)), TINY)
+    for camera, image in enumerate(frame.images):
+        expected = mmcv_imnormalize(cv2.imread(str(image.path)), TINY)
         np.testing.assert_array_equal(img[0, camera, :, :90, :150], expected)
 
 
 @pytest.mark.parametrize("spelling", ["stacked", "numbered"])
-def test_the_spelling_of_the_pictures_makes_no_difference(tmp_path: Path, spelling: Spelling):
+def test_the_spelling_of_the_images_makes_no_difference(tmp_path: Path, spelling: Spelling):
     preprocessor = Preprocessor(HW, TINY)
     one, other = (
         preprocessor.inputs(
@@ -88,14 +88,14 @@ def test_motion_and_projection(tmp_path: Path):
     np.testing.assert_array_equal(second.lidar2img[0], frames[1].lidar_to_image.astype(np.float32))
 
 
-def test_pictures_for_drawing_are_padded_with_the_mean_colour(tmp_path: Path):
+def test_images_for_drawing_are_padded_with_the_mean_colour(tmp_path: Path):
     (frame,) = frames_of(write_scenes(tmp_path, num_scenes=1, frames_per_scene=1, image_hw=(90, 160)))
-    pictures = Preprocessor(HW, TINY).pictures(frame)
-    assert len(pictures) == 6
-    for picture, reference in zip(pictures, frame.pictures, strict=True):
-        assert (picture.shape, picture.dtype) == ((*HW, 3), np.uint8)
-        np.testing.assert_array_equal(picture[:90], cv2.imread(str(reference.path)))
-        assert (picture[90:] == (104, 116, 124)).all(), "TINY's mean is RGB, the picture BGR"
+    images = Preprocessor(HW, TINY).images(frame)
+    assert len(images) == 6
+    for image, reference in zip(images, frame.images, strict=True):
+        assert (image.shape, image.dtype) == ((*HW, 3), np.uint8)
+        np.testing.assert_array_equal(image[:90], cv2.imread(str(reference.path)))
+        assert (image[90:] == (104, 116, 124)).all(), "TINY's mean is RGB, the image BGR"
 
 
 GRAY = np.random.default_rng(0).integers(0, 256, HW, dtype=np.uint8)
@@ -116,19 +116,19 @@ def test_other_kinds_of_png_become_bgr(tmp_path: Path, content: bytes, bgr: NDAr
     root = write_scenes(tmp_path, num_scenes=1, frames_per_scene=1)
     (root / "scene-0000" / "cam_00_000000.png").write_bytes(content)
     (frame,) = frames_of(root)
-    np.testing.assert_array_equal(Preprocessor(HW, TINY).pictures(frame)[0], bgr)
+    np.testing.assert_array_equal(Preprocessor(HW, TINY).images(frame)[0], bgr)
 
 
-def test_a_picture_that_went_bad_since_it_was_checked_is_named(tmp_path: Path):
+def test_a_image_that_went_bad_since_it_was_checked_is_named(tmp_path: Path):
     (frame,) = frames_of(write_scenes(tmp_path, num_scenes=1, frames_per_scene=1))
     preprocessor = Preprocessor(HW, TINY)
-    path = frame.pictures[4].path
+    path = frame.images[4].path
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SceneError, match=r"cam_04_000000\.png: can't be decoded"):
         preprocessor.inputs(frame, None)
     cv2.imwrite(str(path), np.zeros((128, 160, 3), np.uint8))
     with pytest.raises(SceneError, match=r"cam_04_000000\.png: decodes to 128 x 160 pixels"):
-        preprocessor.pictures(frame)
+        preprocessor.images(frame)
     path.unlink()
     with pytest.raises(SceneError, match=r"cam_04_000000\.png: can't be read: .*No such file"):
         preprocessor.inputs(frame, None)
@@ -145,7 +145,7 @@ def test_a_stacked_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_cameras_may_be_reordered(tmp_path: Path):
     (frame,) = frames_of(write_scenes(tmp_path, num_scenes=1, frames_per_scene=1))
-    reversed_frame = replace(frame, pictures=tuple(PictureRef(picture.path) for picture in frame.pictures[::-1]))
+    reversed_frame = replace(frame, images=tuple(ImageRef(image.path) for image in frame.images[::-1]))
     preprocessor = Preprocessor(HW, TINY)
     np.testing.assert_array_equal(
         preprocessor.inputs(reversed_frame, None).img, preprocessor.inputs(frame, None).img[:, ::-1]
@@ -157,6 +157,6 @@ def test_real_frames_equal_the_plain_way():
     root = shared_data() / "nuscenes_scene_0103" / "extracted_data"
     (scene,) = read_scenes(root, SceneRequirements(6, (480, 800), TINY))
     img = Preprocessor((480, 800), TINY).inputs(scene.frames[0], None).img
-    plain = np.stack([mmcv_imnormalize(cv2.imread(str(picture.path)), TINY) for picture in scene.frames[0].pictures])
+    plain = np.stack([mmcv_imnormalize(cv2.imread(str(image.path)), TINY) for image in scene.frames[0].images])
     np.testing.assert_array_equal(img[0], plain)
     assert np.abs(img[..., 450:, :]).max() < 0.01, "the stored padding is the mean colour"

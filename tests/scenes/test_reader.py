@@ -37,7 +37,7 @@ def test_scenes_come_in_order_with_their_frames(tmp_path: Path):
         assert [frame.index for frame in scene.frames] == [7, 9, 40]
         for frame in scene.frames:
             assert frame.meta_path == root / scene.name / f"meta_{frame.index:06d}.json"
-            assert [picture.path.name for picture in frame.pictures] == [
+            assert [image.path.name for image in frame.images] == [
                 f"cam_0{camera}_{frame.index:06d}.png" for camera in range(6)
             ]
             assert frame.gt_boxes is not None
@@ -56,7 +56,7 @@ def test_a_folder_without_index_reads_the_same(tmp_path: Path):
 
 @pytest.mark.parametrize("spelling", ["stacked", "numbered"])
 @pytest.mark.parametrize("scene_index", [True, False])
-def test_the_other_spellings_hold_the_same_pictures(tmp_path: Path, spelling: Spelling, scene_index: bool):
+def test_the_other_spellings_hold_the_same_images(tmp_path: Path, spelling: Spelling, scene_index: bool):
     written = {
         name: read_scenes(
             write_scenes(tmp_path / name, spelling=name, frame_numbers=(3, 8), scene_index=scene_index), REQUIREMENTS
@@ -65,8 +65,8 @@ def test_the_other_spellings_hold_the_same_pictures(tmp_path: Path, spelling: Sp
     }
     for scene, expected_scene in zip(written[spelling], written["cameras"], strict=True):
         for frame, expected_frame in zip(scene.frames, expected_scene.frames, strict=True):
-            for picture, expected in zip(frame.pictures, expected_frame.pictures, strict=True):
-                content = cv2.imread(str(picture.path))[slice(*(picture.rows or (None,)))]
+            for image, expected in zip(frame.images, expected_frame.images, strict=True):
+                content = cv2.imread(str(image.path))[slice(*(image.rows or (None,)))]
                 np.testing.assert_array_equal(content, cv2.imread(str(expected.path)))
 
 
@@ -105,7 +105,7 @@ def test_all_defects_are_reported_at_once_each_with_its_file(tmp_path: Path):
         (second / "meta_000001.json", "can_bus has shape (17,); expected (18,)"),
         (second / "meta_000001.json", "num_cams is 5; the configuration has 6"),
         (second / "cam_05_000002.png", "is 64 x 160 pixels (height x width); the configuration asks for 96 x 160"),
-        (second / "cam_01_000003.png", "is a JPEG picture"),
+        (second / "cam_01_000003.png", "is a JPEG image"),
     ]
     assert len(defects) == len(expected)
     for path, message in expected:
@@ -155,11 +155,11 @@ def test_sizes_that_would_need_stretching_are_refused(tmp_path: Path, hw: tuple[
     assert all(f"is {hw[0]} x {hw[1]} pixels" in defect for defect in defects)
 
 
-def test_a_stacked_picture_must_divide_into_the_cameras(tmp_path: Path):
+def test_a_stacked_image_must_divide_into_the_cameras(tmp_path: Path):
     root = write_scenes(tmp_path, num_scenes=1, frames_per_scene=1, spelling="stacked")
     cv2.imwrite(str(root / "scene-0000" / "img_000000.png"), np.zeros((6 * 96 - 1, 160, 3), np.uint8))
     (defect,) = defects_of(root)
-    assert defect.endswith("img_000000.png: 575 rows can't hold 6 stacked pictures of the same height")
+    assert defect.endswith("img_000000.png: 575 rows can't hold 6 stacked images of the same height")
 
 
 def test_progress_counts_frames(tmp_path: Path):

@@ -71,8 +71,8 @@ def test_one_frame_is_decoded_while_the_caller_works_and_no_more(frames: tuple[F
         assert recording.asked == list(range(wanted))  # type: ignore[attr-defined]
 
 
-def test_an_unreadable_picture_is_raised_when_its_frame_is_due(frames: tuple[Frame, ...]):
-    frames[2].pictures[1].path.write_bytes(b"")
+def test_an_unreadable_image_is_raised_when_its_frame_is_due(frames: tuple[Frame, ...]):
+    frames[2].images[1].path.write_bytes(b"")
     stream = stream_inputs(frames, PREPROCESSOR)
     assert [next(stream).frame.index, next(stream).frame.index] == [0, 1]
     with pytest.raises(SceneError, match=r"cam_01_000002\.png: can't be"):

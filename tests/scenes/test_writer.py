@@ -9,7 +9,7 @@ import numpy as np
 from bevformer_lib.scenes.reader import SceneRequirements, read_scenes
 from bevformer_lib.scenes.writer import write_frame, write_scene_index
 from tests.support.micro import micro_config
-from tests.support.scenes import drive_can_bus, random_boxes, rig_lidar_to_image, write_scenes
+from tests.support.scenes import drive_can_bus, random_boxes, surround_lidar_to_image, write_scenes
 
 HW = (96, 160)
 POSE = np.array([[0.0, 1.0, 0.0, 0.94], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.84], [0.0, 0.0, 0.0, 1.0]])
@@ -17,13 +17,13 @@ POSE = np.array([[0.0, 1.0, 0.0, 0.94], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1
 
 def test_what_is_written_is_read_back(tmp_path: Path):
     rng = np.random.default_rng(1)
-    pictures = list(rng.integers(0, 256, (6, *HW, 3), dtype=np.uint8))
+    images = list(rng.integers(0, 256, (6, *HW, 3), dtype=np.uint8))
     boxes = random_boxes(rng, 3)
-    lidar_to_image, can_bus = rig_lidar_to_image(HW), drive_can_bus(1)[0]
+    lidar_to_image, can_bus = surround_lidar_to_image(HW), drive_can_bus(1)[0]
     write_frame(
         tmp_path / "a",
         7,
-        pictures,
+        images,
         lidar_to_image=lidar_to_image,
         can_bus_absolute=can_bus,
         img_norm=micro_config().img_norm,
@@ -46,8 +46,8 @@ def test_what_is_written_is_read_back(tmp_path: Path):
     assert frame.bicycle_racks == boxes[:1]
     np.testing.assert_array_equal(frame.lidar_to_ego, POSE)
     np.testing.assert_array_equal(frame.ego_to_global, np.linalg.inv(POSE))
-    for reference, picture in zip(frame.pictures, pictures, strict=True):
-        np.testing.assert_array_equal(cv2.imread(str(reference.path)), picture)
+    for reference, image in zip(frame.images, images, strict=True):
+        np.testing.assert_array_equal(cv2.imread(str(reference.path)), image)
 
 
 def test_meta_files_have_the_published_keys(tmp_path: Path):

@@ -39,10 +39,10 @@ def test_a_folder_that_must_exist_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "made-up-0000").mkdir()
+    (tmp_path / "synthetic-0000").mkdir()
     with pytest.raises(StoreError, match="holds other files and no store; choose an empty folder"):
         open_store(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["made-up-0000"]
+    assert [path.name for path in tmp_path.iterdir()] == ["synthetic-0000"]
 
 
 def test_an_empty_disk_and_a_store_that_was_begun_are_taken(tmp_path: Path) -> None:

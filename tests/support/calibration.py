@@ -23,7 +23,7 @@ from tests.support.toy_graph import write_toy_graph
 
 @dataclass(frozen=True)
 class ToyWorld:
-    """A toy graph, and scenes in its picture size."""
+    """A toy graph, and scenes in its image size."""
 
     model: Path
     scenes_root: Path

@@ -1,4 +1,4 @@
-"""A small dataset in nuScenes' own table format: two scenes of `mini_val`, rendered pictures, sweeps, CAN messages.
+"""A small dataset in nuScenes' own table format: two scenes of `mini_val`, rendered images, sweeps, CAN messages.
 
 Scene 0103 drives straight along the global x axis at 10 m/s on flat ground, so that projections can be computed by
 hand; scene 0916 turns on a slope. Every sensor measures at a time of its own and has the ego pose of that time.
@@ -91,7 +91,7 @@ THINGS = (
 
 
 def micro_extraction(*, can_bus: bool = True) -> Extraction:
-    """The dataset's scenes for the micro model: pictures of a tenth of the size."""
+    """The dataset's scenes for the micro model: images of a tenth of the size."""
     return Extraction.for_model(micro_config(), version=VERSION, split=SPLIT, can_bus=can_bus)
 
 
@@ -326,11 +326,11 @@ def position_m(thing: Thing, time_us: int) -> NDArray[np.float64]:
 
 
 def render(scene: str, channel: str, frame: int) -> NDArray[np.uint8]:
-    """A gray picture with a yellow disc where the centre of every thing of the keyframe is seen.
+    """A gray image with a yellow disc where the centre of every thing of the keyframe is seen.
 
     Things stand where they are annotated (at the LiDAR's time); only the car moves on until the camera triggers.
     """
-    picture = np.full((*PICTURE_HW, 3), 90, np.uint8)
+    image = np.full((*PICTURE_HW, 3), 90, np.uint8)
     translation, rotation = ego_pose(scene, frame * KEYFRAME_US + CAMERA_DELAY_US[channel])
     for thing in THINGS:
         if thing.only_at in (None, frame):
@@ -338,5 +338,5 @@ def render(scene: str, channel: str, frame: int) -> NDArray[np.uint8]:
             in_camera = camera_rotation(channel).inverse.rotate(in_ego - np.array(CAMERA_POSITION_M[channel]))
             if in_camera[2] > 1.0:
                 u, v, _ = INTRINSICS @ in_camera / in_camera[2]
-                cv2.circle(picture, (round(u), round(v)), 12, MARKER_BGR, -1)
-    return picture
+                cv2.circle(image, (round(u), round(v)), 12, MARKER_BGR, -1)
+    return image

@@ -21,16 +21,16 @@ def header(width: int, height: int, *, bits: int = 8, color_type: int = 2, inter
     return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, int(interlaced)))
 
 
-def interlaced_png(picture: NDArray[np.uint8]) -> bytes:
-    """A (H, W, 3) RGB picture in Adam7 order."""
+def interlaced_png(image: NDArray[np.uint8]) -> bytes:
+    """A (H, W, 3) RGB image in Adam7 order."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in picture[y::dy, x::dx] if row.size)
-    size = header(picture.shape[1], picture.shape[0], interlaced=True)
+    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in image[y::dy, x::dx] if row.size)
+    size = header(image.shape[1], image.shape[0], interlaced=True)
     return SIGNATURE + size + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def palette_png(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
-    """A (H, W) picture of indices into a (n, 3) RGB palette."""
+    """A (H, W) image of indices into a (n, 3) RGB palette."""
     rows = b"".join(b"\0" + row.tobytes() for row in indices)
     size = header(indices.shape[1], indices.shape[0], color_type=3)
     colors = chunk(b"PLTE", palette.tobytes())

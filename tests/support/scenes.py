@@ -1,4 +1,4 @@
-"""Small made-up scene folders for tests: noise pictures, but a plausible rig and a plausible drive."""
+"""Small synthetic scene folders for tests: noise images, but a plausible camera calibration and a plausible drive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.config.model_config import ImageNormConfig
-from bevformer_lib.scenes.layout import camera_picture_name, plain_picture_name
+from bevformer_lib.scenes.layout import camera_image_name, plain_image_name
 from bevformer_lib.scenes.types import GroundTruthBox
 from bevformer_lib.scenes.writer import write_frame, write_png, write_scene_index
 from tests.support.micro import CLASS_NAMES, micro_config
@@ -27,8 +27,8 @@ SPEED_MPS = 8.0
 YAW_STEP_DEG = 3.0
 
 
-def rig_lidar_to_image(image_hw: tuple[int, int], num_cams: int = 6) -> NDArray[np.float64]:
-    """(cameras, 4, 4) of a nuScenes-like rig for pictures of this size; more cameras than six repeat."""
+def surround_lidar_to_image(image_hw: tuple[int, int], num_cams: int = 6) -> NDArray[np.float64]:
+    """(cameras, 4, 4) of a nuScenes-like camera calibration for images of this size; more cameras than six repeat."""
     height, width = image_hw
     matrices = np.zeros((num_cams, 4, 4))
     for camera in range(num_cams):
@@ -107,12 +107,12 @@ def write_scenes(
         root: folder to write; made if missing.
         num_scenes: scenes; odd ones turn the other way.
         frames_per_scene: frames of each; ignored where ``frame_numbers`` is given.
-        image_hw: size of the pictures as stored; a size that is no multiple of 32 makes unpadded pictures.
+        image_hw: size of the images as stored; a size that is no multiple of 32 makes unpadded images.
         num_cams: cameras per frame.
         seed: of noise and boxes.
         gt_boxes: whether the metas carry annotations (four per frame).
         frame_numbers: numbers of the frames in the file names; 0, 1, 2, ... by default.
-        spelling: one picture per camera; all cameras stacked in ``img_*``; or ``img_*`` numbered frame-major.
+        spelling: one image per camera; all cameras stacked in ``img_*``; or ``img_*`` numbered frame-major.
         scene_index: whether to write ``scene_index.json``.
         img_norm: recorded in the metas; that of ``micro_config`` by default.
     """
@@ -122,12 +122,12 @@ def write_scenes(
     for scene, name in enumerate(names):
         can_bus = drive_can_bus(len(numbers), turn=-1.0 if scene % 2 else 1.0)
         for position, number in enumerate(numbers):
-            pictures = list(rng.integers(0, 256, (num_cams, *image_hw, 3), dtype=np.uint8))
+            images = list(rng.integers(0, 256, (num_cams, *image_hw, 3), dtype=np.uint8))
             write_frame(
                 root / name,
                 number,
-                pictures,
-                lidar_to_image=rig_lidar_to_image(image_hw, num_cams),
+                images,
+                lidar_to_image=surround_lidar_to_image(image_hw, num_cams),
                 can_bus_absolute=can_bus[position],
                 img_norm=img_norm or micro_config().img_norm,
                 scene_token=name,
@@ -136,16 +136,16 @@ def write_scenes(
                 gt_boxes=random_boxes(rng, 4) if gt_boxes else None,
             )
             if spelling != "cameras":
-                _respell(root / name, number, position, pictures, spelling)
+                _respell(root / name, number, position, images, spelling)
     if scene_index:
         write_scene_index(root, dict.fromkeys(names, numbers))
     return root
 
 
-def _respell(folder: Path, number: int, position: int, pictures: list[NDArray[np.uint8]], spelling: Spelling) -> None:
-    for camera, picture in enumerate(pictures):
-        (folder / camera_picture_name(camera, number)).unlink()
+def _respell(folder: Path, number: int, position: int, images: list[NDArray[np.uint8]], spelling: Spelling) -> None:
+    for camera, image in enumerate(images):
+        (folder / camera_image_name(camera, number)).unlink()
         if spelling == "numbered":
-            write_png(folder / plain_picture_name(position * len(pictures) + camera), picture)
+            write_png(folder / plain_image_name(position * len(images) + camera), image)
     if spelling == "stacked":
-        write_png(folder / plain_picture_name(number), np.concatenate(pictures))
+        write_png(folder / plain_image_name(number), np.concatenate(images))

@@ -113,11 +113,11 @@ def give_metadata(graph: Path, metadata: Mapping[str, str]) -> Path:
 
 
 def _sensor_context(writer: _GraphWriter, num_cams: int, image_hw: tuple[int, int], channels: int) -> str:
-    """Reduce pictures, ego motion and camera geometry to one row of features, (1, channels)."""
+    """Reduce images, ego motion and camera geometry to one row of features, (1, channels)."""
     height, width = image_hw
-    pictures = writer.add("Reshape", ["img", writer.shape("img.shape", num_cams, 3, height, width)], "pictures")
+    images = writer.add("Reshape", ["img", writer.shape("img.shape", num_cams, 3, height, width)], "images")
     kernel = writer.weight("stem.weight", channels, 3, STRIDE, STRIDE, scale=1.0 / STRIDE)
-    stem = writer.add("Conv", [pictures, kernel], "stem", kernel_shape=[STRIDE] * 2, strides=[STRIDE] * 2)
+    stem = writer.add("Conv", [images, kernel], "stem", kernel_shape=[STRIDE] * 2, strides=[STRIDE] * 2)
     pooled = writer.add("GlobalAveragePool", [writer.add("Relu", [stem], "stem.relu")], "pooled")
     flat = writer.add("Reshape", [pooled, writer.shape("pooled.shape", 1, num_cams * channels)], "pooled.flat")
     seen = writer.linear(flat, "seen", num_cams * channels, channels)

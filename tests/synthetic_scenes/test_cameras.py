@@ -8,7 +8,7 @@ import pytest
 
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.names import CAMERA_ORDER
-from bevformer_lib.synthetic_scenes.cameras import CAMERA_MOUNTS, camera_rig, lidar_to_ego, picture_size_hw
+from bevformer_lib.synthetic_scenes.cameras import CAMERA_MOUNTS, camera_calibration, image_size_hw, lidar_to_ego
 from tests.support.data import requires_shared_data, shared_data
 
 
@@ -22,7 +22,7 @@ def test_lidar_axes_are_right_forward_up() -> None:
 @pytest.mark.parametrize("name", CAMERA_ORDER)
 def test_a_point_on_the_viewing_axis_lands_on_the_principal_point(name: str) -> None:
     mount = CAMERA_MOUNTS[name]
-    camera = camera_rig(6, 0.5)[CAMERA_ORDER.index(name)]
+    camera = camera_calibration(6, 0.5)[CAMERA_ORDER.index(name)]
     yaw = math.radians(mount.yaw_deg)
     x, y, z = mount.position_m
     in_ego = np.array([x + 12.0 * math.cos(yaw), y + 12.0 * math.sin(yaw), z, 1.0])
@@ -32,20 +32,20 @@ def test_a_point_on_the_viewing_axis_lands_on_the_principal_point(name: str) -> 
     assert projected[3] == pytest.approx(1.0)
 
 
-def test_pictures_have_the_sizes_of_the_published_models() -> None:
-    assert [picture_size_hw(scale) for scale in (0.5, 0.8, 1.0)] == [(450, 800), (720, 1280), (900, 1600)]
+def test_images_have_the_sizes_of_the_published_models() -> None:
+    assert [image_size_hw(scale) for scale in (0.5, 0.8, 1.0)] == [(450, 800), (720, 1280), (900, 1600)]
 
 
 @pytest.mark.parametrize("num_cams", [0, 7])
 def test_other_camera_counts_are_refused(num_cams: int) -> None:
-    with pytest.raises(ConfigError, match=f"num_cams: {num_cams}: made-up scenes have 1 to 6 cameras"):
-        camera_rig(num_cams, 0.5)
+    with pytest.raises(ConfigError, match=f"num_cams: {num_cams}: synthetic scenes have 1 to 6 cameras"):
+        camera_calibration(num_cams, 0.5)
 
 
 @requires_shared_data
 def test_mounting_is_like_that_of_a_real_car() -> None:
     keyframe = json.loads((shared_data() / "nuscenes_scene_0061_keyframe" / "keyframe.json").read_text())
-    for camera in camera_rig(6, 1.0):
+    for camera in camera_calibration(6, 1.0):
         real = keyframe["cameras"][camera.name]
         ours = np.linalg.inv(camera.ego_to_camera)
         np.testing.assert_allclose(ours[:3, 3], np.array(real["cam2ego"])[:3, 3], atol=0.06)

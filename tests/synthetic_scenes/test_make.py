@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_reads_back_without_defects(made: Path) -> None:
     scenes = read_scenes(made, SceneRequirements.of_model(micro_config()))
-    assert [scene.name for scene in scenes] == ["made-up-0000", "made-up-0001"]
+    assert [scene.name for scene in scenes] == ["synthetic-0000", "synthetic-0001"]
     assert all(len(scene.frames) == 2 for scene in scenes)
     for frame in (frame for scene in scenes for frame in scene.frames):
         assert frame.gt_boxes
@@ -59,13 +59,13 @@ def test_reads_back_without_defects(made: Path) -> None:
         assert 0 <= frame.can_bus_absolute[CAN_BUS_YAW_RAD] < 2 * math.pi
 
 
-def test_pictures_are_padded_with_the_mean_colour(made: Path) -> None:
-    picture = cv2.imread(str(made / "made-up-0000" / "cam_00_000000.png"))
-    assert picture is not None
-    assert picture.shape == (96, 160, 3)
+def test_images_are_padded_with_the_mean_colour(made: Path) -> None:
+    image = cv2.imread(str(made / "synthetic-0000" / "cam_00_000000.png"))
+    assert image is not None
+    assert image.shape == (96, 160, 3)
     red, green, blue = (round(value) for value in micro_config().img_norm.mean)
-    assert (picture[90:] == (blue, green, red)).all()
-    assert picture[:90].std() > 20
+    assert (image[90:] == (blue, green, red)).all()
+    assert image[:90].std() > 20
 
 
 def test_same_seed_same_bytes_in_another_process_with_other_threads(made: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_same_seed_same_bytes_in_another_process_with_other_threads(made: Path, 
 
 def test_a_scene_depends_neither_on_how_many_are_made_nor_on_frames_before(made: Path, tmp_path: Path) -> None:
     make_scenes(tmp_path / "one", _recipe(num_scenes=1))
-    expected = {name: digest for name, digest in _digests(made).items() if name.startswith("made-up-0000")}
+    expected = {name: digest for name, digest in _digests(made).items() if name.startswith("synthetic-0000")}
     assert expected.items() <= _digests(tmp_path / "one").items()
     make_scenes(tmp_path / "other seed", _recipe(num_scenes=1, seed=4))
     assert not expected.items() & _digests(tmp_path / "other seed").items()
@@ -97,7 +97,7 @@ def test_an_interrupted_run_is_carried_on_with(made: Path, tmp_path: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         make_scenes(output, _recipe(), on_progress=interrupt)
-    assert sorted(path.name for path in output.iterdir()) == sorted([RECIPE_NAME, "made-up-0000"])
+    assert sorted(path.name for path in output.iterdir()) == sorted([RECIPE_NAME, "synthetic-0000"])
     assert make_scenes(output, _recipe()) == 1
     assert _digests(output) == _digests(made)
     assert make_scenes(output, _recipe()) == 0
@@ -116,7 +116,7 @@ def test_folders_of_others_are_refused(made: Path, tmp_path: Path) -> None:
 
 def test_without_boxes_the_metas_have_none(tmp_path: Path) -> None:
     make_scenes(tmp_path / "made", _recipe(num_scenes=1, frames_per_scene=1, ground_truth=False))
-    assert "gt_boxes" not in json.loads((tmp_path / "made" / "made-up-0000" / "meta_000000.json").read_text())
+    assert "gt_boxes" not in json.loads((tmp_path / "made" / "synthetic-0000" / "meta_000000.json").read_text())
 
 
 @pytest.mark.parametrize(

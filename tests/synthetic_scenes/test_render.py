@@ -7,19 +7,19 @@ import pytest
 
 from bevformer_lib.detections.geometry import box_corners_lidar_m, ground_truth_as_detection_boxes
 from bevformer_lib.drawing.project import homogeneous_pixels
-from bevformer_lib.synthetic_scenes.cameras import camera_rig, lidar_to_ego
+from bevformer_lib.synthetic_scenes.cameras import camera_calibration, lidar_to_ego
 from bevformer_lib.synthetic_scenes.layout import make_world
 from bevformer_lib.synthetic_scenes.render import RenderedFrame, Renderer
 from bevformer_lib.synthetic_scenes.world import World, box_in_lidar_frame
 
-CAMERAS = camera_rig(6, 0.2)
+CAMERAS = camera_calibration(6, 0.2)
 WHOLE = 4.0
 """Objects whose corners all lie so far (m) before a camera are measured."""
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return make_world("made-up-0000", scene_number=0, duration_s=4.0, seed=1)
+    return make_world("synthetic-0000", scene_number=0, duration_s=4.0, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -91,5 +91,5 @@ def test_nobody_drives_through_anybody(world: World) -> None:
 
 def test_a_frame_does_not_depend_on_those_before(world: World, frames: list[RenderedFrame]) -> None:
     alone = Renderer(world, CAMERAS).render(2.0, 1)
-    for expected, picture in zip(frames[1].pictures, alone.pictures, strict=True):
-        assert np.array_equal(expected, picture)
+    for expected, image in zip(frames[1].images, alone.images, strict=True):
+        assert np.array_equal(expected, image)

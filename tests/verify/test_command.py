@@ -83,7 +83,7 @@ def test_a_graph_of_another_model_is_refused_before_the_original_is_built(
     assert bevformer(*arguments(plugin_dir, checkpoint, scenes), "--onnx", graph) == 1
     said = capsys.readouterr().err
     assert f"error: {graph}: this graph is not the model" in said
-    assert "its picture size: 96 x 128, the config's: 96 x 160" in said
+    assert "its image size: 96 x 128, the config's: 96 x 160" in said
     assert "built" not in said
 
 

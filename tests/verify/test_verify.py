@@ -11,15 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bevformer_lib.config.load import load_model_config
-from bevformer_lib.errors import ConfigError, RigError, VerifyError
+from bevformer_lib.errors import CameraCalibrationError, ConfigError, VerifyError
 from bevformer_lib.export.intermediate_outputs import intermediate_names
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.verify.intermediate_outputs import tensor_order
 from bevformer_lib.verify.openmmlab import build_original
 from bevformer_lib.verify.report import ONNX, PYTORCH, VerifyReport
 from bevformer_lib.verify.sides import open_graph
-from bevformer_lib.verify.taps import tensor_order
 from bevformer_lib.verify.verify import verify
 from tests.support.micro import micro_config
 from tests.support.scenes import let_all_cameras_look_ahead, write_scenes
@@ -166,7 +166,9 @@ def test_a_rig_that_the_graph_has_no_room_for_is_no_divergence(
     make_plugin: MakePlugin, checkpoint: Path, micro_graph: Path, tmp_path: Path
 ) -> None:
     ahead = let_all_cameras_look_ahead(write_scenes(tmp_path / "ahead", num_scenes=1, frames_per_scene=1))
-    with pytest.raises(RigError, match=r"meta_000000\.json: its cameras show .* \(6\) than .* \(2 per cell\)"):
+    with pytest.raises(
+        CameraCalibrationError, match=r"meta_000000\.json: its cameras show .* \(6\) than .* \(2 per cell\)"
+    ):
         run(make_plugin(), checkpoint, ahead, graph=micro_graph)
 
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bevformer_lib.synthetic_scenes.cameras import camera_rig, lidar_to_ego
+from bevformer_lib.synthetic_scenes.cameras import camera_calibration, lidar_to_ego
 from bevformer_lib.viewer.camera_pose import placed_camera
-from tests.support.scenes import rig_lidar_to_image
+from tests.support.scenes import surround_lidar_to_image
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_cameras_come_apart_into_what_they_were_made_of(scale: float) -> None:
-    for camera in camera_rig(6, scale):
+    for camera in camera_calibration(6, scale):
         found = placed_camera(camera.lidar_to_image)
         lidar_to_camera = camera.ego_to_camera @ lidar_to_ego()
         np.testing.assert_allclose(found.intrinsics, camera.intrinsics, atol=1e-6)
@@ -19,7 +19,7 @@ def test_cameras_come_apart_into_what_they_were_made_of(scale: float) -> None:
 
 
 def test_a_rig_with_rounding_stays_a_rotation() -> None:
-    for matrix in rig_lidar_to_image((480, 800)).astype(np.float16).astype(np.float64):
+    for matrix in surround_lidar_to_image((480, 800)).astype(np.float16).astype(np.float64):
         found = placed_camera(matrix)
         np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(found.rotation) == pytest.approx(1.0)

@@ -88,14 +88,14 @@ def test_every_frame_has_everything(recording: Recording, scene: Scene) -> None:
     assert set(recording.rows[DRIVE]["strips"]) == {None}
 
 
-def test_pictures_are_those_of_the_cameras(recording: Recording, scene: Scene, config: ModelConfig) -> None:
+def test_images_are_those_of_the_cameras(recording: Recording, scene: Scene, config: ModelConfig) -> None:
     frame = scene.frames[1]
-    stored = Preprocessor(config.image_hw, config.img_norm).pictures(frame)
+    stored = Preprocessor(config.image_hw, config.img_norm).images(frame)
     for name, expected in zip(CAMERA_ORDER, stored, strict=True):
         [blob] = recording.rows[camera_path(name)]["blob"][frame.index]
-        picture = cv2.imdecode(np.array(blob, dtype=np.uint8), cv2.IMREAD_COLOR)
-        assert picture is not None and picture.shape == expected.shape
-        assert abs(picture.mean() - expected.mean()) < 3
+        image = cv2.imdecode(np.array(blob, dtype=np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None and image.shape == expected.shape
+        assert abs(image.mean() - expected.mean()) < 3
 
 
 def test_boxes_land_on_the_pixels_that_the_scene_says(

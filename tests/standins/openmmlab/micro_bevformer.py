@@ -1,5 +1,5 @@
 # ruff: noqa: C408 (configs of this kind are written with dict(...))
-# The model of tests/support/micro.py in the form of the original's configs; pictures 96 x 160 after padding.
+# The model of tests/support/micro.py in the form of the original's configs; images 96 x 160 after padding.
 point_cloud_range = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
 img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 class_names = ["car", "truck", "construction_vehicle", "bus", "trailer", "barrier"]

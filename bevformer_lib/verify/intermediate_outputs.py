@@ -18,7 +18,7 @@ from bevformer_lib.export.intermediate_outputs import named_tensors
 from bevformer_lib.names import OUTPUT_NAMES
 
 TensorSink: TypeAlias = Callable[[str, NDArray[Any]], None]
-"""Called as ``(tap name, array)`` when the tensor has been computed; the array is the sink's own."""
+"""Called as ``(intermediate output name, array)`` when the tensor has been computed; the array is the sink's own."""
 
 _ATTENTIONS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {"encoder": ("temporal", "spatial"), "decoder": ("self", "cross")}
@@ -26,7 +26,7 @@ _ATTENTIONS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Tap:
+class IntermediateOutput:
     """A tensor that both models compute.
 
     Attributes:
@@ -42,37 +42,39 @@ class Tap:
     queries_first_in_original: bool = False
 
 
-def taps_of(config: ModelConfig) -> tuple[Tap, ...]:
-    """Return the taps of a model in the order in which it computes them; the network's outputs are not among them.
+def intermediate_outputs_of(config: ModelConfig) -> tuple[IntermediateOutput, ...]:
+    """Return the intermediate outputs of a model in the order in which it computes them, without its outputs.
 
-    The graph's named tensors (:func:`bevformer_lib.export.intermediate_outputs.named_tensors`), and before each layer's output those of
-    its two attentions, which the graph does not name.
+    The graph's named tensors (:func:`bevformer_lib.export.intermediate_outputs.named_tensors`), and before each
+    layer's output those of its two attentions, which the graph does not name.
     """
-    taps: list[Tap] = []
+    intermediate_outputs: list[IntermediateOutput] = []
     for tensor in named_tensors(config):
         kind, _, rest = tensor.name.partition(".")
         queries_first = kind == "decoder"
         if kind in _ATTENTIONS and rest.startswith("layer"):
-            taps += [
-                Tap(f"{tensor.name}.{name}", f"{tensor.module}.attentions.{index}", None, queries_first)
+            intermediate_outputs += [
+                IntermediateOutput(f"{tensor.name}.{name}", f"{tensor.module}.attentions.{index}", None, queries_first)
                 for index, name in enumerate(_ATTENTIONS[kind])
             ]
-        taps.append(Tap(tensor.name, tensor.module, tensor.item, queries_first))
-    return tuple(taps)
+        intermediate_outputs.append(IntermediateOutput(tensor.name, tensor.module, tensor.item, queries_first))
+    return tuple(intermediate_outputs)
 
 
 def tensor_order(config: ModelConfig) -> tuple[str, ...]:
     """Return the names of everything that is compared, in the order in which the network computes it."""
-    return (*(tap.name for tap in taps_of(config)), *OUTPUT_NAMES)
+    return (*(intermediate_output.name for intermediate_output in intermediate_outputs_of(config)), *OUTPUT_NAMES)
 
 
 @contextmanager
-def tapped(model: nn.Module, taps: Sequence[Tap], sink: TensorSink, *, original: bool) -> Iterator[None]:
-    """Hand every tap's tensor to ``sink`` while the block runs the model.
+def with_intermediates(
+    model: nn.Module, intermediate_outputs: Sequence[IntermediateOutput], sink: TensorSink, *, original: bool
+) -> Iterator[None]:
+    """Hand every intermediate output's tensor to ``sink`` while the block runs the model.
 
     Args:
         model: the original's or our model.
-        taps: where to look.
+        intermediate_outputs: where to look.
         sink: gets copies, so that what the model does to them in place later can't change them.
         original: whether ``model`` is the original, whose layout differs in places.
 
@@ -81,7 +83,7 @@ def tapped(model: nn.Module, taps: Sequence[Tap], sink: TensorSink, *, original:
     """
     handles = []
     try:
-        for path in dict.fromkeys(tap.module for tap in taps):
+        for path in dict.fromkeys(intermediate_output.module for intermediate_output in intermediate_outputs):
             try:
                 module = model.get_submodule(path)
             except AttributeError:
@@ -89,7 +91,11 @@ def tapped(model: nn.Module, taps: Sequence[Tap], sink: TensorSink, *, original:
                     f"the {'original' if original else 'PyTorch'} model has no module '{path}'; is it another version "
                     "of BEVFormer, or does the config describe another model?"
                 ) from None
-            here = [tap for tap in taps if tap.module == path]
+            here = [
+                intermediate_output
+                for intermediate_output in intermediate_outputs
+                if intermediate_output.module == path
+            ]
             handles.append(module.register_forward_hook(_hook(here, sink, original)))
         yield
     finally:
@@ -97,18 +103,25 @@ def tapped(model: nn.Module, taps: Sequence[Tap], sink: TensorSink, *, original:
             handle.remove()
 
 
-def _hook(taps: Sequence[Tap], sink: TensorSink, original: bool) -> Callable[[nn.Module, Any, Any], None]:
+def _hook(
+    intermediate_outputs: Sequence[IntermediateOutput], sink: TensorSink, original: bool
+) -> Callable[[nn.Module, Any, Any], None]:
     def hand_over(module: nn.Module, inputs: Any, output: Any) -> None:
-        for tap in taps:
+        for intermediate_output in intermediate_outputs:
             tensor = output
-            if tap.item is not None:
-                if not isinstance(output, list | tuple) or tap.item >= len(output):
-                    raise VerifyError(f"module '{tap.module}' puts out no item {tap.item} for '{tap.name}'")
-                tensor = output[tap.item]
+            if intermediate_output.item is not None:
+                if not isinstance(output, list | tuple) or intermediate_output.item >= len(output):
+                    raise VerifyError(
+                        f"module '{intermediate_output.module}' puts out no item "
+                        f"{intermediate_output.item} for '{intermediate_output.name}'"
+                    )
+                tensor = output[intermediate_output.item]
             if not isinstance(tensor, torch.Tensor):
-                raise VerifyError(f"module '{tap.module}' puts out a {type(tensor).__name__}, not the tensor expected")
-            if original and tap.queries_first_in_original:
+                raise VerifyError(
+                    f"module '{intermediate_output.module}' puts out a {type(tensor).__name__}, not the tensor expected"
+                )
+            if original and intermediate_output.queries_first_in_original:
                 tensor = tensor.transpose(0, 1)
-            sink(tap.name, tensor.detach().cpu().numpy().copy())
+            sink(intermediate_output.name, tensor.detach().cpu().numpy().copy())
 
     return hand_over
