@@ -15,7 +15,7 @@ from bevformer_lib.report import numbers
 from bevformer_lib.report.charts import Series, line_chart
 from bevformer_lib.report.write import page_environment
 
-_TEMPLATE: Final = "ladder.html"
+_TEMPLATE: Final = "backend_comparison.html"
 
 
 @dataclass(frozen=True)
