@@ -1,4 +1,4 @@
-"""A ladder as one HTML file: every form of a model against the first one, and where the bar is missed."""
+"""A backend comparison as one HTML file: every form of a model against the first one, and where the bar is missed."""
 
 from __future__ import annotations
 
