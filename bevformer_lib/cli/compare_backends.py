@@ -1,4 +1,4 @@
-"""`bevformer ladder`: PyTorch, ONNX, quantised, simulator and board on the same frames."""
+"""`bevformer compare-backends`: PyTorch, ONNX, quantised, simulator and board on the same frames."""
 
 from __future__ import annotations
 

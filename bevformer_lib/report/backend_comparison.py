@@ -1,4 +1,4 @@
-"""A ladder as one HTML file: every form of a model against the first one, and where the bar is missed."""
+"""A backend comparison as one HTML file: every form of a model against the first one, and where the bar is missed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bevformer_lib.report import numbers
 from bevformer_lib.report.charts import Series, line_chart
 from bevformer_lib.report.write import page_environment
 
-_TEMPLATE: Final = "ladder.html"
+_TEMPLATE: Final = "backend_comparison.html"
 
 
 @dataclass(frozen=True)

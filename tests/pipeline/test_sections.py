@@ -28,7 +28,7 @@ def test_steps_that_are_done_per_scene_are_one_node() -> None:
     ]
     inputs = {f"{n}": one.outputs["evaluation.json"] for n, one in enumerate(evaluations)}
     inputs |= {f"scene {scene.name}": scene for scene in scenes}
-    inputs["baseline"] = Artifact("measures.json", "ef" * 32, 1, made_by="gates/of-another-build")
+    inputs["baseline"] = Artifact("build_metrics.json", "ef" * 32, 1, made_by="gates/of-another-build")
     report = record(Step("report", 1, inputs), "report.html")
     records = {one.identity: one for one in (export, *evaluations, report)}
     ran = {identity: identity != export.identity for identity in records}

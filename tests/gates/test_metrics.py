@@ -1,4 +1,4 @@
-"""Every number that gates can ask for, gathered from what a build measures."""
+"""Every metric that gates can ask for, gathered from what a build found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage
 from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis, Finding
-from bevformer_lib.gates.quantities import Measures, Quantity, gather, quantity_names
+from bevformer_lib.gates.metrics import BuildMetrics, Metric, gather, metric_names
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.scenes.types import Frame, GroundTruthBox, Scene
@@ -28,19 +28,19 @@ COVERAGE = CalibrationCoverage(
 DIAGNOSIS = Diagnosis({name: Finding(None, "no scene has a second frame") for name in DIAGNOSES})
 
 
-def gathered(metrics: tuple[DetectionMetrics, DetectionMetrics] | str, *, truth: bool = True) -> dict[str, Quantity]:
+def gathered(metrics: tuple[DetectionMetrics, DetectionMetrics] | str, *, truth: bool = True) -> dict[str, Metric]:
     return gather([make_scene("a", 3, truth=truth), make_scene("b", 5, truth=truth)], metrics, COVERAGE, DIAGNOSIS)
 
 
-def test_every_name_has_its_quantity() -> None:
+def test_every_name_has_its_value() -> None:
     found = gathered("no devkit")
-    assert tuple(found) == quantity_names(CLASS_NAMES)
-    silent = {name for name, quantity in found.items() if quantity.value is None}
+    assert tuple(found) == metric_names(CLASS_NAMES)
+    silent = {name for name, metric in found.items() if metric.value is None}
     assert all(found[name].note for name in silent)
-    assert {"metrics.mAP", "proxy.NDS", "coverage.brightness", "diagnosis.history"} <= silent
+    assert {"metrics.mAP", "proxy.NDS", "coverage.brightness", "diagnosis.prev_bev"} <= silent
     assert found["metrics.mAP"].note == "no devkit"
-    measures = Measures("micro", {"a": "1"}, found)
-    assert Measures.from_dict(json.loads(json.dumps(measures.to_dict()))) == measures
+    build = BuildMetrics("micro", {"a": "1"}, found)
+    assert BuildMetrics.from_dict(json.loads(json.dumps(build.to_dict()))) == build
 
 
 def test_values_with_their_scenes() -> None:

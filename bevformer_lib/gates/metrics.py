@@ -1,4 +1,4 @@
-"""What gates can ask for: every number that a build measures, by name, with its scenes."""
+"""What gates can ask for: the metrics of a build by name, each with its scenes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MILLISECONDS: Final = 1e3
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Metric:
     """One number.
 
     Attributes:
@@ -62,32 +62,32 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What a build measured.
+class BuildMetrics:
+    """The metrics of a build.
 
     Attributes:
         model: name of the model.
-        scenes: name -> digest of the scenes that it was measured on.
-        quantities: by name.
+        scenes: name -> digest of the scenes that were evaluated.
+        metrics: by name.
     """
 
     model: str
     scenes: Mapping[str, str]
-    quantities: Mapping[str, Quantity]
+    metrics: Mapping[str, Metric]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Measures:
+    def from_dict(cls, content: Mapping[str, Any]) -> BuildMetrics:
         """Return what :meth:`to_dict` was called on."""
-        quantities = {name: Quantity(**fields) for name, fields in content["quantities"].items()}
-        return cls(content["model"], content["scenes"], quantities)
+        metrics = {name: Metric(**fields) for name, fields in content["metrics"].items()}
+        return cls(content["model"], content["scenes"], metrics)
 
 
-def quantity_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of all quantities that builds of a model measure."""
+def metric_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of all metrics that builds of a model have."""
     return (
         *(f"diagnosis.{name}" for name in DIAGNOSES),
         *(f"fidelity.{output}.{name}" for output in OUTPUT_NAMES for name in _FIDELITY),
@@ -107,8 +107,8 @@ def gather(
     metrics: tuple[DetectionMetrics, DetectionMetrics] | str,
     coverage: CalibrationCoverage,
     diagnosis: Diagnosis,
-) -> dict[str, Quantity]:
-    """Return all quantities by name.
+) -> dict[str, Metric]:
+    """Return all metrics of a build by name.
 
     Args:
         evaluations: of all scenes.
@@ -119,37 +119,35 @@ def gather(
     summary = summarize(evaluations)
     by_scene = {evaluation.scene: summarize([evaluation]) for evaluation in evaluations}
     found = {
-        **{f"diagnosis.{name}": Quantity(one.value, note=one.note) for name, one in diagnosis.findings.items()},
+        **{f"diagnosis.{name}": Metric(one.value, note=one.note) for name, one in diagnosis.findings.items()},
         **dict(_of_summary(summary, by_scene)),
         **dict(_of_counts(summary, by_scene)),
         **dict(_of_metrics(metrics, summary.class_names)),
         **dict(_of_coverage(coverage)),
     }
-    return {name: found[name] for name in quantity_names(summary.class_names)}
+    return {name: found[name] for name in metric_names(summary.class_names)}
 
 
-def _of_summary(
-    summary: EvaluationSummary, by_scene: Mapping[str, EvaluationSummary]
-) -> Iterator[tuple[str, Quantity]]:
-    def quantity(get: Callable[[EvaluationSummary], float | None], reason: str) -> Quantity:
+def _of_summary(summary: EvaluationSummary, by_scene: Mapping[str, EvaluationSummary]) -> Iterator[tuple[str, Metric]]:
+    def metric(get: Callable[[EvaluationSummary], float | None], reason: str) -> Metric:
         value = get(summary)
         scenes = {name: found for name, one in by_scene.items() if (found := get(one)) is not None}
-        return Quantity(value, scenes, note=reason if value is None else "")
+        return Metric(value, scenes, note=reason if value is None else "")
 
     for output in OUTPUT_NAMES:
         for name, attribute in _FIDELITY.items():
             yield (
                 f"fidelity.{output}.{name}",
-                quantity(lambda one, o=output, a=attribute: getattr(one.outputs[o], a), "no frame has finite values"),  # type: ignore[misc]
+                metric(lambda one, o=output, a=attribute: getattr(one.outputs[o], a), "no frame has finite values"),  # type: ignore[misc]
             )
-    yield f"drift.{OUTPUT_BEV_EMBED}", quantity(_growth, "no scene has a second frame with an error to compare")
+    yield f"drift.{OUTPUT_BEV_EMBED}", metric(_growth, "no scene has a second frame with an error to compare")
     for name, attribute in _AGREEMENT.items():
         yield (
             f"agreement.{name}",
-            quantity(lambda one, a=attribute: getattr(one.agreement, a), "there are no boxes to compare"),  # type: ignore[misc]
+            metric(lambda one, a=attribute: getattr(one.agreement, a), "there are no boxes to compare"),  # type: ignore[misc]
         )
     for name, attribute in _LATENCY.items():
-        timed = quantity(lambda one, a=attribute: _milliseconds(one, "candidate", a), "no scene has a second frame")  # type: ignore[misc]
+        timed = metric(lambda one, a=attribute: _milliseconds(one, "candidate", a), "no scene has a second frame")  # type: ignore[misc]
         yield f"latency.{name}", dataclasses.replace(timed, reference=_milliseconds(summary, "reference", attribute))
 
 
@@ -165,7 +163,7 @@ def _milliseconds(summary: EvaluationSummary, stage: str, attribute: str) -> flo
     return None if latency is None else _MILLISECONDS * float(getattr(latency, attribute))
 
 
-def _of_counts(summary: EvaluationSummary, by_scene: Mapping[str, EvaluationSummary]) -> Iterator[tuple[str, Quantity]]:
+def _of_counts(summary: EvaluationSummary, by_scene: Mapping[str, EvaluationSummary]) -> Iterator[tuple[str, Metric]]:
     """Yield recall and precision at 2 m, of all classes together and of each."""
 
     def side(one: EvaluationSummary, model: str, kind: str, class_name: str | None) -> float | None:
@@ -184,7 +182,7 @@ def _of_counts(summary: EvaluationSummary, by_scene: Mapping[str, EvaluationSumm
             value = side(summary, "candidate", kind, class_name)
             yield (
                 f"metrics.{kind}" + (f".{class_name}" if class_name else ""),
-                Quantity(
+                Metric(
                     value,
                     values[0],
                     side(summary, "reference", kind, class_name),
@@ -196,23 +194,23 @@ def _of_counts(summary: EvaluationSummary, by_scene: Mapping[str, EvaluationSumm
 
 def _of_metrics(
     metrics: tuple[DetectionMetrics, DetectionMetrics] | str, class_names: Sequence[str]
-) -> Iterator[tuple[str, Quantity]]:
+) -> Iterator[tuple[str, Metric]]:
     truth = None if isinstance(metrics, str) else metrics[1].truth
     for kind in ("metrics", "proxy"):
         if isinstance(metrics, str) or (kind == "metrics") != (truth == ANNOTATIONS):
             reason = metrics if isinstance(metrics, str) else _other(kind)
-            yield from ((f"{kind}.{name}", Quantity(None, note=reason)) for name in ("NDS", "mAP", *_ERRORS))
+            yield from ((f"{kind}.{name}", Metric(None, note=reason)) for name in ("NDS", "mAP", *_ERRORS))
             if kind == "metrics":
-                yield from ((f"metrics.ap.{name}", Quantity(None, note=reason)) for name in class_names)
+                yield from ((f"metrics.ap.{name}", Metric(None, note=reason)) for name in class_names)
             continue
         reference, candidate = metrics
         scenes = [{n: s.mean_ap for n, s in one.scenes.items() if s.mean_ap is not None} for one in metrics]
-        yield f"{kind}.mAP", Quantity(candidate.mean_ap, scenes[1], reference.mean_ap, scenes[0])
+        yield f"{kind}.mAP", Metric(candidate.mean_ap, scenes[1], reference.mean_ap, scenes[0])
         nds = [{n: s.nds for n, s in one.scenes.items() if s.nds is not None} for one in metrics]
-        yield f"{kind}.NDS", Quantity(candidate.nds, nds[1], reference.nds, nds[0])
+        yield f"{kind}.NDS", Metric(candidate.nds, nds[1], reference.nds, nds[0])
         for name, attribute in _ERRORS.items():
             errors = [getattr(one.errors, attribute) for one in (candidate, reference)]
-            yield f"{kind}.{name}", Quantity(errors[0], reference=errors[1])
+            yield f"{kind}.{name}", Metric(errors[0], reference=errors[1])
         if kind == "metrics":
             yield from ((f"metrics.ap.{name}", _ap(reference, candidate, name)) for name in class_names)
 
@@ -223,16 +221,16 @@ def _other(kind: str) -> str:
     return "the scenes carry annotations, which metrics.* uses"
 
 
-def _ap(reference: DetectionMetrics, candidate: DetectionMetrics, name: str) -> Quantity:
+def _ap(reference: DetectionMetrics, candidate: DetectionMetrics, name: str) -> Metric:
     if name in candidate.classes_without_truth:
-        return Quantity(None, note="no annotated box of this class counts")
+        return Metric(None, note="no annotated box of this class counts")
     scenes = [{n: s.ap[name] for n, s in one.scenes.items() if name in s.ap} for one in (candidate, reference)]
-    return Quantity(candidate.classes[name].ap, scenes[0], reference.classes[name].ap, scenes[1])
+    return Metric(candidate.classes[name].ap, scenes[0], reference.classes[name].ap, scenes[1])
 
 
-def _of_coverage(coverage: CalibrationCoverage) -> Iterator[tuple[str, Quantity]]:
+def _of_coverage(coverage: CalibrationCoverage) -> Iterator[tuple[str, Metric]]:
     shares = {one.name: one.share_within for one in coverage.quantities}
     for name, title in _COVERAGE.items():
         share = shares.get(title)
-        yield f"coverage.{name}", Quantity(share, note="" if share is not None else "the scenes do not say it")
-    yield "coverage.scenes", Quantity(coverage.scenes_sampled / coverage.scenes_total)
+        yield f"coverage.{name}", Metric(share, note="" if share is not None else "the scenes do not say it")
+    yield "coverage.scenes", Metric(coverage.scenes_sampled / coverage.scenes_total)
