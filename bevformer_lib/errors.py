@@ -106,3 +106,7 @@ class GateError(BevformerError):
     def __init__(self, message: str, build: str = "") -> None:
         self.build = build
         super().__init__(message)
+
+
+class TrainingError(BevformerError):
+    """A training can't begin, be resumed or go on."""

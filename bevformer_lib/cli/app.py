@@ -19,6 +19,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
         "Write inference_config.json from a model config.",
     ),
     "make-checkpoint": ("bevformer_lib.cli.make_checkpoint", "Write a checkpoint of random weights."),
+    "train": ("bevformer_lib.cli.train", "Train a model on synthetic or annotated scenes."),
     "make-scenes": ("bevformer_lib.cli.make_scenes", "Render synthetic scenes with known boxes."),
     "extract-scenes": ("bevformer_lib.cli.extract_scenes", "Write scenes from a nuScenes dataset."),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
