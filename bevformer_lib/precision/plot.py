@@ -52,8 +52,8 @@ def trade_off_svg(candidates: Sequence[PlottedCandidate], min_cosine: float) -> 
     """
     nines = [_nines(one.worst_cosine) for one in candidates]
     limit = _nines(min_cosine)
-    low, high = math.floor(min(*nines, limit) + 1e-9), math.ceil(max(*nines, limit) - 1e-9)
-    ticks = {power: f"1 - {10.0**-power:.0e}" for power in range(low, max(high, low + 1) + 1)}
+    low, high = math.floor(min([*nines, limit]) + 1e-9), math.ceil(max([*nines, limit]) - 1e-9)
+    ticks = {float(power): f"1 - {10.0**-power:.0e}" for power in range(low, max(high, low + 1) + 1)}
     plane = Plane((0.0, 1.0), _MACS_TICKS, ticks)
     parts = plane.axes("multiply-accumulates kept in higher precision", "worst cosine over whole scenes")
     parts.append(line("limit", plane.x(0), plane.x(1), plane.y(limit), plane.y(limit)))

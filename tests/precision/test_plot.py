@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+import pytest
+
 from bevformer_lib.precision.plot import PlottedCandidate, trade_off_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,5 +31,6 @@ def test_candidates_stand_where_their_loss_is() -> None:
     assert dots[1].findtext(f"{SVG}title") == "a & b: 25.0% kept, worst cosine 0.9999"
 
 
-def test_one_candidate_at_the_limit_can_be_drawn() -> None:
-    assert ET.fromstring(trade_off_svg(CANDIDATES[2:3], 1.0)).tag == f"{SVG}svg"  # noqa: S314 (our own markup)
+@pytest.mark.parametrize("candidates", [(), CANDIDATES[2:3]])
+def test_few_candidates_can_be_drawn(candidates: tuple[PlottedCandidate, ...]) -> None:
+    assert ET.fromstring(trade_off_svg(candidates, 1.0)).tag == f"{SVG}svg"  # noqa: S314 (our own markup)
