@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.report.content import Fact, ReportContent, ReportImage, ReportPanel
-from bevformer_lib.report.write import image_data_uri, render_report, write_report
+from bevformer_lib.report.content import ReportContent, ReportImage, ReportStep
+from bevformer_lib.report.page import all_sections, image_data_uri, render_report, write_report
+from bevformer_lib.store.step import Step
 from tests.evaluate.examples import make_scene
-from tests.report.example_sections import digest
-from tests.report.examples import example_content, image
+from tests.report.examples import bare_content, digest, example_content, image, outside, recorded
 
 VOID = {"meta", "link", "img"}
 
@@ -56,28 +56,35 @@ def page(content: ReportContent) -> Page:
     return Page(render_report(content))
 
 
-def test_says_what_it_was_given(page: Page) -> None:
+def test_says_what_it_was_given(page: Page, content: ReportContent) -> None:
     text = re.sub(r"\s+", " ", page.text)
     for said in (
-        "BEVFormer-Tiny, quantised to INT8",
         "Random weights.",
         "Synthetic scenes.",
-        "Timings were taken on 2 busy cores.",
         "The INT8 model stays close to the float model",
-        "bevformer_tiny.pth, 136 MB",
-        digest("checkpoint"),
+        "micro: 6 cameras of 96 x 160 pixels, BEV 10 x 12, 30 queries",
+        "bevformer_tiny.pth (/data/bevformer_tiny.pth)",
+        digest("bevformer_tiny.pth"),
+        "/data/scènes d'essai",
+        "percentile 99.9",
         "32 samples from 2 scenes, 3 of them a scene’s first frame; seed 0",  # noqa: RUF001
-        digest("int8"),
+        digest("compiled.axmodel"),
         "outputs_coords",
         "scene-0000, frame 21",
         "num_samples was 16, is 32",
         "unchanged since 2026-11-21",
-        digest("export")[:12],
+        content.steps[0].record.step.key[:12],
         "pedestrian",
         "with a score above 0.1",
         "2.13.0+cpu",
     ):
         assert said in text, said
+
+
+def test_the_first_line_is_the_verdict(page: Page, content: ReportContent) -> None:
+    html = render_report(content)
+    headline = "mAP 0.239 (float 0.252), NDS 0.341 (float 0.354), on Pulsar2&#39;s simulator of the NPU"
+    assert html[html.index("<header>") :].startswith(f"<header>\n  <h1>{headline}</h1>")
 
 
 def test_needs_nothing_from_outside(content: ReportContent, page: Page) -> None:
@@ -99,48 +106,46 @@ def test_is_accessible(page: Page) -> None:
     assert len(page.all("caption")) == len(page.all("table"))
     ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
-    for link in page.all("a"):
-        assert (link["href"] or "").removeprefix("#") in ids or link["href"] == "artifacts/tiny.onnx"
+    assert {(link["href"] or "").removeprefix("#") for link in page.all("a")} == set(ids) - {"verdict"}
 
 
-def test_images_come_in_pairs_of_their_type(page: Page) -> None:
+def test_sections_stand_in_their_order_with_a_template_each(page: Page) -> None:
+    assert [attributes["id"] for attributes in page.all("h2")] == ["verdict", *all_sections()]
+    places = [section.place for section in all_sections().values()]
+    assert len(set(places)) == len(places)
+
+
+def test_images_are_embedded_with_their_type(page: Page) -> None:
     sources = [(image["src"] or "").split(";")[0] for image in page.all("img")]
-    assert sources == ["data:image/jpeg", "data:image/jpeg", "data:image/png", "data:image/webp"]
+    assert sources == ["data:image/jpeg", "data:image/png", "data:image/webp"]
 
 
 def test_text_is_escaped() -> None:
     evil = "<script>alert('x')</script>"
-    content = example_content([make_scene(evil, 3)])
-    content = dataclasses.replace(content, title=evil, notes=[evil], built_from=[Fact(evil, evil, evil)])
+    record = recorded(Step(f"{evil} step", 1, {evil: outside(evil, evil), "checkpoint": outside(evil, evil)}), evil)
+    content = bare_content([make_scene(evil, 3)])
+    content = dataclasses.replace(content, names=(evil, evil), steps=[ReportStep(record, True, evil)])
     page = Page(render_report(content))
     assert not page.all("script")
-    assert page.text.count("alert('x')") >= 5
+    assert page.text.count("alert('x')") >= 15
 
 
 def test_without_the_optional_parts() -> None:
-    content = dataclasses.replace(
-        example_content([make_scene("a", 1, truth=False, broken_at=0)]),
-        subtitle="",
-        random_weights=False,
-        made_up_scenes=False,
-        notes=(),
-        calibration=None,
-        steps=(),
-        artifacts=(),
-        provenance=(),
-        images=(),
-    )
-    page = Page(render_report(content))
+    page = Page(render_report(bare_content([make_scene("a", 1, truth=False, broken_at=0)])))
     text = re.sub(r"\s+", " ", page.text)
+    assert "mAP and NDS not measured" in text
     assert "Random weights" not in text and "Synthetic" not in text
     assert "can’t be trusted" in text  # noqa: RUF001
     assert "The scenes carry no annotations" in text
     assert "No values to draw." in text
     assert not page.all("aside") and not page.all("img")
+    assert [one["id"] for one in page.all("h2")] == [
+        *("verdict", "built", "fidelity", "detections", "timings", "provenance")
+    ]
 
 
 def test_many_scenes_are_drawn_as_mean_and_worst() -> None:
-    text = Page(render_report(example_content([make_scene(f"s{i}", 4) for i in range(9)]))).text
+    text = Page(render_report(bare_content([make_scene(f"s{i}", 4) for i in range(9)]))).text
     assert "mean of 9 scenes" in text and "worst scene" in text
 
 
@@ -149,7 +154,7 @@ def test_same_content_same_bytes_and_atomic(tmp_path: Path, content: ReportConte
     write_report(content, first)
     write_report(content, second)
     assert first.read_bytes() == second.read_bytes()
-    broken = dataclasses.replace(content, images=[ReportImage("a", [ReportPanel("b", b"GIF89a")])])
+    broken = dataclasses.replace(content, images=[ReportImage("a", "b", b"GIF89a")])
     with pytest.raises(ValueError, match="not a JPEG, PNG or WebP image"):
         write_report(broken, second)
     assert first.read_bytes() == second.read_bytes()

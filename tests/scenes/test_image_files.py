@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bevformer_lib.scenes.png import check_png
+from bevformer_lib.scenes.image_files import check_image, check_png
 from tests.support.png import SIGNATURE, chunk, header, interlaced_png, palette_png
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -53,9 +53,9 @@ def test_every_flipped_byte_after_the_signature_is_found():
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "is not a PNG"),
-        (encoded(PICTURE, ".jpg"), "is a JPEG image under a PNG's name"),
-        (encoded(PICTURE, ".bmp"), "is a BMP image under a PNG's name"),
+        (b"hello", "is neither PNG nor JPEG"),
+        (encoded(PICTURE, ".jpg"), "is neither PNG nor JPEG: it is a JPEG image"),
+        (encoded(PICTURE, ".bmp"), "is neither PNG nor JPEG: it is a BMP image"),
         (encoded(PICTURE.astype(np.uint16)), "has 16 bits per channel; store it with 8"),
         (SIGNATURE + header(4, 4) + chunk(b"IEND", b""), "holds no image data"),
         (SIGNATURE + chunk(b"IDAT", b"x") + chunk(b"IEND", b""), "does not begin with its header"),
@@ -64,3 +64,16 @@ def test_every_flipped_byte_after_the_signature_is_found():
 def test_other_content_is_named(content: bytes, message: str):
     with pytest.raises(ValueError, match=message):
         check_png(content)
+
+
+def test_a_whole_jpeg_gives_its_height_and_width() -> None:
+    assert check_image(encoded(PICTURE, ".jpg")) == (20, 30)
+    assert check_image(encoded(PICTURE[..., 0], ".jpg")) == (20, 30)
+    assert check_image(encoded(PICTURE)) == (20, 30)
+
+
+def test_every_truncation_of_a_jpeg_is_found() -> None:
+    whole = encoded(PICTURE, ".jpg")
+    for length in range(3, len(whole) - 1):
+        with pytest.raises(ValueError, match=r"truncated|corrupt"):
+            check_image(whole[:length])
