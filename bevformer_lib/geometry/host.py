@@ -110,11 +110,11 @@ class HostGeometry:
         cells, anchors = grid.bev_h * grid.bev_w, grid.pillar_points
         image_wh = np.array(grid.image_hw[::-1], dtype=np.float32).reshape(1, 2, 1)
         depth = lidar_to_image[:, 2:3] @ self._points
-        in_front: NDArray[np.bool_] = np.asarray(depth > np.float32(MIN_DEPTH_M))
+        in_front = depth > np.float32(MIN_DEPTH_M)
         shares = lidar_to_image[:, :2] @ self._points
         shares /= np.where(in_front, depth, np.float32(1))
         shares /= image_wh
-        point_seen = np.logical_and(in_front[:, 0], ((shares > 0) & (shares < 1)).all(axis=1))
+        point_seen = in_front[:, 0] & ((shares > 0) & (shares < 1)).all(axis=1)
         seen = point_seen.reshape(cameras, cells, anchors).any(axis=2)
         furthest = np.float32(1 + 2 * self.config.reach_images)
         positions = np.clip(shares * np.float32(2) - np.float32(1), -furthest, furthest, out=shares)
@@ -127,7 +127,7 @@ class HostGeometry:
             return _contiguous(self.shapes, {INPUT_REFERENCE_POINTS: reference, INPUT_CAMERA_WEIGHTS: weights})
         rank = seen.cumsum(axis=0)
         fills = np.stack([seen & (rank == slot + 1) for slot in range(self.config.cameras_per_query)])
-        camera, filled = fills.argmax(axis=1), fills.any(axis=1)
+        camera, filled = fills.argmax(axis=1), fills.max(axis=1)
         reference = positions[camera, :, np.arange(cells)].transpose(0, 3, 1, 2)
         rows = np.zeros((*camera.shape, 2), dtype=np.float32)
         rows[..., 1] = np.where(filled, (2 * camera + 1) / np.float32(cameras) - 1, 0)
