@@ -17,7 +17,7 @@ from bevformer_lib.report.svg import Plane, figure, labelled, legend_of, nice_ti
 
 _BAR, _BAR_ROOM, _BAR_LABEL, _BAR_GAP = 14, 400, 22, 14
 _MOST_MARKERS = 40
-_COLUMN_GAP_SHARE = 0.12
+_COLUMN_GAP = 0.12
 _TINY = 1e-12
 
 
@@ -106,7 +106,7 @@ def histogram(
     bins: int = 24,
     marks: Sequence[tuple[str, float]] = (),
 ) -> Markup:
-    """Draw how values are spread, as the share of each sample (%) per bin; several samples share their bins.
+    """Draw how values are spread, as the part of each sample (%) in a bin; several samples have the same bins.
 
     Args:
         title: heading.
@@ -123,10 +123,10 @@ def histogram(
     x_ticks = [tick for tick in nice_ticks(edges[0], edges[-1]) if edges[0] <= tick <= edges[-1]]
     y_ticks = nice_ticks(0.0, max(float(share.max()) for share in shares))
     plane = Plane((edges[0], edges[-1]), labelled(x_ticks), labelled(y_ticks))
-    parts = plane.axes(x_label, "share, %")
+    parts = plane.axes(x_label, "of all, %")
     for number, share in enumerate(shares):
         for low, high, value in zip(edges[:-1], edges[1:], share.tolist(), strict=True):
-            width = (plane.x(high) - plane.x(low)) * (1 - _COLUMN_GAP_SHARE)
+            width = (plane.x(high) - plane.x(low)) * (1 - _COLUMN_GAP)
             if value > 0:
                 parts.append(
                     tag(

@@ -19,7 +19,7 @@ def cosine(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:.6f}"
 
 
-def share(value: float | None) -> str:
+def percent(value: float | None) -> str:
     """Per cent with one decimal."""
     return UNDEFINED if value is None else f"{value * 100:.1f}{_SPACE}%"
 
@@ -28,9 +28,9 @@ def error(value: float | None) -> str:
     """A relative error: per cent with three digits, powers of ten where that would be a row of zeros."""
     if value is None:
         return UNDEFINED
-    percent = value * 100
-    if percent == 0 or percent >= 0.001:
-        return f"{significant(percent)}{_SPACE}%"
+    scaled = value * 100
+    if scaled == 0 or scaled >= 0.001:
+        return f"{significant(scaled)}{_SPACE}%"
     return f"{significant(value)}"
 
 
@@ -113,7 +113,7 @@ def short_name(name: str) -> str:
 
 
 _ALL: Final = (
-    *(cosine, share, error, significant, seconds, size, count, metres, decimals, signed, general),
+    *(cosine, percent, error, significant, seconds, size, count, metres, decimals, signed, general),
     *(words, short_name),
 )
 FILTERS: Final = {one.__name__: one for one in _ALL}

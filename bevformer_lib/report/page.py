@@ -18,7 +18,6 @@ from bevformer_lib.report import numbers, sections
 from bevformer_lib.report.content import ReportContent, Section
 from bevformer_lib.report.verdict import headline, verdict
 
-_SECTIONS: Final = "sections"
 _IMAGE_TYPES: Final = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"RIFF", "webp"))
 
 
@@ -43,7 +42,7 @@ def render_report(content: ReportContent) -> str:
     for name, section in all_sections().items():
         view = section.view(content)
         if view is not None:
-            body = environment.get_template(f"{_SECTIONS}/{name}.html").render(**common, **view)
+            body = environment.get_template(f"{name}.html").render(**common, **view)
             shown.append((name, section.title, Markup(body)))  # noqa: S704 (what the template escaped)
     return environment.get_template("report.html").render(
         **common,
@@ -65,7 +64,7 @@ def all_sections() -> dict[str, Section]:
 def page_environment() -> Environment:
     """Return what renders pages: the templates of this folder, the filters and macros that they use."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, *sections.__path__]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

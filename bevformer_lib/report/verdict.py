@@ -138,8 +138,8 @@ def _agreement(summary: EvaluationSummary, reference_name: str, candidate_name: 
         yield f"{who} boxes above the score threshold, so their detections can't be compared."
         return
     yield (
-        f"It finds {numbers.share(agreement.reference_matched_share)} of the {reference_name}'s boxes, and "
-        f"{numbers.share(agreement.candidate_matched_share)} of its own boxes are the {reference_name}'s too."
+        f"It finds {numbers.percent(agreement.reference_matched_share)} of the {reference_name}'s boxes, and "
+        f"{numbers.percent(agreement.candidate_matched_share)} of its own boxes are the {reference_name}'s too."
     )
 
 

@@ -60,14 +60,18 @@ class TrainingJob:
 
 def train_on(rank: int, job: TrainingJob) -> None:
     """Train in this process; with several, ``rank`` is the GPU's number too."""
-    device = torch.device(f"cuda:{rank}" if job.world_size > 1 else job.device)
+    device = torch.device(job.device)
+    if job.world_size > 1 and device.type == "cuda":
+        device = torch.device("cuda", rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
     if job.world_size > 1:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
-        distributed.init_process_group("nccl", rank=rank, world_size=job.world_size)
+        distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=job.world_size
+        )
     try:
         _Training(rank, device, job).run()
     finally:

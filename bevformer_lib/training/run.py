@@ -49,7 +49,7 @@ class TrainingRun:
         workers: processes that render beside the training; 0: none.
         least_scenes: training begins when so many are there; ``None``: all.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
-        gpus: GPUs to train on together, each with ``streams`` streams.
+        gpus: processes that train together, each with ``streams`` streams on a GPU of its own, or all on the CPU.
         resume: carry on from the state in ``output``; without one, begin.
         time_limit_seconds: save the state and end after this time.
         initial_checkpoint: weights to begin with instead of random ones.

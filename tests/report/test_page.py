@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from bevformer_lib.report import sections
 from bevformer_lib.report.content import ReportContent, ReportImage, ReportStep
 from bevformer_lib.report.page import all_sections, image_data_uri, render_report, write_report
 from bevformer_lib.store.step import Step
@@ -113,6 +115,22 @@ def test_sections_stand_in_their_order_with_a_template_each(page: Page) -> None:
     assert [attributes["id"] for attributes in page.all("h2")] == ["verdict", *all_sections()]
     places = [section.place for section in all_sections().values()]
     assert len(set(places)) == len(places)
+
+
+def test_a_section_is_added_by_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (
+        "from bevformer_lib.report.content import Section",
+        "SECTION = Section(75, 'Camera lost', lambda content: {'frames': content.summary.frames})",
+    )
+    (tmp_path / "camera_lost.py").write_text("\n".join(lines))
+    (tmp_path / "camera_lost.html").write_text("<p>{{ frames | count('frame') }} without it</p>")
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
+    page = Page(render_report(example_content()))
+    monkeypatch.delitem(sys.modules, f"{sections.__name__}.camera_lost")
+    headings = [attributes["id"] for attributes in page.all("h2")]
+    assert headings[headings.index("detections") :][:3] == ["detections", "camera_lost", "metrics"]
+    assert {"href": "#camera_lost"} in page.all("a")
+    assert "21\u00a0frames without it" in page.text
 
 
 def test_images_are_embedded_with_their_type(page: Page) -> None:

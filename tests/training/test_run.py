@@ -106,6 +106,15 @@ def test_a_time_limit_ends_a_run_with_its_state(tmp_path: Path, pool: Path) -> N
     assert [path.name for path in (output / "state").glob("step-*")] == ["step-00000002"]
 
 
+def test_two_processes_train_one_model(tmp_path: Path, pool: Path) -> None:
+    """The first one's state is that of both: the second shows its own frames and nothing else."""
+    output = tmp_path / "out"
+
+    subprocess.run(command(tmp_path / "toy.py", pool, output, "--gpus", "2"), check=True, env=ONE_THREAD)
+
+    assert (load_state(output / "state") or {})["step"] == 10
+
+
 def test_held_out_seeds_must_not_be_trained_on(tmp_path: Path) -> None:
     config = write_toy_config(tmp_path / "toy.py")
 

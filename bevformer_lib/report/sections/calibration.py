@@ -43,8 +43,8 @@ def coverage_gap(quantity: QuantityCoverage) -> str:
     if within is None:
         return ""
     spread = " to ".join(numbers.significant(end(quantity.calibration)) for end in (min, max)).replace("-", "\u2212")
-    share = f"{numbers.share(1.0 - within)} of all frames lie" if within < 1.0 else "no frame lies"
-    return f"{quantity.name}: {share} outside the {spread}\u202f{quantity.unit} that the samples span."
+    beyond = f"{numbers.percent(1.0 - within)} of all frames lie" if within < 1.0 else "no frame lies"
+    return f"{quantity.name}: {beyond} outside the {spread}\u202f{quantity.unit} that the samples span."
 
 
 SECTION = Section(place=30, title="Calibration", view=_view)
