@@ -7,7 +7,10 @@ DEMO := demo
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1
 PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint types install clean-demo
+# What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
+LOCK ?= --constraint constraints.txt
+
+.PHONY: demo test test-fast lint format types lock install clean-demo
 
 demo: $(BIN)/.installed-cpu $(DEMO)/checkpoint.pth $(DEMO)/scenes/scene_index.json
 	$(BIN)/bevformer build --model tiny --checkpoint $(DEMO)/checkpoint.pth --scenes $(DEMO)/scenes \
@@ -22,9 +25,18 @@ $(DEMO)/scenes/scene_index.json: | $(BIN)/.installed-cpu
 test: $(BIN)/.installed-test lint types
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
+# The fast loop: no server, no full-size model; a few minutes on two cores.
+test-fast: $(BIN)/.installed-test
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
+
 lint: $(BIN)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(BIN)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 types: $(BIN)/.installed-test
 	$(BIN)/mypy
@@ -34,14 +46,21 @@ install: $(BIN)/.installed-cpu
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(BIN)/.installed-cpu: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[cpu]'
+$(BIN)/.installed-cpu: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu]'
 	touch $@
 
-$(BIN)/.installed-test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,test]'
-	$(BIN)/python -m pip install --quiet --no-deps 'nuscenes-devkit>=1.2,<2'
+$(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test]'
+	$(BIN)/python -m pip install --quiet $(LOCK) --no-deps 'nuscenes-devkit>=1.2,<2'
 	touch $@ $(BIN)/.installed-cpu
+
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[cpu,test]'
+	$(VENV)-lock/bin/python -m pip install --quiet --no-deps 'nuscenes-devkit>=1.2,<2'
+	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	rm -rf $(VENV)-lock
 
 clean-demo:
 	rm -rf $(DEMO)

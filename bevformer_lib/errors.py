@@ -76,6 +76,10 @@ class StoreUnreachableError(StoreError):
     """The store does not answer now, or says that it can't; the same may go well later."""
 
 
+class DamagedRecordError(StoreError):
+    """A record of the store is not what was written under its name."""
+
+
 class OutputError(BevformerError):
     """Results can't be written: others are in the way, or the encoder of videos or images failed."""
 
@@ -106,3 +110,7 @@ class GateError(BevformerError):
     def __init__(self, message: str, build: str = "") -> None:
         self.build = build
         super().__init__(message)
+
+
+class TrainingError(BevformerError):
+    """A training can't begin, be resumed or go on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -88,7 +88,7 @@ class BuildRequest(BaseModel):
     ] = None
 
     @model_validator(mode="after")
-    def _the_runtime_executes_what_the_converter_makes(self) -> Self:
+    def _the_runtime_executes_what_the_converter_makes(self) -> BuildRequest:
         executed_by = {"onnxruntime": ("onnxruntime",), "pulsar2": ("pulsar2", "axengine")}[self.converter]
         if self.runtime is not None and self.runtime not in executed_by:
             raise ValueError(

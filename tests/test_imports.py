@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,17 @@ def test_what_runs_on_a_board_imports_no_pytorch() -> None:
     program += f"print(sorted({NOT_ON_THE_BOARD!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_planted_circle_breaks_the_contract(tmp_path: Path) -> None:
+    for package in ("flows", "tasks", "bevformer_lib"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"]
+    whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stdout
+    with (tmp_path / "bevformer_lib" / "geometry" / "pillars.py").open("a") as module:
+        module.write("\n\ndef later() -> None:\n    from bevformer_lib.export import parity  # noqa: F401\n")
+    planted = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert planted.returncode == 1
+    assert "bevformer_lib.geometry is not allowed to import bevformer_lib.export" in planted.stdout

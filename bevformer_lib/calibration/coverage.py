@@ -176,7 +176,7 @@ def _motion(before: Frame, after: Frame) -> tuple[float | None, float | None]:
 
 
 def _brightness(image: ImageRef) -> float:
-    gray = cv2.imread(str(image.path), cv2.IMREAD_GRAYSCALE)
+    gray = cv2.imread(str(image.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     if gray is None:
         raise SceneError(f"{image.path}: can't be decoded")
     rows = slice(*(image.rows or (None,)))

@@ -1,4 +1,4 @@
-"""`bevformer ladder`: PyTorch, ONNX, quantised, simulator and board on the same frames."""
+"""`bevformer compare-backends`: PyTorch, ONNX, quantised, simulator and board on the same frames."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def comparison_table(result: BackendComparison) -> Table:
         )
     table.add_section()
     table.add_row(
-        "boxes found again", *(numbers.share(backend.agreement.reference_matched_share) for backend in others)
+        "boxes found again", *(numbers.percent(backend.agreement.reference_matched_share) for backend in others)
     )
     medians = (numbers.seconds(backend.latency.median_s if backend.latency else None) for backend in others)
     table.add_row("inference, median", *medians)

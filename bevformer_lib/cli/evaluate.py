@@ -159,7 +159,7 @@ def detection_table(summary: EvaluationSummary) -> Table:
         counts = total_counts(list(by_class.values()))
         scores = (counts.precision, counts.recall, counts.f1) if truth else (None, None, None)
         table.add_row(
-            name, numbers.count(boxes), numbers.share(matched_share), *(numbers.decimals(score) for score in scores)
+            name, numbers.count(boxes), numbers.percent(matched_share), *(numbers.decimals(score) for score in scores)
         )
     return table
 

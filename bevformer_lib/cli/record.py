@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Run a model over whole scenes and keep its outputs, for machines that can't run it.
 
-    A float model's are for bevformer evaluate on a board, a board's for bevformer ladder where PyTorch is.
+    A float model's are for bevformer evaluate on a board, a board's for bevformer compare-backends where PyTorch is.
 
     Frames that were recorded before are not run again.
 
@@ -28,7 +28,7 @@ def command(
         model: the ONNX graph, or a compiled model.
         config_json: its inference_config.json.
         scenes: folder with a folder per scene.
-        output_dir: gets the recording; give it to evaluate or ladder in place of the model.
+        output_dir: gets the recording; give it to evaluate or compare-backends in place of the model.
         runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
         device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
         start_scene: position of the first scene, counted from 0.

@@ -228,7 +228,7 @@ def _table(groups: Sequence[LayerGroup], result: TuneResult) -> Table:
         table.add_row(
             group.name,
             str(len(group.layers)),
-            numbers.share(group.macs / total if total else None),
+            numbers.percent(group.macs / total if total else None),
             numbers.error(result.sensitivity.get(group.name)),
             str(kept) if kept else "",
         )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bevformer_lib.config.limits import MAX_DEPTH, MAX_INTEGER_BITS, MAX_NODES, measure
+from bevformer_lib.config.unreadable import Unreadable, only_bound
 from bevformer_lib.errors import ConfigError
 
 _BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
@@ -69,6 +70,10 @@ _CONSTRUCTS: Final[Mapping[type[ast.AST], str]] = {
 }
 
 
+class _TooLargeError(ConfigError):
+    """The file builds more than a config can mean; nothing of it is taken."""
+
+
 def _as_dict(*arguments: Any) -> dict[Any, Any]:
     return dict(*arguments)
 
@@ -84,6 +89,7 @@ class Evaluator:
             variables: predefined variable -> text that replaces ``{{ variable }}`` in strings.
         """
         self._names: dict[str, Any] = {}
+        self._code: set[str] = set()
         self._source = source
         self._variables = variables
         self._nodes_left = MAX_NODES
@@ -119,13 +125,36 @@ class Evaluator:
             case _:
                 raise self._refusal(statement)
 
+    def read(self, statement: ast.stmt) -> None:
+        """Carry out one module-level statement; names that it binds to other things than plain data become unreadable.
+
+        What a trainer adds to a config (``gpu_ids = range(0, 8)``, an import, a helper function) is no fault of the
+        model: it is one where the name is used.
+
+        Raises:
+            ConfigError: it may change values that were assigned above, or builds too much.
+        """
+        try:
+            self.execute(statement)
+        except _TooLargeError:
+            raise
+        except ConfigError as error:
+            names = only_bound(statement, self._names, self._code)
+            if names is None:
+                raise
+            if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+                self._code |= set(names)
+            self._names |= {name: Unreadable(str(error)) for name in names}
+
     def content(self) -> dict[str, Any]:
         """Return what the file has assigned, by name.
 
         Raises:
             ConfigError: it is too large (a list that is extended grows wherever it is held).
         """
-        nodes, depth = measure(self._names)
+        nodes, depth = measure(
+            {name: value for name, value in self._names.items() if not isinstance(value, Unreadable)}
+        )
         if nodes > MAX_NODES or depth > MAX_DEPTH:
             raise ConfigError(f"{self._source}: holds more than {MAX_NODES} values or {MAX_DEPTH} levels; simplify it")
         return dict(self._names)
@@ -192,6 +221,8 @@ class Evaluator:
                 node,
                 f"the name {name!r} is not assigned above in this file (a base's names don't count)",
             )
+        if isinstance(self._names[name], Unreadable):
+            raise ConfigError(self._names[name].reason)
         return self._charge(node, self._names[name])
 
     def _dict(self, items: Any) -> dict[Any, Any]:
@@ -315,8 +346,8 @@ class Evaluator:
             case _:
                 raise self._error(target, "only names can be assigned to; write the whole value at once")
 
-    def _too_large(self, node: ast.AST) -> ConfigError:
-        return self._error(node, f"the file builds more than {MAX_NODES} values; simplify it")
+    def _too_large(self, node: ast.AST) -> _TooLargeError:
+        return _TooLargeError(str(self._error(node, f"the file builds more than {MAX_NODES} values; simplify it")))
 
     def _refusal(self, node: ast.AST) -> ConfigError:
         match node:

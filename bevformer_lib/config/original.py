@@ -220,12 +220,15 @@ def _heads(attention: Section, embed_dims: int) -> int:
 
 
 def _feedforward_channels(layer: Section, embed_dims: int) -> int:
-    channels = layer.positive_int("feedforward_channels")
-    if "ffn_cfgs" in layer:
-        ffn = as_original(layer.section("ffn_cfgs"), "FFN")
-        ffn.check_equal("embed_dims", ffn.positive_int("embed_dims"), embed_dims, "transformer.embed_dims")
-        inner = ffn.positive_int("feedforward_channels")
-        ffn.check_equal("feedforward_channels", inner, channels, layer.dotted("feedforward_channels"))
+    if "ffn_cfgs" not in layer:
+        return layer.positive_int("feedforward_channels")
+    ffn = as_original(layer.section("ffn_cfgs"), "FFN")
+    ffn.check_equal("embed_dims", ffn.positive_int("embed_dims"), embed_dims, "transformer.embed_dims")
+    channels = ffn.positive_int("feedforward_channels")
+    if "feedforward_channels" in layer:
+        # Deprecated in mmcv's BaseTransformerLayer, which then sets ffn_cfgs by it.
+        own = layer.positive_int("feedforward_channels")
+        ffn.check_equal("feedforward_channels", channels, own, layer.dotted("feedforward_channels"))
     return channels
 
 

@@ -208,6 +208,8 @@ CLASSES: Final[Mapping[str, OriginalClass]] = {
 _SAME_NETWORKS: Final[Mapping[str, str]] = {"BEVFormer_fp16": "BEVFormer"}
 """Class that differs in training alone -> the class whose network it is."""
 
+_DERIVED_MODELS: Final = frozenset({"BEVFormerV2", "MapTR", "MapTRv2", "UniAD", "VAD", "VADv2"})
+
 
 def as_original(section: Section, name: str) -> Section:
     """Return ``section`` with the constructor's defaults filled in, as the original class ``name`` gets it.
@@ -217,6 +219,9 @@ def as_original(section: Section, name: str) -> Section:
     """
     declared = section.text("type")
     if _SAME_NETWORKS.get(declared, declared) != name:
+        if declared in _DERIVED_MODELS:
+            what = f"is {declared!r}, a model built on BEVFormer with modules and outputs of its own"
+            raise section.error("type", f"{what}; only BEVFormer itself can be built here")
         raise section.error("type", f"is {declared!r}; only {name} can be built here")
     known = CLASSES[name]
     content = {**known.defaults, **section.content}

@@ -20,8 +20,9 @@ def read_python_config(path: Path) -> dict[str, Any]:
     """Return what a config file says, bases merged in: plain data by name.
 
     Accepted are assignments of numbers, strings, lists, tuples, dicts and ``dict(...)``, with arithmetic, f-strings
-    and subscripts over names assigned above. A dict of the file is merged into the base's dict of the same name,
-    unless it says ``_delete_=True``; anything else replaces it.
+    and subscripts over names assigned above. Other values, imports and definitions are
+    :class:`~bevformer_lib.config.unreadable.Unreadable`: an error where they are used. A dict of the file is merged
+    into the base's dict of the same name, unless it says ``_delete_=True``; anything else replaces it.
 
     Args:
         path: the ``.py`` file.
@@ -82,7 +83,7 @@ def _own_content(path: Path) -> dict[str, Any]:
     }
     evaluator = Evaluator(str(path), variables)
     for statement in _parsed(path).body:
-        evaluator.execute(statement)
+        evaluator.read(statement)
     return {name: value for name, value in evaluator.content().items() if not name.startswith("__")}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bevformer_lib.config.limits import MAX_COUNT
+from bevformer_lib.config.unreadable import Unreadable
 from bevformer_lib.errors import ConfigError
 
 
@@ -42,7 +43,10 @@ class Section:
         """
         if key not in self.content:
             raise self.error(key, "is missing; add it")
-        return self.content[key]
+        value = self.content[key]
+        if isinstance(value, Unreadable):
+            raise ConfigError(value.reason)
+        return value
 
     def check_equal(self, key: str, value: object, expected: object, place: str) -> None:
         """Refuse a ``value`` under ``key`` that differs from what ``place`` says."""

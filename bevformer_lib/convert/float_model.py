@@ -9,6 +9,7 @@ import onnx
 
 from bevformer_lib.calibration.archive import CalibrationSet
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.foreign_files import advice
 
 
 def load_float_model(path: Path) -> onnx.ModelProto:
@@ -21,7 +22,9 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path))
     except Exception as error:
-        raise ConversionError(f"{path}: can't be read as an ONNX model ({error}); export it again") from error
+        raise ConversionError(
+            f"{path}: can't be read as an ONNX model ({error}); {advice(path, 'export it again')}"
+        ) from error
     if not model.graph.node:
         raise ConversionError(f"{path}: holds no graph; export it again")
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):

@@ -179,7 +179,7 @@ def climb(
         CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than a backend has room for.
     """
     if len(backends) < 2 or len({backend.name for backend in backends}) < len(backends):
-        raise ConfigError("a ladder takes two backends or more, each with a name of its own")
+        raise ConfigError("a backend comparison takes two backends or more, each with a name of its own")
     if not 0.0 < min_cosine <= 1.0:
         raise ConfigError(f"the bar is a cosine of {min_cosine}; give a number above 0 and up to 1")
     if score_threshold is None:

@@ -32,17 +32,17 @@ from bevformer_lib.runtime.recorded import UnrecordedError
 from bevformer_lib.scenes.types import FrameInputs
 
 EGO_MOTION: Final = "ego_motion"
-HISTORY: Final = "history"
+PREV_BEV: Final = "prev_bev"
 CAMERAS: Final = "cameras_misplaced"
 NORMALIZATION: Final = "normalization_wrong"
 CALIBRATION: Final = "calibration_foreign"
-DIAGNOSES: Final = (EGO_MOTION, HISTORY, CAMERAS, NORMALIZATION, CALIBRATION)
+DIAGNOSES: Final = (EGO_MOTION, PREV_BEV, CAMERAS, NORMALIZATION, CALIBRATION)
 
 MIN_EFFECT: Final = 1e-3
 """Relative change of the float model's ``bev_embed`` below which a trial says nothing."""
 SUSPICIOUS_ERROR: Final = 0.1
 """Relative error of ``bev_embed`` from which on causes in the images are looked for: no wrong image gives less."""
-_WORDS: Final = {EGO_MOTION: "ego motion", HISTORY: "the history"}
+_WORDS: Final = {EGO_MOTION: "ego motion", PREV_BEV: "prev_bev"}
 _SIMILAR: Final = 0.5
 """Cosine from which on two answers are the same one."""
 _CLEARLY_LESS: Final = 0.75
@@ -58,7 +58,7 @@ class Finding:
     """The result of one trial.
 
     Attributes:
-        value: for ``ego_motion`` and ``history`` the candidate's answer as a share of the float model's (1: the same,
+        value: for ``ego_motion`` and ``prev_bev`` the candidate's answer as a share of the float model's (1: the same,
             0: none); for the others the number of things that are wrong. ``None``: the trial says nothing.
         note: what was found, or why nothing was.
     """
@@ -101,7 +101,7 @@ def try_frame(
     img_norm: ImageNormConfig,
     on_progress: ProgressCallback = no_progress,
 ) -> dict[str, Finding]:
-    """Try a frame, with the history that the float model has after the frame before.
+    """Try a frame, with the prev_bev state that the float model has after the frame before.
 
     Args:
         previous: the frame before; it is taken for a scene's first.
@@ -116,13 +116,13 @@ def try_frame(
     """
     zeros = np.zeros(reference.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
     first = _feed(previous, zeros)
-    history = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
-    trials = _Trials(_feed(inputs, history), reference, candidate, HostPreparation(img_norm))
+    prev_bev = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
+    trials = _Trials(_feed(inputs, prev_bev), reference, candidate, HostPreparation(img_norm))
     found, seen = _images(trials, inputs.img, img_norm)
     on_progress("diagnosis", 1, 2)
     standing = inputs.can_bus.copy()
     standing[:, CAN_BUS_POSITION] = standing[:, CAN_BUS_YAW_DEG] = 0.0
-    changes = {EGO_MOTION: {INPUT_CAN_BUS: standing}, HISTORY: {INPUT_PREV_BEV: zeros}}
+    changes = {EGO_MOTION: {INPUT_CAN_BUS: standing}, PREV_BEV: {INPUT_PREV_BEV: zeros}}
     for name, change in changes.items():
         # Where the candidate is known to see other images, the reference sees them here too: one fault is one cause.
         try:
@@ -168,12 +168,12 @@ class _Trials:
         return np.asarray(model.run(feed)[OUTPUT_BEV_EMBED], dtype=np.float64).ravel()
 
 
-def _feed(inputs: FrameInputs, history: _Array) -> dict[str, _Array]:
+def _feed(inputs: FrameInputs, prev_bev: _Array) -> dict[str, _Array]:
     return {
         INPUT_IMG: inputs.img,
         INPUT_CAN_BUS: inputs.can_bus,
         INPUT_LIDAR2IMG: inputs.lidar2img,
-        INPUT_PREV_BEV: history,
+        INPUT_PREV_BEV: prev_bev,
     }
 
 

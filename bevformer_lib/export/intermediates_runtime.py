@@ -12,6 +12,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.foreign_files import advice
 from bevformer_lib.names import OUTPUT_BEV_EMBED, OUTPUT_NAMES
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 
@@ -75,7 +76,8 @@ def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | 
     try:
         graph = onnx.load(str(model))
     except Exception as error:  # protobuf's DecodeError has no typed home; a missing file raises OSError
-        raise RuntimeUnavailableError(f"{model}: can't be read as an ONNX model ({error}); export it again") from error
+        what = advice(model, "export it again")
+        raise RuntimeUnavailableError(f"{model}: can't be read as an ONNX model ({error}); {what}") from error
     inferred = onnx.shape_inference.infer_shapes(graph)
     del graph.graph.value_info[:]
     graph.graph.value_info.extend(inferred.graph.value_info)

@@ -14,6 +14,7 @@ from typing import Final
 import onnx
 
 from bevformer_lib.errors import ExportError
+from bevformer_lib.foreign_files import advice
 
 _PREFIX: Final = "bevformer."
 _VERSION_PREFIX: Final = "version."
@@ -78,7 +79,9 @@ def read_provenance(path: Path) -> Provenance:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no typed home; a missing file raises OSError
-        raise ExportError(f"{path} can't be read as an ONNX graph ({error}); export it again") from error
+        raise ExportError(
+            f"{path} can't be read as an ONNX graph ({error}); {advice(path, 'export it again')}"
+        ) from error
     return provenance_of({entry.key: entry.value for entry in model.metadata_props}, source=str(path))
 
 

@@ -1,8 +1,8 @@
-"""The one sentence that a gate may say: a quantity, a comparison, and a number or another model's value.
+"""The one sentence that a gate may say: a metric, a comparison, and a number or another model's value.
 
 ::
 
-    gate     = quantity comparison bound
+    gate     = metric comparison bound
     bound    = number | model [("+" | "-" | "*") number]
     model    = "baseline" | "reference"
 
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 
 BASELINE: Final = "baseline"
-"""The last published build's value of the same quantity."""
+"""The last published build's value of the same metric."""
 REFERENCE: Final = "reference"
-"""The float model's value of the same quantity in the same build."""
+"""The float model's value of the same metric in the same build."""
 
 _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?"
 _GATE: Final = re.compile(
-    rf"""\s*(?P<quantity>[A-Za-z_][\w.]*)\s*(?P<comparison><=|>=|<|>)\s*
+    rf"""\s*(?P<metric>[A-Za-z_][\w.]*)\s*(?P<comparison><=|>=|<|>)\s*
     (?:(?P<number>{_NUMBER})
     |(?P<model>{BASELINE}|{REFERENCE})(?:\s*(?P<operation>[-+*])\s*(?P<amount>{_NUMBER}))?)\s*""",
     re.VERBOSE | re.ASCII,
@@ -36,14 +36,14 @@ class Expression:
     """A gate's sentence.
 
     Attributes:
-        quantity: what is measured.
+        metric: name of what is compared.
         comparison: one of ``<``, ``<=``, ``>``, ``>=``.
         model: whose value the bound starts from; ``None``: it is a number.
         operation: what is done with that value: ``+``, ``-`` or ``*``.
         number: the bound, or what is added, taken away or multiplied with.
     """
 
-    quantity: str
+    metric: str
     comparison: str
     model: str | None
     operation: str
@@ -51,7 +51,7 @@ class Expression:
 
     @property
     def rule(self) -> str:
-        """Everything but the quantity, as people write it."""
+        """Everything but the metric, as people write it."""
         if self.model is None:
             return f"{self.comparison} {self.number:g}"
         change = (self.operation, self.number)
@@ -90,11 +90,11 @@ def parse(text: str) -> Expression:
     match = _GATE.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
     if match is None:
         raise ValueError(
-            f"{text!r:.{_MAX_CHARACTERS}} is not understood; write QUANTITY >= NUMBER (or <=, <, >), where NUMBER may "
+            f"{text!r:.{_MAX_CHARACTERS}} is not understood; write METRIC >= NUMBER (or <=, <, >), where NUMBER may "
             f"be {BASELINE} or {REFERENCE}, plus, minus or times a number: metrics.mAP >= {BASELINE} - 0.01"
         )
     return Expression(
-        quantity=match["quantity"],
+        metric=match["metric"],
         comparison=match["comparison"],
         model=match["model"],
         operation=match["operation"] or "+",

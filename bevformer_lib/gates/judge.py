@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bevformer_lib.gates.expression import BASELINE, Expression
+from bevformer_lib.gates.metrics import BuildMetrics, Metric
 from bevformer_lib.gates.policy import Gate, Policy
-from bevformer_lib.gates.quantities import Measures, Quantity
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class GateResult:
     """What became of one gate.
 
     Attributes:
-        name: the quantity.
+        name: of the metric.
         rule: what is asked of it, as people write it.
         value: what was found; ``None``: there was nothing to compute it from.
         bound: what it was compared with, as a number; ``None``: not known.
-        baseline: the published build's value of the same quantity; ``None``: there is none.
+        baseline: the published build's value of the same metric; ``None``: there is none.
         passed: whether it holds; ``None``: it does not apply.
         worst_scene: where it is worst; empty where that is not known.
         reason: why it does not apply, or what is behind the value.
@@ -84,39 +84,39 @@ class Verdict:
         return cls(content["policy"], content["baseline"], results)
 
 
-def judge(policy: Policy, measures: Measures, baseline: Measures | None, *, baseline_id: str = "") -> Verdict:
+def judge(policy: Policy, build: BuildMetrics, baseline: BuildMetrics | None, *, baseline_id: str = "") -> Verdict:
     """Judge a build.
 
     Args:
         policy: its gates.
-        measures: what the build measured.
-        baseline: what the published build measured; ``None``: nothing is published yet.
+        build: its metrics.
+        baseline: metrics of the published build; ``None``: nothing is published yet.
         baseline_id: id of that build.
     """
-    unlike = _unlike(measures, baseline)
-    results = tuple(_judge(gate, measures, baseline if not unlike else None, unlike) for gate in policy.gates)
+    unlike = _unlike(build, baseline)
+    results = tuple(_judge(gate, build, baseline if not unlike else None, unlike) for gate in policy.gates)
     return Verdict(policy.name, baseline_id, results)
 
 
-def _unlike(measures: Measures, baseline: Measures | None) -> str:
+def _unlike(build: BuildMetrics, baseline: BuildMetrics | None) -> str:
     """Return why two builds' numbers can't be compared; empty where they can."""
     if baseline is None:
         return "there is no published build to compare with yet"
-    if baseline.model != measures.model:
+    if baseline.model != build.model:
         return f"the published build is of another model ({baseline.model})"
-    if baseline.scenes != measures.scenes:
+    if baseline.scenes != build.scenes:
         return "the published build was measured on other scenes"
     return ""
 
 
-def _judge(gate: Gate, measures: Measures, baseline: Measures | None, unlike: str) -> GateResult:
+def _judge(gate: Gate, build: BuildMetrics, baseline: BuildMetrics | None, unlike: str) -> GateResult:
     asked = gate.expression
-    found = measures.quantities[asked.quantity]
-    before = None if baseline is None else baseline.quantities.get(asked.quantity)
+    found = build.metrics[asked.metric]
+    before = None if baseline is None else baseline.metrics.get(asked.metric)
     start, start_scenes, reason = _start(asked, found, before, unlike)
     bound = asked.bound(start)
     result = GateResult(
-        name=asked.quantity,
+        name=asked.metric,
         rule=asked.rule,
         value=found.value,
         bound=bound,
@@ -134,7 +134,7 @@ def _judge(gate: Gate, measures: Measures, baseline: Measures | None, unlike: st
 
 
 def _start(
-    asked: Expression, found: Quantity, before: Quantity | None, unlike: str
+    asked: Expression, found: Metric, before: Metric | None, unlike: str
 ) -> tuple[float | None, Mapping[str, float], str]:
     """Return what the bound starts from, over all scenes and in each, and why it is not known."""
     if asked.model is None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.gates.expression import Expression, parse
-from bevformer_lib.gates.quantities import quantity_names
+from bevformer_lib.gates.metrics import metric_names
 
 DEFAULT_POLICY: Final = Path(__file__).with_name("default.yaml")
 _MAX_BYTES: Final = 1 << 18
@@ -65,7 +65,7 @@ class Policy(BaseModel):
 
 
 def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
-    """Read a policy and check that everything it asks for is a quantity that builds of a model measure.
+    """Read a policy and check that everything it asks for is a metric that builds of a model have.
 
     Args:
         path: the YAML file.
@@ -84,7 +84,7 @@ def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
     except ValidationError as error:
         defects = [f"{_place(defect['loc'])}: {defect['msg']}" for defect in error.errors()]
         raise ConfigError(_listed(path, defects)) from error
-    defects = _unknown(policy, quantity_names(class_names))
+    defects = _unknown(policy, metric_names(class_names))
     if defects:
         raise ConfigError(_listed(path, defects))
     return policy
@@ -93,10 +93,10 @@ def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
 def _unknown(policy: Policy, known: Sequence[str]) -> list[str]:
     defects = []
     for number, gate in enumerate(policy.gates):
-        name = gate.expression.quantity
+        name = gate.expression.metric
         if name not in known:
             near = ", ".join(difflib.get_close_matches(name, known, 3, 0.4)) or known[0]
-            defects.append(f"gates[{number}].gate: no build measures {name}; near it: {near}")
+            defects.append(f"gates[{number}].gate: no build has the metric {name}; near it: {near}")
     return defects
 
 

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import CheckpointError
 from bevformer_lib.files import atomic_path, require_new_file, sha256_of_file
+from bevformer_lib.foreign_files import advice
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.random_weights import randomize
 
@@ -93,16 +96,18 @@ def make_checkpoint(config: ModelConfig, path: Path, *, seed: int = 0) -> None:
 
 def _read_tensors_and_plain_data(path: Path) -> object:
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),  # about other pickle protocols: read or refused, nothing between
-            torch.serialization.safe_globals(_PLAIN_NUMBERS),
-        ):
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_NUMBERS):
+            warnings.simplefilter("ignore")  # about other pickle protocols: read or refused, nothing between
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; name the checkpoint (.pth) to load") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path} is a folder; name the checkpoint (.pth) inside it") from None
     except pickle.UnpicklingError as error:
+        if (what := advice(path, "")) != "":
+            raise CheckpointError(f"{path} can't be read as a checkpoint: {what}") from None
         # All else that PyTorch says is how to execute the file.
         detail = "".join(f" ({line.strip()})" for line in str(error).splitlines() if "GLOBAL" in line)
         raise CheckpointError(
@@ -119,9 +124,12 @@ def _read_tensors_and_plain_data(path: Path) -> object:
         AttributeError,
         TypeError,
         OSError,
+        SafetensorError,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} can't be read as a checkpoint ({reason}); fetch or copy it again") from None
+        raise CheckpointError(
+            f"{path} can't be read as a checkpoint ({reason}); {advice(path, 'fetch or copy it again')}"
+        ) from None
 
 
 def _split(path: Path, content: object) -> tuple[dict[str, Tensor], Mapping[str, Any]]:

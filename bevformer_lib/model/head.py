@@ -59,10 +59,19 @@ class BevFormerHead(nn.Module):
             lidar2img,
             prev_bev,
         )
-        states, regressions = self.transformer.decode(bev, self.query_embedding.weight, self.reg_branches)
+        classes, coords = self.detect(bev, self.query_embedding.weight)
+        return bev.transpose(0, 1), classes, coords
+
+    def detect(self, bev: Tensor, query_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Find objects in the BEV (1, cells, C) with queries (queries, 2 C): position, content.
+
+        Returns:
+            logits (layers, 1, queries, classes) and boxes (layers, 1, queries, code size), centres in metres.
+        """
+        states, regressions = self.transformer.decode(bev, query_embedding, self.reg_branches)
         classes = torch.stack([branch(state) for branch, state in zip(self.cls_branches, states, strict=True)])
         coords = torch.stack([self._to_metres(regression) for regression in regressions])
-        return bev.transpose(0, 1), classes, coords
+        return classes, coords
 
     def _to_metres(self, regression: Tensor) -> Tensor:
         """Turn the centre's logits (entries 0, 1, 4) into metres; leave the rest raw."""

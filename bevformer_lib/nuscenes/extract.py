@@ -28,6 +28,7 @@ from bevformer_lib.nuscenes.devkit import LIDAR_CHANNEL, open_dataset, samples_o
 from bevformer_lib.nuscenes.poses import lidar_to_image, scaled, sensor_pose
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
+from bevformer_lib.scenes.preprocess import READ_COLOR
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
 
 RECORD_NAME: Final = "extracted.json"
@@ -144,7 +145,7 @@ def camera_image(path: Path, extraction: Extraction) -> NDArray[np.uint8]:
     Raises:
         SceneError: the image can't be decoded, or does not fit into the model's.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), READ_COLOR)
     if image is None:
         raise SceneError(f"{path}: is no image that can be decoded; download it again")
     if extraction.image_scale != 1.0:

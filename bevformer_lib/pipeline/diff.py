@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bevformer_lib.pipeline.builds import Build
-from bevformer_lib.pipeline.gates import MEASURES, read_measures
+from bevformer_lib.pipeline.gates import BUILD_METRICS, read_build_metrics
 from bevformer_lib.pipeline.measure import TENSORS, read_tensors
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.records import read_step
@@ -39,8 +39,8 @@ class BuildDifference:
         parameters: of the steps.
         packages: versions.
         code: digests of this product's own modules.
-        totals: measured quantities that changed, those by class left out.
-        per_class: measured quantities by class that changed.
+        totals: metrics that changed, those by class left out.
+        per_class: metrics by class that changed.
         per_tensor: mean cosine of tensors inside the network that changed.
     """
 
@@ -61,14 +61,14 @@ def compare_builds(store: Store, before: Build, after: Build) -> BuildDifference
     """
     sides = [[read_step(store, identity) for identity in build.steps] for build in (before, after)]
     packages = _changes(*(_merged(records, _packages) for records in sides))
-    quantities = _changes(*(_quantities(store, build) for build in (before, after)))
+    metrics = _changes(*(_metrics(store, build) for build in (before, after)))
     return BuildDifference(
         inputs=_changes(*(_merged(records, _outside) for records in sides)),
         parameters=_changes(*(_merged(records, _parameters) for records in sides)),
         packages=tuple(change for change in packages if not change.name.startswith(_CODE)),
         code=tuple(change for change in packages if change.name.startswith(_CODE)),
-        totals=tuple(change for change in quantities if not _PER_CLASS.fullmatch(change.name)),
-        per_class=tuple(change for change in quantities if _PER_CLASS.fullmatch(change.name)),
+        totals=tuple(change for change in metrics if not _PER_CLASS.fullmatch(change.name)),
+        per_class=tuple(change for change in metrics if _PER_CLASS.fullmatch(change.name)),
         per_tensor=_changes(*(_tensors(store, build) for build in (before, after))),
     )
 
@@ -109,11 +109,11 @@ def _packages(record: StepRecord) -> Iterator[tuple[str, str]]:
     yield from record.step.packages.items()
 
 
-def _quantities(store: Store, build: Build) -> dict[str, float | None]:
-    if MEASURES not in build.outputs:
+def _metrics(store: Store, build: Build) -> dict[str, float | None]:
+    if BUILD_METRICS not in build.outputs:
         return {}
-    measures = read_measures(store, build.outputs[MEASURES])
-    return {name: quantity.value for name, quantity in measures.quantities.items()}
+    metrics = read_build_metrics(store, build.outputs[BUILD_METRICS]).metrics
+    return {name: metric.value for name, metric in metrics.items()}
 
 
 def _tensors(store: Store, build: Build) -> dict[str, float | None]:

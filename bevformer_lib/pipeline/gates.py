@@ -1,4 +1,4 @@
-"""The gates as a step: everything measured, judged by a policy and against the last published build."""
+"""The gates as a step: all metrics of a build, judged by a policy and against the last published build."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 from bevformer_lib.errors import GateError, StoreError
 from bevformer_lib.files import write_json
 from bevformer_lib.gates.judge import Verdict, judge
+from bevformer_lib.gates.metrics import BuildMetrics, gather
 from bevformer_lib.gates.policy import Policy
-from bevformer_lib.gates.quantities import Measures, gather
 from bevformer_lib.pipeline.builds import Build, read_build
 from bevformer_lib.pipeline.diagnose import DIAGNOSIS, read_diagnosis
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
@@ -26,7 +26,7 @@ from bevformer_lib.store.records import find_record
 from bevformer_lib.store.step import Artifact, Step
 
 GATES: Final = "gates.json"
-MEASURES: Final = "measures.json"
+BUILD_METRICS: Final = "build_metrics.json"
 LATEST: Final = "latest"
 """The alias of the build that is published."""
 _STEP: Final = "gates"
@@ -40,11 +40,11 @@ class Baseline:
 
     Attributes:
         build: its id.
-        measures: what it measured.
+        metrics: of that build.
     """
 
     build: str
-    measures: Artifact
+    metrics: Artifact
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class GatesWork:
         inputs = dict(self.measured)
         inputs |= {f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()}
         if self.baseline is not None:
-            inputs["baseline"] = self.baseline.measures
+            inputs["baseline"] = self.baseline.metrics
         return Step(
             name=_STEP,
             version=1,
@@ -93,18 +93,16 @@ class GatesWork:
         Raises:
             StoreError: a measurement is gone.
         """
-        quantities = gather(
+        metrics = gather(
             [read_evaluation(store, artifact) for artifact in self.evaluations.values()],
             read_metrics(store, self.measured[METRICS]),
             read_coverage(store, self.measured[COVERAGE]),
             read_diagnosis(store, self.measured[DIAGNOSIS]),
         )
-        measures = Measures(self.model, {scene.name: scene.content.sha256 for scene in self.scenes}, quantities)
-        baseline = None if self.baseline is None else read_measures(store, self.baseline.measures)
-        verdict = judge(
-            self.policy, measures, baseline, baseline_id="" if self.baseline is None else self.baseline.build
-        )
-        write_json(folder / MEASURES, measures.to_dict())
+        build = BuildMetrics(self.model, {scene.name: scene.content.sha256 for scene in self.scenes}, metrics)
+        baseline = None if self.baseline is None else read_build_metrics(store, self.baseline.metrics)
+        verdict = judge(self.policy, build, baseline, baseline_id="" if self.baseline is None else self.baseline.build)
+        write_json(folder / BUILD_METRICS, build.to_dict())
         write_json(folder / GATES, verdict.to_dict())
         on_progress("gates", 1, 1)
         return {"passed": not verdict.failed, "failed": [result.name for result in verdict.failed]}
@@ -123,10 +121,10 @@ def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
     if entry is None:
         return None
     build = read_build(store, entry.target)
-    if MEASURES not in build.outputs:
+    if BUILD_METRICS not in build.outputs:
         return None
     if tuple(step for step in build.steps if step.split("/")[0] not in _AFTER) != tuple(done):
-        return Baseline(entry.target, build.outputs[MEASURES])
+        return Baseline(entry.target, build.outputs[BUILD_METRICS])
     [identity] = [step for step in build.steps if step.split("/")[0] == _STEP]
     record = find_record(store, identity)
     before = None if record is None else record.step.inputs.get("baseline")
@@ -135,9 +133,9 @@ def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
     return Baseline(str(record.step.parameters["baseline"]), before)
 
 
-def read_measures(store: Store, artifact: Artifact) -> Measures:
-    """Return what a build measured."""
-    return Measures.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+def read_build_metrics(store: Store, artifact: Artifact) -> BuildMetrics:
+    """Return the metrics of a build."""
+    return BuildMetrics.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
 
 
 def read_verdict(store: Store, build: Build) -> Verdict:

@@ -13,7 +13,7 @@ from bevformer_lib.config.inference_config import InferenceConfig
 from bevformer_lib.detections.types import Detections, FrameEvaluation, SceneEvaluation
 from bevformer_lib.drawing.comparison import draw_comparison
 from bevformer_lib.names import OUTPUT_BEV_EMBED
-from bevformer_lib.report.content import ReportImage, ReportPanel
+from bevformer_lib.report.content import ReportImage
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Scene
 
@@ -37,7 +37,7 @@ def frames_to_show(evaluations: Sequence[SceneEvaluation], *, at_most: int) -> t
     """Choose the worst frame (by relative error of ``bev_embed``) of the worst scenes, and a scene's first frame."""
     worst = sorted((_worst_frame(evaluation) for evaluation in evaluations), key=lambda found: -found[0])
     shown = [ShownFrame(scene, position, f"{rank} of its scene") for _, scene, position, rank in worst[: at_most - 1]]
-    first = ShownFrame(evaluations[0].scene, 0, "no history yet")
+    first = ShownFrame(evaluations[0].scene, 0, "no prev_bev yet")
     return tuple(shown if any(one.scene == first.scene and one.position == 0 for one in shown) else [*shown, first])
 
 
@@ -98,7 +98,7 @@ def _draw(
     )
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     caption = f"{scene.name}, frame {frame.index}: {shown.reason}; {drawn}"
-    return ReportImage(caption, (ReportPanel(f"{names[0]} and {names[1]}", encoded.tobytes()),))
+    return ReportImage(caption, f"{names[0]} and {names[1]}", encoded.tobytes())
 
 
 def _chosen(detections: Detections, above: bool) -> Detections:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.precision.candidate import Bar, TrialResult
 from bevformer_lib.precision.groups import LayerGroup
-from bevformer_lib.precision.plot import TrialPoint, trade_off_svg
+from bevformer_lib.precision.plot import PlottedCandidate, trade_off_svg
 from bevformer_lib.precision.tune import TuneResult, layers_of
 
 FACTS_FILE: Final = "precision.json"
@@ -95,8 +95,10 @@ def _share(groups: Sequence[LayerGroup], result: TuneResult, names: Sequence[str
     return macs_share(groups, layers_of((*groups, *result.groups), names))
 
 
-def _point(groups: Sequence[LayerGroup], names: Sequence[str], trial: TrialResult, result: TuneResult) -> TrialPoint:
-    return TrialPoint(
+def _point(
+    groups: Sequence[LayerGroup], names: Sequence[str], trial: TrialResult, result: TuneResult
+) -> PlottedCandidate:
+    return PlottedCandidate(
         macs_share=_share(groups, result, names),
         worst_cosine=trial.worst_cosine,
         passed=trial.passed,

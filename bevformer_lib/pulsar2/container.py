@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.foreign_files import advice
 from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, BuildConfig
 from bevformer_lib.runtime.base import TensorSpec
 
@@ -76,7 +77,8 @@ def read_axmodel(path: Path) -> AxModel:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise ConversionError(f"{path}: is no ONNX container ({error}), so no .axmodel; convert it again") from error
+        what = advice(path, "convert it again")
+        raise ConversionError(f"{path}: is no ONNX container ({error}), so no .axmodel; {what}") from error
     if not model.graph.node or not model.graph.output:
         raise ConversionError(f"{path}: holds no graph, so it is no .axmodel; convert the model again")
     if model.producer_name != PRODUCER:

@@ -1,4 +1,4 @@
-"""A ladder as one HTML file: every form of a model against the first one, and where the bar is missed."""
+"""A backend comparison as one HTML file: every backend against the first one, and where the bar is missed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bevformer_lib import __version__
 from bevformer_lib.evaluate.backend_comparison import BackendComparison, BackendResult, TensorFigures
 from bevformer_lib.export.intermediates_runtime import computing_order
-from bevformer_lib.files import atomic_path
 from bevformer_lib.report import numbers
 from bevformer_lib.report.charts import Series, line_chart
-from bevformer_lib.report.write import page_environment
+from bevformer_lib.report.page import page_environment, write_page
 
-_TEMPLATE: Final = "ladder.html"
+_TEMPLATE: Final = "backend_comparison.html"
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,7 @@ class _Cell:
 
 def write_backend_comparison(result: BackendComparison, output: Path) -> None:
     """Write the page atomically; same result, same bytes but for the times."""
-    page = render_backend_comparison(result)
-    with atomic_path(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_page(render_backend_comparison(result), output)
 
 
 def render_backend_comparison(result: BackendComparison) -> str:
@@ -52,7 +48,6 @@ def render_backend_comparison(result: BackendComparison) -> str:
             y_format=numbers.cosine,
             y_limit=1.0,
         ),
-        "version": __version__,
     }
     return page_environment().get_template(_TEMPLATE).render(view)
 

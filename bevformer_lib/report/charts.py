@@ -1,6 +1,6 @@
 """Line, bar and column charts as inline SVG in a ``<figure>``: no script, no font, no request.
 
-Lines differ by dash as well as by colour.
+Lines differ by dash as well as by colour. Every value is in the text that stands for the image or in a tooltip.
 """
 
 from __future__ import annotations
@@ -12,23 +12,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from bevformer_lib.report.svg import (
-    HEIGHT,
-    NOTHING,
-    SERIES_STYLES,
-    Plane,
-    axes,
-    figure,
-    n,
-    nice_ticks,
-    plane_of,
-    svg,
-    text,
-)
+from bevformer_lib.report import numbers
+from bevformer_lib.report.svg import Plane, figure, labelled, legend_of, nice_ticks, path, style, tag, text
 
 _BAR, _BAR_ROOM, _BAR_LABEL, _BAR_GAP = 14, 400, 22, 14
 _MOST_MARKERS = 40
-_COLUMN_GAP_SHARE = 0.12
+_COLUMN_GAP = 0.12
 _TINY = 1e-12
 
 
@@ -77,21 +66,36 @@ def line_chart(
         y_to_limit: whether the y axis always reaches up to it.
         markers: whether few points are shown as dots too.
     """
-    points = [(x, y) for one in series for x, y in one.points if y is not None]
-    if not points:
-        return figure(title, NOTHING, [])
-    first, last = x_range or (min(x for x, _ in points), max(x for x, _ in points))
-    x_ticks = [tick for tick in nice_ticks(first, last, whole=x_whole) if first <= tick <= last]
-    lowest = 0.0 if y_from_zero else min(y for _, y in points)
-    highest = y_limit if y_to_limit and y_limit is not None else max(y for _, y in points)
-    y_ticks = nice_ticks(lowest, highest, limit=y_limit)
-    plane = plane_of((first, last if last > first else first + 1), y_ticks)
-    parts = axes(plane, x_ticks, y_ticks, x_label, y_label)
+    xs = [x for one in series for x, y in one.points if y is not None]
+    ys = [y for one in series for _, y in one.points if y is not None]
+    if not ys:
+        return figure(title, "", [], Markup(""))
+    first, last = x_range or (min(xs), max(xs))
+    highest = y_limit if y_to_limit and y_limit is not None else max(ys)
+    plane = Plane(
+        (first, last if last > first else first + 1),
+        labelled([tick for tick in nice_ticks(first, last, whole=x_whole) if first <= tick <= last]),
+        labelled(nice_ticks(0.0 if y_from_zero else min(ys), highest, limit=y_limit)),
+    )
+    parts = plane.axes(x_label, y_label)
     for number, one in enumerate(series):
-        parts += _line(plane, number, one, y_format, markers=markers)
-    ys = [y for _, y in points]
-    description = f"{y_label} by {x_label}: from {y_format(min(ys))} to {y_format(max(ys))}."
-    return figure(title, svg(HEIGHT, f"{title}. {description}", parts), [one.name for one in series])
+        places = [(plane.x(x), None if y is None else plane.y(y)) for x, y in one.points]
+        parts.append(tag("path", class_=style("line", number), d=path(places)))
+        drawn = [(x, y) for x, y in one.points if y is not None]
+        if markers and len(drawn) <= _MOST_MARKERS:
+            parts += [
+                tag(
+                    "circle",
+                    tag("title", f"{one.name}, {x:g}: {y_format(y)}"),
+                    class_=style("dot", number),
+                    cx=plane.x(x),
+                    cy=plane.y(y),
+                    r=3,
+                )
+                for x, y in drawn
+            ]
+    said = f"{y_label} by {x_label}: from {y_format(min(ys))} to {y_format(max(ys))}."
+    return figure(title, said, parts, legend_of([one.name for one in series], bars=False))
 
 
 def histogram(
@@ -102,7 +106,7 @@ def histogram(
     bins: int = 24,
     marks: Sequence[tuple[str, float]] = (),
 ) -> Markup:
-    """Draw how values are spread, as the share of each sample (%) per bin; several samples share their bins.
+    """Draw how values are spread, as the part of each sample (%) in a bin; several samples have the same bins.
 
     Args:
         title: heading.
@@ -112,19 +116,35 @@ def histogram(
         marks: (name, value) of vertical lines, such as a median.
     """
     arrays = [np.asarray(values, dtype=np.float64) for _, values in samples]
-    everything = np.concatenate(arrays) if arrays else np.zeros(0)
-    if not len(everything):
-        return figure(title, NOTHING, [])
-    edges = bin_edges(everything, bins)
+    if not sum(map(len, arrays)):
+        return figure(title, "", [], Markup(""))
+    edges = bin_edges(np.concatenate(arrays), bins).tolist()
     shares = [np.histogram(values, edges)[0] * (100.0 / max(len(values), 1)) for values in arrays]
+    x_ticks = [tick for tick in nice_ticks(edges[0], edges[-1]) if edges[0] <= tick <= edges[-1]]
     y_ticks = nice_ticks(0.0, max(float(share.max()) for share in shares))
-    plane = plane_of((float(edges[0]), float(edges[-1])), y_ticks)
-    x_ticks = [tick for tick in nice_ticks(plane.x_low, plane.x_high) if plane.x_low <= tick <= plane.x_high]
-    parts = axes(plane, x_ticks, y_ticks, x_label, "share, %")
+    plane = Plane((edges[0], edges[-1]), labelled(x_ticks), labelled(y_ticks))
+    parts = plane.axes(x_label, "of all, %")
     for number, share in enumerate(shares):
-        parts += _columns(plane, edges, share, number, len(shares))
-    parts += [_mark(plane.x(value), plane.y(y_ticks[-1]), plane.y(0.0), name) for name, value in marks]
-    return figure(title, svg(HEIGHT, f"{title}. {_spread_said(samples, x_label)}", parts), names_of(samples), bars=True)
+        for low, high, value in zip(edges[:-1], edges[1:], share.tolist(), strict=True):
+            width = (plane.x(high) - plane.x(low)) * (1 - _COLUMN_GAP)
+            if value > 0:
+                parts.append(
+                    tag(
+                        "rect",
+                        tag("title", f"{low:g} to {high:g}: {value:.1f} %"),
+                        class_=style("bar", number),
+                        x=(plane.x(low) + plane.x(high) - width) / 2 + width / len(shares) * number,
+                        y=plane.y(value),
+                        width=width / len(shares),
+                        height=plane.y(0.0) - plane.y(value),
+                    )
+                )
+    for name, value in marks:  # its name is a tooltip, since two marks may lie close together
+        ends = [(plane.x(value), plane.y(y_ticks[-1]) - 6), (plane.x(value), plane.y(0.0))]
+        parts.append(tag("path", tag("title", name), class_="mark", d=path(ends)))
+    spans = "; ".join(f"{name}: {min(values):g} to {max(values):g}" for name, values in samples if len(values))
+    names = [f"{name} ({len(values)})" for name, values in samples]
+    return figure(title, f"{x_label}, {spans}.", parts, legend_of(names, bars=True))
 
 
 def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
@@ -143,11 +163,6 @@ def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     return edges
 
 
-def names_of(samples: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
-    """Return the names of samples, each with how many values it has."""
-    return [f"{name} ({len(values)})" for name, values in samples]
-
-
 def bar_chart(
     title: str, series: Sequence[str], rows: Sequence[Bars], *, value_format: Callable[[float], str]
 ) -> Markup:
@@ -161,87 +176,18 @@ def bar_chart(
     """
     largest = max((value for row in rows for value in row.values if value is not None), default=None)
     if largest is None:
-        return figure(title, NOTHING, [])
+        return figure(title, "", [], Markup(""))
     scale = _BAR_ROOM / max(largest, _TINY)
     row_height = _BAR_LABEL + _BAR * len(series) + _BAR_GAP
-    height = row_height * len(rows)
-    parts = []
+    parts, said = [], []
     for place, row in enumerate(rows):
         parts.append(text("label", 0, place * row_height + _BAR_LABEL / 2, row.label))
-        top = place * row_height + _BAR_LABEL
-        parts += [
-            _bar(top + number * _BAR, number, max(value * scale, 1.0), value_format(value))
-            for number, value in enumerate(row.values)
-            if value is not None
-        ]
-    return figure(title, svg(height, f"{title}. {_rows_said(series, rows, value_format)}", parts), series, bars=True)
-
-
-def _line(
-    plane: Plane, number: int, series: Series, y_format: Callable[[float], str], *, markers: bool
-) -> list[Markup]:
-    style = number % SERIES_STYLES
-    strokes, pen_down = [], False
-    for x, y in series.points:
-        if y is not None:
-            strokes.append(f"{'L' if pen_down else 'M'}{n(plane.x(x))} {n(plane.y(y))}")
-        pen_down = y is not None
-    parts = [Markup('<path class="line series-{}" d="{}"/>').format(style, " ".join(strokes))]
-    if markers and len(strokes) <= _MOST_MARKERS:
-        dot = Markup('<circle class="dot series-{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>')
-        parts += [
-            dot.format(style, n(plane.x(x)), n(plane.y(y)), f"{series.name}, {x:g}: {y_format(y)}")
-            for x, y in series.points
-            if y is not None
-        ]
-    return parts
-
-
-def _bar(top: float, number: int, length: float, value: str) -> Markup:
-    bar = Markup('<rect class="bar series-{}" x="0" y="{}" width="{}" height="{}" rx="1.5"/>').format(
-        number % SERIES_STYLES, n(top + 1), n(length), _BAR - 2
-    )
-    return bar + text("tick", length + 6, top + _BAR / 2, value)
-
-
-def _columns(
-    plane: Plane, edges: NDArray[np.float64], shares: NDArray[np.float64], number: int, of: int
-) -> list[Markup]:
-    """Draw the columns of one sample; in every bin, samples stand beside each other."""
-    column = Markup('<rect class="bar series-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>')
-    parts = []
-    for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
-        left, right = plane.x(float(low)), plane.x(float(high))
-        gap = (right - left) * _COLUMN_GAP_SHARE / 2
-        width = (right - left - 2 * gap) / of
-        if share > 0:
-            top = plane.y(float(share))
-            words = f"{low:g} to {high:g}: {share:.1f} %"
-            left += gap + width * number
-            parts.append(column.format(number % SERIES_STYLES, n(left), n(top), n(width), n(plane.y(0.0) - top), words))
-    return parts
-
-
-def _mark(x: float, top: float, floor: float, name: str) -> Markup:
-    """Draw a vertical line; its name is a tooltip, since two marks may lie close together."""
-    return Markup('<path class="mark" d="M{0} {1}V{2}"><title>{3}</title></path>').format(
-        n(x), n(top - 6), n(floor), name
-    )
-
-
-def _spread_said(samples: Sequence[tuple[str, Sequence[float]]], x_label: str) -> str:
-    said = [f"{name}: {min(values):g} to {max(values):g}" for name, values in samples if len(values)]
-    return f"{x_label}, {'; '.join(said)}."
-
-
-def _rows_said(series: Sequence[str], rows: Sequence[Bars], value_format: Callable[[float], str]) -> str:
-    """Return a bar chart in words, for those who can't see it."""
-    return " ".join(
-        f"{row.label}: "
-        + ", ".join(
-            f"{name} {'–' if value is None else value_format(value)}"  # noqa: RUF001
-            for name, value in zip(series, row.values, strict=True)
-        )
-        + "."
-        for row in rows
-    )
+        for number, value in enumerate(row.values):
+            top = place * row_height + _BAR_LABEL + number * _BAR
+            if value is not None:
+                name, length = style("bar", number), max(value * scale, 1.0)
+                parts.append(tag("rect", class_=name, x=0, y=top + 1, width=length, height=_BAR - 2, rx=1.5))
+                parts.append(text("tick", length + 6, top + _BAR / 2, value_format(value)))
+        values = (numbers.UNDEFINED if value is None else value_format(value) for value in row.values)
+        said.append(f"{row.label}: " + ", ".join(map(" ".join, zip(series, values, strict=True))) + ".")
+    return figure(title, " ".join(said), parts, legend_of(series, bars=True), height=row_height * len(rows))

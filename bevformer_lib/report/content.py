@@ -1,62 +1,18 @@
-"""What a report is filled with: plain facts, gathered by whoever ran the build."""
+"""What a report is filled with: what a build found, as the types in which it was found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
+from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.detections.types import SceneEvaluation
-from bevformer_lib.evaluate.summary import EvaluationSummary
-from bevformer_lib.report.sections import ReportSections
+from bevformer_lib.evaluate.summary import EvaluationSummary, summarize
+from bevformer_lib.store.step import Artifact, StepRecord
 
-_LINK_SCHEMES: Final = frozenset({"", "http", "https", "s3", "file"})
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A line of a description list.
-
-    Attributes:
-        label: what it is, such as "Model" or "Checkpoint".
-        value: what it says.
-        detail: a digest or a path, printed small; empty for none.
-    """
-
-    label: str
-    value: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class ReportArtifact:
-    """A file that the build put out.
-
-    Attributes:
-        name: file name.
-        made_by: title of the step.
-        sha256: hex digest.
-        size_bytes: size.
-        link: where to fetch it: ``https:``, ``http:``, ``s3:``, ``file:``, or relative to the report; empty
-            for nowhere.
-    """
-
-    name: str
-    made_by: str
-    sha256: str
-    size_bytes: int
-    link: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the link, so that a report never runs anything.
-
-        Raises:
-            ValueError: the link has another scheme.
-        """
-        scheme = urlsplit(self.link.strip()).scheme.lower()
-        if scheme not in _LINK_SCHEMES:
-            raise ValueError(f"{self.name}: a report doesn't link to {scheme}: addresses ({self.link!r})")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -64,65 +20,29 @@ class ReportStep:
     """A step of the build.
 
     Attributes:
-        title: name for people.
-        key: digest of everything that decides its outputs.
-        made_from: names of its inputs and parameters, as they should be read.
-        seconds: how long the work took when it was done.
-        ran: whether that was in this build.
+        record: what it was made from and what it put out.
+        ran: whether the work was done in this build.
         reason: why it ran, or why it was reused.
     """
 
-    title: str
-    key: str
-    made_from: tuple[str, ...]
-    seconds: float
+    record: StepRecord
     ran: bool
     reason: str
 
 
 @dataclass(frozen=True)
-class CalibrationFacts:
-    """What the model was calibrated with.
+class ReportImage:
+    """A frame to look at.
 
     Attributes:
-        num_samples: samples in the archives.
-        first_frames: how many of them are a scene's first frame (no history).
-        seed: of the choice.
-        samples_by_scene: how many samples each scene gave.
-    """
-
-    num_samples: int
-    first_frames: int
-    seed: int
-    samples_by_scene: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class ReportPanel:
-    """An image with a label of its own.
-
-    Attributes:
-        label: what it shows, such as "float model" or "float and INT8 model".
+        caption: which frame this is, and why it is shown.
+        boxes: whose boxes are drawn, such as "float and INT8 model".
         image: encoded as JPEG, PNG or WebP.
     """
 
-    label: str
-    image: bytes
-
-
-@dataclass(frozen=True)
-class ReportImage:
-    """A frame to look at: panels side by side where there is room, else one below the other.
-
-    Attributes:
-        caption: which frame this is.
-        panels: one, or the two models', or with the annotations three.
-        reason: why it is shown, such as "worst cosine of bev_embed"; empty for none.
-    """
-
     caption: str
-    panels: Sequence[ReportPanel]
-    reason: str = ""
+    boxes: str
+    image: bytes
 
 
 @dataclass(frozen=True)
@@ -130,37 +50,63 @@ class ReportContent:
     """A whole report.
 
     Attributes:
-        title: heading of the page.
-        subtitle: one line under it; empty for none.
-        reference_name: how to call the reference in a sentence, such as "float model".
-        candidate_name: how to call the candidate in a sentence, such as "INT8 model".
-        built_from: model, checkpoint, scenes, converter and the like.
-        summary: what the evaluation found.
-        evaluations: the scenes behind it, for the charts.
-        random_weights: whether the checkpoint was made up; the report then says what its numbers can't mean.
-        made_up_scenes: whether the scenes were rendered.
-        notes: more that a reader must know; one sentence each.
-        calibration: what the model was calibrated with, if it was.
-        steps: in the order of the build.
-        artifacts: what the build put out.
-        provenance: versions of packages, machine and the like.
+        model: configuration of the model.
+        names: how to call the reference and the candidate in a sentence: "float model", "INT8 model".
+        steps: of the build, in order.
+        evaluations: both models' boxes and fidelity, by scene.
+        found: all else that the build found, as domain types; sections look for theirs with :meth:`find`.
+        conversion: the converter's own facts as plain data; ``None`` where it left none behind.
         images: frames to look at.
-        sections: further sections, each absent unless it is filled.
     """
 
-    title: str
-    subtitle: str
-    reference_name: str
-    candidate_name: str
-    built_from: Sequence[Fact]
-    summary: EvaluationSummary
+    model: ModelConfig
+    names: tuple[str, str]
+    steps: Sequence[ReportStep]
     evaluations: Sequence[SceneEvaluation]
-    random_weights: bool
-    made_up_scenes: bool
-    notes: Sequence[str] = ()
-    calibration: CalibrationFacts | None = None
-    steps: Sequence[ReportStep] = ()
-    artifacts: Sequence[ReportArtifact] = ()
-    provenance: Sequence[Fact] = ()
+    found: Sequence[object] = ()
+    conversion: Mapping[str, Any] | None = None
     images: Sequence[ReportImage] = ()
-    sections: ReportSections = field(default_factory=ReportSections)
+
+    @cached_property
+    def summary(self) -> EvaluationSummary:
+        """The evaluations, summed up."""
+        return summarize(self.evaluations)
+
+    @property
+    def records(self) -> tuple[StepRecord, ...]:
+        """What was recorded of the steps, in order."""
+        return tuple(step.record for step in self.steps)
+
+    def find(self, kind: type[_Found]) -> tuple[_Found, ...]:
+        """Return all that the build found of a type, in order; empty: it found none."""
+        return tuple(one for one in self.found if isinstance(one, kind))
+
+    def fact(self, name: str) -> Any:
+        """Return the fact of the one step that knows it; ``None``: no step does."""
+        return next((record.facts[name] for record in self.records if name in record.facts), None)
+
+    def parameter(self, name: str) -> Any:
+        """Return the parameter of the first step that has it; ``None``: no step does."""
+        return next((record.step.parameters[name] for record in self.records if name in record.step.parameters), None)
+
+    def inputs(self) -> Iterable[tuple[str, Artifact]]:
+        """Yield role and content of everything that came from outside."""
+        for record in self.records:
+            for role, artifact in record.step.inputs.items():
+                if artifact.made_by is None:
+                    yield role, artifact
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report, as its module in ``sections`` declares it; its template has the module's name.
+
+    Attributes:
+        place: sections stand in the order of their places.
+        title: heading, and entry of the contents.
+        view: computes what the template prints; ``None``: the section does not apply to this build.
+    """
+
+    place: int
+    title: str
+    view: Callable[[ReportContent], Mapping[str, Any] | None]

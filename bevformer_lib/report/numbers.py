@@ -1,4 +1,4 @@
-"""Numbers as people read them; ``None`` (nothing to compute it from) is a dash.
+"""Numbers and names as people read them; ``None`` (nothing to compute it from) is a dash.
 
 A number and its unit are held together by a narrow no-break space.
 """
@@ -10,6 +10,7 @@ from typing import Final
 UNDEFINED: Final = "–"  # noqa: RUF001 (an en dash is meant)
 _SPACE: Final = "\u202f"
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LONGEST_NAME: Final = 18
 _BYTE_UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
@@ -18,7 +19,7 @@ def cosine(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:.6f}"
 
 
-def share(value: float | None) -> str:
+def percent(value: float | None) -> str:
     """Per cent with one decimal."""
     return UNDEFINED if value is None else f"{value * 100:.1f}{_SPACE}%"
 
@@ -27,9 +28,9 @@ def error(value: float | None) -> str:
     """A relative error: per cent with three digits, powers of ten where that would be a row of zeros."""
     if value is None:
         return UNDEFINED
-    percent = value * 100
-    if percent == 0 or percent >= 0.001:
-        return f"{significant(percent)}{_SPACE}%"
+    scaled = value * 100
+    if scaled == 0 or scaled >= 0.001:
+        return f"{significant(scaled)}{_SPACE}%"
     return f"{significant(value)}"
 
 
@@ -89,3 +90,31 @@ def metres(value: float | None) -> str:
 def decimals(value: float | None) -> str:
     """Three decimals: precision, recall, F1, scores."""
     return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """A change, with three decimals and its sign."""
+    return UNDEFINED if value is None else f"{value:+.3f}".replace("-", "\u2212")
+
+
+def general(value: float | None) -> str:
+    """Six significant digits, as gates compare them."""
+    return UNDEFINED if value is None else f"{value:.6g}"
+
+
+def words(name: str) -> str:
+    """A class's name as people write it."""
+    return name.replace("_", " ")
+
+
+def short_name(name: str) -> str:
+    """Shorten a scene's name (often a 32-digit token) for a legend or a table."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}…"
+
+
+_ALL: Final = (
+    *(cosine, percent, error, significant, seconds, size, count, metres, decimals, signed, general),
+    *(words, short_name),
+)
+FILTERS: Final = {one.__name__: one for one in _ALL}
+"""What templates may use, by name."""

@@ -1,4 +1,4 @@
-"""What charts are built of: a plane with axes, text, strokes, a framed figure; all inline SVG.
+"""What charts are built of: elements of inline SVG, a plane with axes, a framed figure.
 
 Colours come from the page's style sheet (``.series-0`` ... ``.series-5``), so that charts follow its light
 and dark themes. Sizes are in units of the view box, which is narrow enough to stay readable on a phone.
@@ -7,86 +7,108 @@ and dark themes. Sizes are in units of the view box, which is narrow enough to s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 SERIES_STYLES: Final = 6
 """How many series the style sheet tells apart."""
-
 WIDTH, HEIGHT = 480, 280
 """Of a chart with two axes."""
 
 _RIGHT, _TOP, _BOTTOM = 12, 34, 46
 _DIGIT_WIDTH = 7.6
 _TICKS = 5
-
-NOTHING: Final = Markup('<p class="empty">No values to draw.</p>')
-_LINE_SIGN: Final = Markup(
-    '<svg viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
-    '<path class="line series-{}" d="M1 6H27"/></svg>'
-)
-_BAR_SIGN: Final = Markup(
-    '<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">'
-    '<rect class="bar series-{}" x="1" y="1" width="10" height="10" rx="1.5"/></svg>'
-)
-
-
-@dataclass(frozen=True)
-class Plane:
-    """From values to the view box of a chart with two axes."""
-
-    left: float
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-    def x(self, value: float) -> float:
-        """Return the place of a value on the horizontal axis."""
-        return self.left + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - self.left - _RIGHT)
-
-    def y(self, value: float) -> float:
-        """Return the place of a value on the vertical axis."""
-        room = HEIGHT - _TOP - _BOTTOM
-        return _TOP + room - (value - self.y_low) / (self.y_high - self.y_low) * room
-
-
-def plane_of(x_range: tuple[float, float], y_ticks: Sequence[float]) -> Plane:
-    """Return the plane whose vertical axis has these ticks, with room for their numbers."""
-    left = 12 + _DIGIT_WIDTH * max(map(len, tick_texts(y_ticks)))
-    return Plane(left, *x_range, y_ticks[0], y_ticks[-1])
-
-
-def axes(plane: Plane, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> list[Markup]:
-    """Draw grid, axes, numbers and labels."""
-    left, right, floor = plane.left, WIDTH - _RIGHT, HEIGHT - _BOTTOM
-    parts = [text("label", 0, 9, y_label)]
-    for tick, number in zip(y_ticks, tick_texts(y_ticks), strict=True):
-        y = plane.y(tick)
-        parts += [rule("grid", left, right, y, y), text("tick", left - 7, y, number, anchor="end")]
-    parts.append(rule("axis", left, right, floor, floor))
-    for tick, number in zip(x_ticks, tick_texts(x_ticks), strict=True):
-        x = plane.x(tick)
-        fits = x + _DIGIT_WIDTH * len(number) / 2 <= WIDTH
-        parts.append(rule("axis", x, x, floor, floor + 4))
-        parts.append(text("tick", x if fits else WIDTH, floor + 14, number, anchor="middle" if fits else "end"))
-    parts.append(text("label", (left + right) / 2, HEIGHT - 10, x_label, anchor="middle"))
-    return parts
-
-
 _ROUNDING, _DECIMALS = 1e-9, 12
 """Values that differ by less of their size, or by less than ticks can show, are one value."""
 
 
-def tick_texts(ticks: Sequence[float]) -> list[str]:
-    """Write evenly spaced values with as many decimals as their spacing needs."""
+def tag(name: str, *inside: str, **attributes: object) -> Markup:
+    """Return an element; numbers are rounded to a hundredth of a pixel, ``class_`` is ``class``, ``a_b`` is ``a-b``."""
+    written = Markup("").join(
+        Markup(' {}="{}"').format(
+            key.rstrip("_").replace("_", "-"),
+            f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else value,
+        )
+        for key, value in attributes.items()
+    )
+    content = Markup("").join(map(escape, inside))
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, content)
+
+
+def text(style: str, x: float, y: float, *inside: str, anchor: str = "start") -> Markup:
+    """Write a line of text, centred on ``y``."""
+    return tag("text", *inside, class_=style, x=x, y=y, text_anchor=anchor, dominant_baseline="central")
+
+
+def line(style: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
+    """Draw a straight line."""
+    return tag("line", class_=style, x1=x1, x2=x2, y1=y1, y2=y2)
+
+
+def path(points: Sequence[tuple[float, float | None]]) -> str:
+    """Return the strokes through points; one without ``y`` leaves a gap."""
+    strokes, pen_down = [], False
+    for x, y in points:
+        if y is not None:
+            strokes.append(f"{'L' if pen_down else 'M'}{x:.2f} {y:.2f}")
+        pen_down = y is not None
+    return " ".join(strokes)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A chart with two axes: from values to places in the view box.
+
+    Attributes:
+        x_range: both ends of the horizontal axis.
+        x_ticks: value -> its text.
+        y_ticks: value -> its text, from the lower end of the vertical axis to the upper one.
+    """
+
+    x_range: tuple[float, float]
+    x_ticks: Mapping[float, str]
+    y_ticks: Mapping[float, str]
+
+    @property
+    def left(self) -> float:
+        """Place of the vertical axis, right of its numbers."""
+        return 12 + _DIGIT_WIDTH * max(map(len, self.y_ticks.values()))
+
+    def x(self, value: float) -> float:
+        """Return the place of a value on the horizontal axis."""
+        low, high = self.x_range
+        return self.left + (value - low) / (high - low) * (WIDTH - self.left - _RIGHT)
+
+    def y(self, value: float) -> float:
+        """Return the place of a value on the vertical axis."""
+        low, high = min(self.y_ticks), max(self.y_ticks)
+        return HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
+
+    def axes(self, x_label: str, y_label: str) -> list[Markup]:
+        """Draw grid, axes, numbers and labels."""
+        left, right, floor = self.left, WIDTH - _RIGHT, HEIGHT - _BOTTOM
+        parts = [text("label", 0, 9, y_label)]
+        for tick, number in self.y_ticks.items():
+            y = self.y(tick)
+            parts += [line("grid", left, right, y, y), text("tick", left - 7, y, number, anchor="end")]
+        parts.append(line("axis", left, right, floor, floor))
+        for tick, number in self.x_ticks.items():
+            x = self.x(tick)
+            fits = x + _DIGIT_WIDTH * len(number) / 2 <= WIDTH
+            parts.append(line("axis", x, x, floor, floor + 4))
+            parts.append(text("tick", x if fits else WIDTH, floor + 14, number, anchor="middle" if fits else "end"))
+        return [*parts, text("label", (left + right) / 2, HEIGHT - 10, x_label, anchor="middle")]
+
+
+def labelled(ticks: Sequence[float]) -> dict[float, str]:
+    """Return evenly spaced values, each with as many decimals as their spacing needs."""
     if len(ticks) < 2:
-        return [f"{tick:g}" for tick in ticks]
+        return {tick: f"{tick:g}" for tick in ticks}
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
-    return [f"{tick:.{digits}f}" for tick in ticks]
+    return {tick: f"{tick:.{digits}f}" for tick in ticks}
 
 
 def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | None = None) -> list[float]:
@@ -101,7 +123,9 @@ def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | N
     if high - low <= max(_ROUNDING * max(abs(low), abs(high)), 100 * 10.0**-_DECIMALS):
         spread = 1.0 if whole else max(abs(high), 1e-6) * 0.01
         low, high = (low - spread, high) if limit is not None and high + spread > limit else (low, high + spread)
-    step = _nice_step((high - low) / _TICKS)
+    raw = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if raw <= power * factor * (1 + 1e-9))
     if whole:
         step = max(1.0, step)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -109,40 +133,38 @@ def nice_ticks(low: float, high: float, *, whole: bool = False, limit: float | N
     return [tick for tick in ticks if limit is None or tick <= limit + step * 1e-6]
 
 
-def _nice_step(raw: float) -> float:
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(power * factor for factor in (1, 2, 5, 10) if raw <= power * factor * (1 + 1e-9))
+def style(kind: str, number: int) -> str:
+    """Return the class of a ``line``, ``dot`` or ``bar`` of a series."""
+    return f"{kind} series-{number % SERIES_STYLES}"
 
 
-def figure(title: str, drawing: Markup, names: Sequence[str], *, bars: bool = False) -> Markup:
-    """Frame a drawing with its title, and with a legend where there is more than one series."""
-    sign = _BAR_SIGN if bars else _LINE_SIGN
-    entries = Markup("").join(
-        Markup("<li>{}{}</li>").format(sign.format(number % SERIES_STYLES), name) for number, name in enumerate(names)
-    )
-    legend = Markup('<ul class="legend">{}</ul>').format(entries) if len(names) > 1 else ""
-    return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}</figure>').format(title, drawing, legend)
+def figure(title: str, said: str, parts: Sequence[Markup], legend: Markup, *, height: float = HEIGHT) -> Markup:
+    """Frame a drawing.
+
+    Args:
+        title: heading.
+        said: stands for the drawing where it can't be seen.
+        parts: what is drawn, ``WIDTH`` wide; without any, the figure says that there is nothing.
+        legend: below the drawing.
+        height: of the drawing.
+    """
+    if not parts:
+        drawing = tag("p", "No values to draw.", class_="empty")
+    else:
+        name = f"{title}. {said}"
+        drawing = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=name) + legend
+    return tag("figure", tag("figcaption", title), drawing, class_="chart")
 
 
-def svg(height: float, said: str, parts: Sequence[Markup]) -> Markup:
-    """Frame parts that are ``WIDTH`` wide; ``said`` stands for the image where it can't be seen."""
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, n(height), said, Markup("").join(parts)
-    )
-
-
-def rule(style: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
-    """Draw a straight line."""
-    return Markup('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(style, n(x1), n(x2), n(y1), n(y2))
-
-
-def text(style: str, x: float, y: float, words: str, *, anchor: str = "start") -> Markup:
-    """Write a line of text, centred on ``y``."""
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}" dominant-baseline="central">{}</text>').format(
-        style, n(x), n(y), anchor, words
-    )
-
-
-def n(value: float) -> str:
-    """Return a coordinate; two decimals are a hundredth of a pixel."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+def legend_of(names: Sequence[str], *, bars: bool) -> Markup:
+    """Name the series, where there is more than one."""
+    if len(names) < 2:
+        return Markup("")
+    signs = []
+    for number in range(len(names)):
+        if bars:
+            shape, width = tag("rect", class_=style("bar", number), x=1, y=1, width=10, height=10, rx=1.5), 12
+        else:
+            shape, width = tag("path", class_=style("line", number), d="M1 6H27"), 28
+        signs.append(tag("svg", shape, viewBox=f"0 0 {width} 12", width=width, height=12, aria_hidden="true"))
+    return tag("ul", *(tag("li", sign, name) for sign, name in zip(signs, names, strict=True)), class_="legend")

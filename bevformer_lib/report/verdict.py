@@ -1,4 +1,4 @@
-"""What an evaluation found, in sentences for people who don't read tables."""
+"""What a build found, in sentences for people who don't read tables; the first is the report's headline."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from bevformer_lib.evaluate.summary import EvaluationSummary, total_counts
+from bevformer_lib.gates.judge import Verdict
+from bevformer_lib.metrics.metric_types import ANNOTATIONS, DetectionMetrics
 from bevformer_lib.report import numbers
-from bevformer_lib.report.sections import GateSection
+from bevformer_lib.report.content import ReportContent
 
 CLOSENESS: Final = (
     (0.01, "stays very close to"),
@@ -22,12 +24,39 @@ DRIFT_FACTOR: Final = 1.5
 """By how much the error of ``bev_embed`` must have grown over a scene to be called growing."""
 
 
-def verdict(
-    summary: EvaluationSummary, *, reference_name: str, candidate_name: str, gates: GateSection | None = None
-) -> tuple[str, ...]:
-    """Return the sentences, the most important first."""
+_BACKENDS: Final = {
+    "emulator": "the emulated NPU",
+    "onnxruntime": "ONNX Runtime INT8 (not the NPU's arithmetic)",
+    "pulsar2": "Pulsar2's simulator of the NPU",
+    "axengine": "the NPU",
+}
+"""How a report names the converter's or the runtime's arithmetic."""
+
+
+def headline(content: ReportContent) -> str:
+    """Return the first line: mAP and NDS of both models, and whose arithmetic the candidate's are."""
+    where = f"on {backend(content)}"
+    both = content.find(DetectionMetrics)
+    if not both:
+        return f"mAP and NDS not measured, {where}"
+    reference, candidate = both
+    proxy = "" if candidate.truth == ANNOTATIONS else "Against the float model's own boxes, "
+    pairs = (("mAP", reference.mean_ap, candidate.mean_ap), ("NDS", reference.nds, candidate.nds))
+    said = (f"{name} {numbers.decimals(after)} (float {numbers.decimals(before)})" for name, before, after in pairs)
+    return f"{proxy}{', '.join(said)}, {where}"
+
+
+def backend(content: ReportContent) -> str:
+    """Return what computed the candidate's outputs: the emulator that converted it, else the runtime that ran it."""
+    converter, runtime = content.parameter("converter"), content.parameter("runtime")
+    return _BACKENDS["emulator"] if "emulator" in (converter, runtime) else _BACKENDS.get(runtime, str(runtime))
+
+
+def verdict(content: ReportContent) -> tuple[str, ...]:
+    """Return what an evaluation found in sentences, the most important first."""
+    summary, (reference_name, candidate_name) = content.summary, content.names
     return (
-        *_gates(gates, candidate_name),
+        *(said for verdict in content.find(Verdict) for said in _gates(verdict, candidate_name)),
         *_not_finite(summary, candidate_name),
         *_closeness(summary, reference_name, candidate_name),
         *_drift(summary),
@@ -36,19 +65,20 @@ def verdict(
     )
 
 
-def _gates(gates: GateSection | None, candidate_name: str) -> Iterator[str]:
-    if gates is None or not gates.outcomes:
+def _gates(gates: Verdict, candidate_name: str) -> Iterator[str]:
+    if not gates.results:
         return
     if not gates.failed:
-        silent = len(gates.outcomes) - len(gates.applied)
+        silent = sum(result.passed is None for result in gates.results)
         rest = f" that apply; {numbers.count(silent)} more had nothing to be computed from" if silent else ""
-        yield f"The {candidate_name} passes all {numbers.count(len(gates.applied), 'gate')}{rest}."
+        yield f"The {candidate_name} passes all {numbers.count(len(gates.results) - silent, 'gate')}{rest}."
         return
     first = gates.failed[0]
     where = f", worst in scene {first.worst_scene}" if first.worst_scene else ""
     others = len(gates.failed) - 1
     rest = f" {numbers.count(others, 'more gate')} failed too." if others else ""
-    yield f"Not good enough to publish: {first.name} is {first.value}, asked is {first.rule}{where}.{rest}"
+    value = numbers.general(first.value)
+    yield f"Not good enough to publish: {first.name} is {value}, asked is {first.rule}{where}.{rest}"
 
 
 def _not_finite(summary: EvaluationSummary, candidate_name: str) -> Iterator[str]:
@@ -89,13 +119,13 @@ def _drift(summary: EvaluationSummary) -> Iterator[str]:
     first, last = summary.drift[0], summary.drift[-1]
     if last.mean_relative_error > DRIFT_FACTOR * first.mean_relative_error:
         yield (
-            f"The error in what it remembers (bev_embed) grows along a scene, from "
+            f"The error in bev_embed, which the next frame is given, grows along a scene, from "
             f"{numbers.error(first.mean_relative_error)} to {numbers.error(last.mean_relative_error)} after "
             f"{numbers.count(last.position, 'frame')}."
         )
     elif first.mean_relative_error > 0:
         yield (
-            f"The error in what it remembers (bev_embed) does not build up over the "
+            f"The error in bev_embed, which the next frame is given, does not build up over the "
             f"{numbers.count(last.position + 1, 'frame')} of the longest scene."
         )
 
@@ -108,8 +138,8 @@ def _agreement(summary: EvaluationSummary, reference_name: str, candidate_name: 
         yield f"{who} boxes above the score threshold, so their detections can't be compared."
         return
     yield (
-        f"It finds {numbers.share(agreement.reference_matched_share)} of the {reference_name}'s boxes, and "
-        f"{numbers.share(agreement.candidate_matched_share)} of its own boxes are the {reference_name}'s too."
+        f"It finds {numbers.percent(agreement.reference_matched_share)} of the {reference_name}'s boxes, and "
+        f"{numbers.percent(agreement.candidate_matched_share)} of its own boxes are the {reference_name}'s too."
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.foreign_files import advice
 from bevformer_lib.runtime.base import TensorSpec
 from bevformer_lib.runtime.model_metadata import KEEP_ROUNDING, read_model_metadata
 from bevformer_lib.runtime.stdout import stdout_kept_apart
@@ -98,7 +99,8 @@ class OnnxRuntime:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
         except Exception as error:
             raise RuntimeUnavailableError(
-                f"{model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model ({error}); export it again"
+                f"{model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model ({error}); "
+                + advice(model, "export it again")
             ) from error
         wanted = providers[0][0]
         if wanted not in self._session.get_providers():

@@ -3,6 +3,8 @@
 - ``cam_CC_FFFFFF.png``: one image per camera; what the vendor's tools read.
 - ``img_NNNNNN.png``, as many as metas: all cameras of a frame stacked top to bottom, numbered like the metas.
 - ``img_NNNNNN.png``, metas x cameras of them: one image per camera, numbered frame by frame.
+
+``.jpg`` and ``.jpeg`` are read as well.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from pathlib import Path
 from bevformer_lib.scenes.layout import camera_image_name, meta_name, plain_image_name
 
 _META = re.compile(r"meta_(\d+)\.json", re.ASCII)
-_CAMERA_PICTURE = re.compile(r"cam_(\d+)_(\d+)\.png", re.ASCII)
-_PLAIN_PICTURE = re.compile(r"img_(\d+)\.png", re.ASCII)
+_CAMERA_PICTURE = re.compile(r"cam_(\d+)_(\d+)\.(?:png|jpe?g)", re.ASCII | re.IGNORECASE)
+_PLAIN_PICTURE = re.compile(r"img_(\d+)\.(?:png|jpe?g)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)

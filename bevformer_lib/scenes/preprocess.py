@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs, ImageRef
 
 _GRAY_LEVELS = 256
+READ_COLOR: Final = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+"""As stored: a camera's calibration belongs to the stored pixels, whatever the metadata says of turning them."""
 _THREADS = os.cpu_count() or 1
 
 
@@ -147,7 +149,7 @@ class Preprocessor:
 def _decode(path: Path) -> NDArray[np.uint8]:
     """Return a stored image as (H, W, 3) uint8 BGR."""
     try:
-        image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), READ_COLOR)
     except (OSError, cv2.error) as error:
         raise SceneError(f"{path}: can't be read: {error}") from error
     if image is None:

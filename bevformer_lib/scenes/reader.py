@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bevformer_lib.errors import SceneError
 from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.scenes.image_files import check_image
 from bevformer_lib.scenes.index import SceneEntry, find_scenes
 from bevformer_lib.scenes.layout import padded_hw
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
 from bevformer_lib.scenes.meta import parse_meta
-from bevformer_lib.scenes.png import check_png
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.strict_json import read_json_object
 from bevformer_lib.scenes.types import Frame, ImageRef, Scene
@@ -32,7 +32,7 @@ def read_scenes(
     """Read and check the scenes ``start_scene`` to ``end_scene`` (exclusive) of a folder.
 
     Every file of the selected scenes is read: meta files are parsed, images are checked by their checksums (see
-    :mod:`bevformer_lib.scenes.png` for why they are not decoded). An image must have the padded size of the
+    :mod:`bevformer_lib.scenes.image_files` for why they are not decoded). An image must have the padded size of the
     configuration, or a smaller one that padding to multiples of 32 brings there.
 
     Args:
@@ -125,7 +125,7 @@ def _check_frame(files: FrameFiles, requirements: SceneRequirements) -> tuple[Fr
 
 def _check_image(path: Path, requirements: SceneRequirements, stacked: bool) -> list[ImageRef]:
     try:
-        height, width = check_png(path.read_bytes())
+        height, width = check_image(path.read_bytes())
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror or error}") from error
     if not stacked:

@@ -40,15 +40,15 @@ def test_from_onnx_to_the_board(
 ) -> None:
     be_a_board(monkeypatch)
     options = ("--onnx", forms["onnx"], "--quantized", forms["quantized"], "--board", forms["compiled"])
-    given = (config_json, toy_world.scenes_root, "--min-cosine", "0.995", "--output", tmp_path / "ladder.json")
-    assert bevformer("ladder", *given, *options) == 0
+    given = (config_json, toy_world.scenes_root, "--min-cosine", "0.995", "--output", tmp_path / "comparison.json")
+    assert bevformer("compare-backends", *given, *options) == 0
     printed = capsys.readouterr().out
     assert "first below the bar of 0.995: quantised, tensor bev_embed" in printed
     assert "15 frames on 3 backends" in printed
-    content = json.loads((tmp_path / "ladder.json").read_text())
+    content = json.loads((tmp_path / "comparison.json").read_text())
     assert [backend["name"] for backend in content["backends"]] == ["ONNX", "quantised", "board"]
     assert content["first_below"]["backend"] == "quantised"
-    page = (tmp_path / "ladder.html").read_text(encoding="utf-8")
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "First below the bar of 0.995: quantised, tensor bev_embed" in page
     assert page.count('class="number bad"') >= 2
     assert page.count("<figure") == 1
@@ -66,8 +66,8 @@ def test_against_a_recording(
     be_a_board(monkeypatch)
     scenes = toy_world.scenes_root
     assert bevformer("record", forms["quantized"], config_json, scenes, "--output-dir", tmp_path / "rec") == 0
-    options = ("--recorded", tmp_path / "rec", "--board", forms["compiled"], "--output", tmp_path / "ladder.json")
-    assert bevformer("ladder", config_json, scenes, *options) == 0
+    options = ("--recorded", tmp_path / "rec", "--board", forms["compiled"], "--output", tmp_path / "comparison.json")
+    assert bevformer("compare-backends", config_json, scenes, *options) == 0
     assert "every backend holds the bar" in capsys.readouterr().out
 
 
@@ -84,9 +84,9 @@ def test_a_boards_recording_stands_for_the_board(
         recorded = ("--runtime", "axengine", "--output-dir", tmp_path / "board")
         assert bevformer("record", forms["compiled"], config_json, scenes, *recorded) == 0
         given = ("--onnx", forms["onnx"], "--board", forms["compiled"], "--output", tmp_path / "live.json")
-        assert bevformer("ladder", config_json, scenes, *given) == 0
+        assert bevformer("compare-backends", config_json, scenes, *given) == 0
     given = ("--onnx", forms["onnx"], "--board", tmp_path / "board", "--output", tmp_path / "later.json")
-    assert bevformer("ladder", config_json, scenes, *given) == 0
+    assert bevformer("compare-backends", config_json, scenes, *given) == 0
     for name in ("live", "later"):
         backends[name] = json.loads((tmp_path / f"{name}.json").read_text())["backends"][1]
     assert backends["live"]["from_first"] == backends["later"]["from_first"]
@@ -98,8 +98,10 @@ def test_a_rig_that_a_rung_has_no_room_for_is_refused(
     scenes = let_all_cameras_look_ahead(write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2))
     metadata = CameraCapacity(2, PillarGrid.of(micro_config())).to_metadata()
     onnx = give_metadata(write_toy_graph(tmp_path / "float.onnx"), metadata)
-    output = tmp_path / "ladder.json"
-    assert bevformer("ladder", config_json, scenes, "--onnx", onnx, "--quantized", onnx, "--output", output) == 1
+    output = tmp_path / "comparison.json"
+    assert (
+        bevformer("compare-backends", config_json, scenes, "--onnx", onnx, "--quantized", onnx, "--output", output) == 1
+    )
     assert "meta_000000.json: its cameras show" in capsys.readouterr().err
     assert not output.exists()
 
@@ -120,9 +122,9 @@ def test_from_pytorch_with_the_tensors_of_the_inside(
     calibration = make_calibration(dataclasses.replace(toy_world, model=onnx), tmp_path)
     assert bevformer("quantize", onnx, calibration, "--output", tmp_path / "int8.onnx") == 0
     options = ("--checkpoint", checkpoint, "--model", "micro", "--onnx", onnx, "--quantized", tmp_path / "int8.onnx")
-    given = (config_json, toy_world.scenes_root, "--end-scene", "1", "--output", tmp_path / "ladder.json")
-    assert bevformer("ladder", *given, *options, "--min-cosine", "0.9999") == 0
-    content = json.loads((tmp_path / "ladder.json").read_text())
+    given = (config_json, toy_world.scenes_root, "--end-scene", "1", "--output", tmp_path / "comparison.json")
+    assert bevformer("compare-backends", *given, *options, "--min-cosine", "0.9999") == 0
+    content = json.loads((tmp_path / "comparison.json").read_text())
     tensors = [*(f"backbone.stage{stage}" for stage in range(1, 5)), "fpn.level0", "encoder.layer0", "encoder.layer1"]
     tensors += ["bev_embed", "decoder.layer0", "decoder.layer1", "decoder.layer2", "outputs_classes", "outputs_coords"]
     for backend in content["backends"][1:]:
@@ -148,6 +150,6 @@ def test_too_little_is_given(
     options: tuple[str, ...],
     said: str,
 ) -> None:
-    arguments = ("ladder", config_json, toy_world.scenes_root, "--output", tmp_path / "ladder.json")
+    arguments = ("compare-backends", config_json, toy_world.scenes_root, "--output", tmp_path / "comparison.json")
     assert bevformer(*arguments, *options) == 1
     assert said in capsys.readouterr().err

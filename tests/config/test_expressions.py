@@ -10,6 +10,7 @@ import pytest
 
 from bevformer_lib.config.expressions import Evaluator
 from bevformer_lib.config.limits import MAX_DEPTH, MAX_NODES
+from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
 
 
@@ -202,3 +203,48 @@ def test_a_held_list_that_grows_later_is_counted_where_it_is_held() -> None:
 
 def test_the_limit_leaves_room() -> None:
     assert len(_names(f"x = [0] * {MAX_NODES // 4}")["x"]) == MAX_NODES // 4
+
+
+def _read(text: str) -> dict[str, Any]:
+    evaluator = Evaluator("some.py", {})
+    for statement in ast.parse(text).body:
+        evaluator.read(statement)
+    return evaluator.content()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "what"),
+    [
+        ("gpu_ids = range(0, 8)", "gpu_ids", r"a call of range\(\)"),
+        ("import os", "os", "an import"),
+        ("import os.path as p", "p", "an import"),
+        ("def f():\n    return model", "f", "a function definition"),
+        ("a, (b, c) = os.sep, (1, 2)", "c", "attribute access"),
+        ("x: list = [i for i in (1, 2)]", "x", "a comprehension"),
+    ],
+)
+def test_what_is_no_plain_data_is_an_error_where_it_is_used(text: str, name: str, what: str) -> None:
+    read = _read(f"{text}\nmodel = dict(a=1)")
+    assert read["model"] == {"a": 1}
+    with pytest.raises(ConfigError, match=rf"^some\.py:1: {what}"):
+        Section(read, "some.py").value(name)
+    with pytest.raises(ConfigError, match=rf"^some\.py:1: {what}"):
+        _read(f"{text}\nmodel = dict(a={name})\nb = model['a']\nb += 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model = dict(a=1)\nx = model.update(a=2)",
+        "model = dict(a=1)\nx = change(model)",
+        "model = dict(a=1)\nmodel.update(a=2)",
+        "model = dict(a=1)\nmodel['a'] = 2",
+        "def change():\n    model['a'] = 2\nmodel = dict(a=1)\nx = change()",
+        "x = globals()\nmodel = dict(a=1)",
+        "model = dict(a=1)\nif True:\n    model = 2",
+        "x = [0] * 10 ** 9",
+    ],
+)
+def test_what_may_change_other_values_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^some\.py:\d+: "):
+        _read(text)

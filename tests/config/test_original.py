@@ -133,7 +133,7 @@ def test_missing_key_is_named(dotted: str) -> None:
 @pytest.mark.parametrize(
     ("dotted", "value", "why"),
     [
-        ("model.type", "BEVFormerV2", "only BEVFormer can be built"),
+        ("model.type", "BEVFusion", "only BEVFormer can be built"),
         ("model.video_test_mode", False, "only True is supported"),
         ("model.video_test_mode", REMOVED, "is left out, which means False in the original"),
         ("model.pts_backbone", {"type": "SECOND"}, "only None is supported"),
@@ -267,3 +267,18 @@ def test_extra_feature_levels_come_from_the_output() -> None:
         _model({**levels, "model.img_neck.add_extra_convs": "on_input"})
     with pytest.raises(ConfigError, match=r"transformer\.num_feature_levels must be at least img_neck\.num_outs, 2"):
         _model({**levels, f"{TRANSFORMER}.num_feature_levels": 1})
+
+
+def test_the_hidden_width_may_stand_in_ffn_cfgs_alone() -> None:
+    ffn = {"type": "FFN", "embed_dims": 256, "feedforward_channels": 512}
+    layers = (LAYER, f"{DECODER}.transformerlayers")
+    widths = {f"{layer}.feedforward_channels": REMOVED for layer in layers} | {
+        f"{layer}.ffn_cfgs": ffn for layer in layers
+    }
+    assert _model(widths) == PRESETS["tiny"]
+
+
+@pytest.mark.parametrize("name", ["UniAD", "VAD", "BEVFormerV2"])
+def test_a_derived_model_is_refused_for_what_it_is(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.type is '{name}', a model built on BEVFormer with modules"):
+        _model({"model.type": name})

@@ -8,6 +8,7 @@ import pytest
 
 from bevformer_lib.config.limits import MAX_BYTES
 from bevformer_lib.config.python_config import read_python_config
+from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
 from tests.config.support import FIXTURES
 
@@ -76,7 +77,7 @@ def test_fixture_overrides_its_bases() -> None:
 def test_base_names_are_not_visible(tmp_path: Path) -> None:
     path = _write(tmp_path, child="_base_ = 'parent.py'\ny = x", parent="x = 1")
     with pytest.raises(ConfigError, match=r"child\.py:2: the name 'x' is not assigned"):
-        read_python_config(path)
+        Section(read_python_config(path), str(path)).value("y")
 
 
 @pytest.mark.parametrize("text", ["_base_ = 'gone.py'", "_base_ = ['../nowhere/gone.py']"])

@@ -59,11 +59,11 @@ def test_the_same_model_answers_alike(toy: OnnxRuntime, frames: tuple[FrameInput
     found = tried(toy, frames, lambda _: {})
     values = {name: finding.value for name, finding in found.items()}
     assert values == pytest.approx(
-        {"ego_motion": 1.0, "history": 1.0, "cameras_misplaced": 0.0, "normalization_wrong": 0.0}
+        {"ego_motion": 1.0, "prev_bev": 1.0, "cameras_misplaced": 0.0, "normalization_wrong": 0.0}
     )
 
 
-@pytest.mark.parametrize(("name", "finding"), [("can_bus", "ego_motion"), ("prev_bev", "history")])
+@pytest.mark.parametrize(("name", "finding"), [("can_bus", "ego_motion"), ("prev_bev", "prev_bev")])
 def test_an_input_that_does_not_arrive(
     toy: OnnxRuntime, frames: tuple[FrameInputs, FrameInputs], name: str, finding: str
 ) -> None:
@@ -74,7 +74,7 @@ def test_an_input_that_does_not_arrive(
 
 def test_half_an_answer_is_half(toy: OnnxRuntime, frames: tuple[FrameInputs, FrameInputs]) -> None:
     found = tried(toy, frames, lambda feed: {"prev_bev": feed["prev_bev"] / 2})
-    assert found["history"].value == pytest.approx(0.5, abs=0.1)
+    assert found["prev_bev"].value == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_car_that_stands_says_nothing_of_ego_motion(

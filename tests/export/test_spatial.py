@@ -28,7 +28,7 @@ def test_a_rig_that_needs_less_than_the_proof_gets_what_the_proof_needs(caplog: 
     assert needed_cameras_per_query(PillarGrid.of(FOUR), [apart]) == 1
     room = cameras_per_query_of_calibrations(FOUR, [apart])
     assert choose_spatial(FOUR, "slots", room) == SpatialChoice("slots", 2)
-    assert "need room for 1 cameras per BEV cell; the graph gets room for 2" in caplog.text
+    assert "need 1 cameras per BEV query; the graph takes 2" in caplog.text
 
 
 def test_a_rig_that_needs_more_decides(caplog: pytest.LogCaptureFixture) -> None:

@@ -207,9 +207,9 @@ def test_frozen_ego_motion(rebuild: Callable[..., tuple[FolderStore, BuildResult
     assert found["ego_motion"].value == pytest.approx(0.0, abs=0.01)
 
 
-def test_lost_history(rebuild: Callable[..., tuple[FolderStore, BuildResult]]) -> None:
+def test_lost_prev_bev(rebuild: Callable[..., tuple[FolderStore, BuildResult]]) -> None:
     found = diagnosed(*rebuild(after=forget_history))
-    assert "history" in found
+    assert "prev_bev" in found
 
 
 def test_swapped_calibration_set(

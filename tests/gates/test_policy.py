@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 def test_the_default_policy_suits_every_model() -> None:
     policy = read_policy(DEFAULT_POLICY, ("pedestrian",))
     assert policy.name == "default"
-    names = [gate.expression.quantity for gate in policy.gates]
+    names = [gate.expression.metric for gate in policy.gates]
     assert all(name.startswith("diagnosis.") for name in names[:5])  # causes are named before their effects
 
 
@@ -35,7 +35,7 @@ gates:
 """
     )
     first, second = read_policy(path, CLASS_NAMES).gates
-    assert (first.expression.quantity, first.required) == ("metrics.recall.car", False)
+    assert (first.expression.metric, first.required) == ("metrics.recall.car", False)
     assert (second.required, second.cause) == (True, "the board is too hot")
 
 
@@ -45,9 +45,9 @@ gates:
         ("name: x\ngates: [metrics.mAP == 1]", r"gates\[0\]\.gate: .*is not understood"),
         (
             "name: x\ngates: [metrics.mAp >= 1]",
-            r"gates\[0\]\.gate: no build measures metrics\.mAp; near it: metrics",
+            r"gates\[0\]\.gate: no build has the metric metrics\.mAp; near it: metrics",
         ),
-        ("name: x\ngates: [metrics.recall.unicorn >= 1]", "no build measures metrics.recall.unicorn"),
+        ("name: x\ngates: [metrics.recall.unicorn >= 1]", "no build has the metric metrics.recall.unicorn"),
         ("name: x\ngates: []\nsurprise: 1", "surprise: Extra inputs are not permitted"),
         ("name: x\ngates: [{gate: metrics.mAP > 0, require: true}]", r"gates\[0\]\.require: Extra inputs"),
         ("name: x\ngates: [{gate: metrics.mAP > 0, required: 'yes'}]", r"gates\[0\]\.required"),

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.report.write import write_report
+from bevformer_lib.report.page import write_report
 from tests.evaluate.examples import make_scene
-from tests.report.example_sections import example_sections
-from tests.report.examples import example_content, image
+from tests.report.examples import example_content, example_steps, image
 from tests.support.chromium import Page, open_chromium, requires_chromium
 
 pytestmark = requires_chromium
@@ -45,7 +44,7 @@ CONTRASTS = """
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(dataclasses.replace(example_content(), sections=example_sections()), path)
+    write_report(example_content(), path)
     return path
 
 
@@ -61,7 +60,7 @@ def test_fits_and_needs_nothing(page: Page, report: Path, width: int, scheme: st
     page.open(report, width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     images = page.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
-    assert images == [960] * 4
+    assert images == [960] * 3
     assert page.requested() == [report.as_uri()]
     cut = page.evaluate(
         "[...document.querySelectorAll('.chart > svg')].flatMap((svg) => [...svg.querySelectorAll('text')].filter("
@@ -99,10 +98,10 @@ def test_can_be_printed(page: Page, report: Path) -> None:
 
 def test_a_hundred_and_fifty_scenes_stay_small(page: Page, tmp_path: Path) -> None:
     content = example_content([make_scene(f"scene-{number:04d}", 41) for number in range(150)])
-    big = dataclasses.replace(content.images[0].panels[0], image=image("worst", size_hw=(1376, 1844)))
-    images = [dataclasses.replace(one, panels=[big, big, big]) for one in content.images]
-    steps = [dataclasses.replace(content.steps[1], title=f"sample {number}") for number in range(300)]
-    content = dataclasses.replace(content, images=images, steps=steps, sections=example_sections())
+    images = [dataclasses.replace(one, image=image("worst", size_hw=(1376, 1844))) for one in content.images * 2]
+    step = example_steps()[-1]
+    steps = [*example_steps(), *[step] * 300]
+    content = dataclasses.replace(content, images=images, steps=steps)
     path = tmp_path / "many.html"
     write_report(content, path)
     assert path.stat().st_size < 15e6

@@ -62,5 +62,5 @@ def test_count() -> None:
 
 
 def test_nothing_is_a_dash() -> None:
-    formats = (numbers.cosine, numbers.share, numbers.error, numbers.seconds, numbers.metres, numbers.decimals)
+    formats = (numbers.cosine, numbers.percent, numbers.error, numbers.seconds, numbers.metres, numbers.decimals)
     assert {function(None) for function in formats} == {numbers.UNDEFINED}

@@ -7,8 +7,10 @@ import pytest
 from bevformer_lib.detections.types import Agreement
 from bevformer_lib.evaluate.summary import EvaluationSummary, summarize
 from bevformer_lib.fidelity import Fidelity
-from bevformer_lib.report.verdict import verdict
+from bevformer_lib.gates.judge import GateResult, Verdict
+from bevformer_lib.report.verdict import headline, verdict
 from tests.evaluate.examples import make_scene
+from tests.report.examples import bare_content, example_metrics, example_steps
 
 
 def with_errors(*errors: float) -> EvaluationSummary:
@@ -23,8 +25,9 @@ def with_errors(*errors: float) -> EvaluationSummary:
 
 
 def said(summary: EvaluationSummary) -> str:
-    sentences = verdict(summary, reference_name="float model", candidate_name="INT8 model")
-    return " ".join(sentences).replace("\u202f", " ").replace("\u00a0", " ")
+    content = bare_content()
+    content.__dict__["summary"] = summary
+    return " ".join(verdict(content)).replace("\u202f", " ").replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize(
@@ -45,8 +48,8 @@ def test_closeness(error: float, words: str) -> None:
 def test_drift() -> None:
     assert "grows along a scene, from 1.00 % to 4.00 % after 2 frames" in said(with_errors(0.01, 0.02, 0.04))
     assert "does not build up over the 3 frames of the longest scene" in said(with_errors(0.01, 0.02, 0.01))
-    assert "remembers" not in said(with_errors(0.01))
-    assert "remembers" not in said(with_errors(0.0, 0.0))
+    assert "next frame is given" not in said(with_errors(0.01))
+    assert "next frame is given" not in said(with_errors(0.0, 0.0))
 
 
 def test_detections() -> None:
@@ -65,3 +68,32 @@ def test_values_that_are_not_finite_come_first() -> None:
     assert text.startswith("The INT8 model can't be trusted: in 1 of 3 frames")
     assert "first in scene a, frame 11" in text
     assert "can't be trusted" in said(summarize([make_scene("a", 1, broken_at=0)]))
+
+
+@pytest.mark.parametrize(
+    ("converter", "runtime", "words"),
+    [
+        ("emulator", "onnxruntime", "the emulated NPU"),
+        ("onnxruntime", "onnxruntime", "ONNX Runtime INT8 (not the NPU's arithmetic)"),
+        ("pulsar2", "pulsar2", "Pulsar2's simulator of the NPU"),
+        ("pulsar2", "axengine", "the NPU"),
+        ("other", "another", "another"),
+    ],
+)
+def test_the_headline_names_the_backend(converter: str, runtime: str, words: str) -> None:
+    steps = example_steps(converter=converter, runtime=runtime)
+    content = dataclasses.replace(bare_content(), steps=steps)
+    assert headline(content) == f"mAP and NDS not measured, on {words}"
+    both = (example_metrics(0.354, 0.252), example_metrics(0.341, 0.239))
+    expected = f"mAP 0.239 (float 0.252), NDS 0.341 (float 0.354), on {words}"
+    assert headline(dataclasses.replace(content, found=both)) == expected
+
+
+def test_gates_lead_the_verdict() -> None:
+    results = (
+        GateResult("metrics.mAP", ">= baseline", None, None, None, None, reason="no annotations"),
+        GateResult("fidelity.bev_embed.cosine", ">= 0.9", 0.95, 0.9, 0.96, True),
+    )
+    content = dataclasses.replace(bare_content(), found=[Verdict("night", "b1", results)])
+    said = verdict(content)
+    assert said[0] == "The INT8 model passes all 1\u00a0gate that apply; 1 more had nothing to be computed from."

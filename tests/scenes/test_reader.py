@@ -95,7 +95,7 @@ def test_all_defects_are_reported_at_once_each_with_its_file(tmp_path: Path):
     (second / "meta_000000.json").unlink()
     edit_meta(second / "meta_000001.json", can_bus=[0.0] * 17, num_cams=5)
     cv2.imwrite(str(second / "cam_05_000002.png"), np.zeros((64, 160, 3), np.uint8))
-    (second / "cam_01_000003.png").write_bytes(cv2.imencode(".jpg", np.zeros((96, 160, 3), np.uint8))[1].tobytes())
+    (second / "cam_01_000003.png").write_bytes(cv2.imencode(".bmp", np.zeros((96, 160, 3), np.uint8))[1].tobytes())
     defects = defects_of(root)
     expected = [
         (first / "cam_03_000001.png", "is missing"),
@@ -105,7 +105,7 @@ def test_all_defects_are_reported_at_once_each_with_its_file(tmp_path: Path):
         (second / "meta_000001.json", "can_bus has shape (17,); expected (18,)"),
         (second / "meta_000001.json", "num_cams is 5; the configuration has 6"),
         (second / "cam_05_000002.png", "is 64 x 160 pixels (height x width); the configuration asks for 96 x 160"),
-        (second / "cam_01_000003.png", "is a JPEG image"),
+        (second / "cam_01_000003.png", "is neither PNG nor JPEG: it is a BMP image"),
     ]
     assert len(defects) == len(expected)
     for path, message in expected:
@@ -181,7 +181,7 @@ def test_an_interruption_does_not_wait_for_the_rest_of_the_folder(tmp_path: Path
     def interrupt(*progress: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reader, "check_png", slow_check)
+    monkeypatch.setattr(reader, "check_image", slow_check)
     monkeypatch.setattr(reader, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(2))
     with pytest.raises(KeyboardInterrupt):
         read_scenes(root, SceneRequirements(1, REQUIREMENTS.image_hw, REQUIREMENTS.img_norm), on_progress=interrupt)

@@ -13,6 +13,7 @@ from bevformer_lib.export.chip import Chip
 from bevformer_lib.export.lint.facts import graph_facts
 from bevformer_lib.export.lint.findings import LintReport, Severity, Waiver
 from bevformer_lib.export.lint.rules import RULES
+from bevformer_lib.foreign_files import advice
 
 _MAX_LISTED: Final = 20
 
@@ -66,7 +67,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
     except OSError:
         raise
     except Exception as error:  # protobuf's DecodeError has no typed home
-        raise ExportError(f"{path} can't be read as an ONNX graph: {error}") from error
+        raise ExportError(
+            f"{path} can't be read as an ONNX graph ({error}); {advice(path, 'export it again')}"
+        ) from error
     if not model.graph.node:  # an empty file is a valid message
         raise ExportError(f"{path} holds no ONNX graph")
     return model

@@ -1,0 +1,1 @@
+"""The model that is shipped: its config and its weights, trained on synthetic scenes."""
