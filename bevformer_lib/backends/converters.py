@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bevformer_lib.convert.base import Converter
@@ -17,6 +18,10 @@ PULSAR2: Final = "pulsar2"
 EMULATOR: Final = "emulator"
 CONVERTER_KINDS: Final = (ONNXRUNTIME, PULSAR2, EMULATOR)
 DEFAULT_DEVICE: Final = "cpu"
+EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}
+)
+"""Converter -> the runtimes that execute what it makes, the usual one first."""
 
 
 def open_converter(

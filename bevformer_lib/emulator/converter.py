@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -21,10 +22,10 @@ from bevformer_lib.emulator.formats import FP32
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.pulsar2.converter import DEFAULT_RECIPE, samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 
 CONVERTER_NAME: Final = "emulator"
-DEFAULT_RECIPE: Final = "int8"
 METADATA_PREFIX: Final = "bevformer.quantization."
 MAIN: Final = "all tensors rounded"
 OPTIMISTIC: Final = "movement operators not rounded"
@@ -109,17 +110,18 @@ class EmulatorConverter:
             npu_mode=options.npu_mode,
             overrides=options.overrides,
         )
+        num_samples = samples_used(build_config, samples.num_samples)
         emulated = emulate(
             float_model,
-            samples,
+            itertools.islice(samples, num_samples),
             EmulationConfig.of_build(build_config),
-            num_samples=samples.num_samples,
+            num_samples=num_samples,
             device=options.device,
             threads=options.threads,
             on_progress=on_progress,
         )
         content = build_config.to_content()
-        provenance = _provenance(float_model, model, samples.folder / MANIFEST_NAME, samples.num_samples, options)
+        provenance = _provenance(float_model, model, samples.folder / MANIFEST_NAME, num_samples, options)
         for graph, path, bound in (
             (emulated.main, output, MAIN),
             (emulated.optimistic, optimistic_path(output), OPTIMISTIC),
@@ -144,7 +146,7 @@ class EmulatorConverter:
                 "calibration_method": content["quant"].get("calibration_method", "MinMax"),
                 **({"overrides": options.overrides.name} if options.overrides is not None else {}),
             },
-            num_samples=samples.num_samples,
+            num_samples=num_samples,
             quantized_nodes=quantized,
             float_nodes=in_float,
             bytes_before=model.stat().st_size,
