@@ -76,6 +76,10 @@ class StoreUnreachableError(StoreError):
     """The store does not answer now, or says that it can't; the same may go well later."""
 
 
+class DamagedRecordError(StoreError):
+    """A record of the store is not what was written under its name."""
+
+
 class OutputError(BevformerError):
     """Results can't be written: others are in the way, or the encoder of videos or images failed."""
 

@@ -14,7 +14,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from bevformer_lib.cli.app import make_app
-from flows.cli import COMMANDS
+from flows.cli import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,7 +69,7 @@ def shown_commands(page: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if shown_commands(page)], ids=lambda page: page.stem)
 def test_every_command_shown_is_one_that_exists(page: Path) -> None:
-    app = make_app(COMMANDS)
+    app = make_app(commands())
     for words in shown_commands(page):
         if "--help" not in words:
             app.parse_args(words, exit_on_error=False, print_error=False)
@@ -77,7 +77,7 @@ def test_every_command_shown_is_one_that_exists(page: Path) -> None:
 
 def test_a_wrong_option_would_be_noticed() -> None:
     with pytest.raises(CycloptsError):
-        make_app(COMMANDS).parse_args(["export", "--no-such-option"], exit_on_error=False, print_error=False)
+        make_app(commands()).parse_args(["export", "--no-such-option"], exit_on_error=False, print_error=False)
 
 
 def test_the_makefile_has_what_the_pages_name() -> None:

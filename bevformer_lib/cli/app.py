@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
@@ -98,8 +101,10 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     0: done. 1: an error that the user can act on, printed as one message. 2: wrong usage. 130: interrupted; what was
     finished is kept.
     """
+    _prepare_streams()
     try:
         make_app(commands)(arguments, exit_on_error=False)
+        sys.stdout.flush()
     except CycloptsError:
         return EXIT_USAGE
     except BevformerError as error:
@@ -109,14 +114,31 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
         sys.stderr.write("interrupted; finished work is kept, the same command carries on from it\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever reads the output has seen enough (`| head`); nothing may be written on the way out either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads the output has seen enough (`| head`).
+        _discard_output()
         return EXIT_ERROR
     except OSError as error:
         advice = _ADVICE.get(error.errno, "")
         sys.stderr.write(f"error: {error.filename or 'file system'}: {error.strerror or error}{advice}\n")
+        _discard_output()
         return EXIT_ERROR
     return 0
+
+
+def _prepare_streams() -> None:
+    """Let output never fail for its characters, nor for being closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Send what is still in standard output's buffer nowhere, so that nothing fails on the way out either."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

@@ -117,26 +117,24 @@ def check_work_pool(api: PrefectApi, pool: str) -> Finding:
 
 
 def check_store(address: str | None) -> Finding:
-    """Check that the store's bucket can be reached with this machine's credentials; a folder needs no check."""
+    """Check that the store's bucket can be reached and written, and that one of several writers wins.
+
+    A probe is written and deleted again; a folder needs no check.
+    """
     if address is None:
         return warn("store", "not checked: none named", "name it: bevformer doctor --store s3://BUCKET/PREFIX")
-    scheme, separator, rest = address.partition("://")
-    if not separator:
+    scheme, separator, _ = address.partition("://")
+    if not separator or scheme == "file":
         return ok("store", f"the folder {address}")
-    bucket = rest.partition("/")[0]
-    if scheme != "s3" or not bucket or "@" in bucket:
-        return fail("store", "the address is none of a store", "give a folder or s3://BUCKET/PREFIX")
-    from bevformer_lib.store.s3_client import S3Credentials, make_client, named_s3_errors
+    from bevformer_lib.store.open import open_store
 
-    uri = f"s3://{bucket}"
     try:
-        client = make_client(S3Credentials(), uri)
-        with named_s3_errors(uri, client):
-            client.head_bucket(Bucket=bucket)
+        store = open_store(address)
+        store.check_conditional_writes()
     except StoreError as error:
         found, _, fix = str(error).partition("; ")
         return fail("store", found, fix or "see docs/store.md")
-    return ok("store", f"{uri} at {client.meta.endpoint_url}")
+    return ok("store", f"{store.uri}: reachable, writable, conditional writes are kept")
 
 
 def check_hub(endpoint: str | None, *, offline: bool, required: bool) -> Finding:

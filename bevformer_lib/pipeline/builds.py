@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib import __version__
-from bevformer_lib.errors import StoreError
+from bevformer_lib.errors import DamagedRecordError, StoreError
 from bevformer_lib.files import atomic_path
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.store.base import BUILDS, Store
@@ -76,9 +76,15 @@ def record_build(store: Store, name: str, steps: Sequence[StepResult], outputs: 
         created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         product_version=__version__,
     )
-    if not store.put_record(BUILDS, build.identity, build.to_dict()):
-        store.refresh_record(BUILDS, build.identity)  # used again: the collector counts it among the newest
-    content = store.get_record(BUILDS, build.identity)
+    if store.put_record(BUILDS, build.identity, build.to_dict()):
+        return build
+    try:
+        content = store.get_record(BUILDS, build.identity)
+    except DamagedRecordError:
+        store.remove_record(BUILDS, build.identity)
+        store.put_record(BUILDS, build.identity, build.to_dict())
+        return build
+    store.refresh_record(BUILDS, build.identity)  # used again: the collector counts it among the newest
     return build if content is None else Build.from_dict(content)
 
 
@@ -98,7 +104,7 @@ def read_build(store: Store, identity: str) -> Build:
 
 
 def lay_out(store: Store, build: Build, folder: Path) -> Path:
-    """Put a build's files under their names; those that are there already are the same and are left alone.
+    """Put a build's files under their names; those that are there already, and hold what they should, are left alone.
 
     Args:
         store: holds the files.
@@ -111,7 +117,7 @@ def lay_out(store: Store, build: Build, folder: Path) -> Path:
     target = folder / f"{build.name}-{build.identity}"
     for path, artifact in build.outputs.items():
         file = target / path
-        if not file.is_file() or file.stat().st_size != artifact.size:
+        if not file.is_file() or store.digests.digest(file) != artifact.sha256:
             source = open_artifact(store, artifact)
             with atomic_path(file) as temporary:
                 _link_or_copy(source, temporary)

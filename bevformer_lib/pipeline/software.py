@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 _DIGEST_LETTERS: Final = 12
+_SOURCES: Final = frozenset({".py", ".html", ".css"})
 _VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 """Package -> the distributions that may provide it; their arithmetic is meant to be the same."""
 
@@ -35,12 +36,13 @@ def _version(package: str) -> str:
 
 @cache
 def _code_digest(module: str) -> str:
-    """Digest the source of a module, found without importing it."""
+    """Digest the source of a module, of a package with its templates, found without importing it."""
     spec = util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(module)
     origin = Path(spec.origin)
-    files = sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
+    beside = sorted(path for path in origin.parent.iterdir() if path.suffix in _SOURCES)
+    files = beside if spec.submodule_search_locations else [origin]
     digest = hashlib.sha256()
     for file in files:
         content = file.read_bytes().replace(b"\r\n", b"\n")

@@ -130,6 +130,13 @@ class Store(Protocol):
     def list_kinds(self) -> tuple[str, ...]:
         """Return the sorted kinds that hold a record."""
 
+    def check_conditional_writes(self) -> None:
+        """Make sure that of several writers of one name exactly one wins.
+
+        Raises:
+            StoreError: several do, so that two writers could clobber each other.
+        """
+
     def scratch(self) -> AbstractContextManager[Path]:
         """Give an empty local folder for unfinished work; it is removed when the block ends, however it ends."""
 

@@ -14,7 +14,6 @@ operation, so a crash at any moment leaves either nothing or the whole under a f
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -28,6 +27,7 @@ from bevformer_lib.store.base import REFRESH_AGE_S, ObjectEntry, StoredObject
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.full_disk import named_full_disk
 from bevformer_lib.store.names import SUFFIX, decoded_key, decoded_kind, encoded, encoded_kind
+from bevformer_lib.store.record_file import record_bytes, record_content
 from bevformer_lib.store.scratch import remove_abandoned, scratch_folder
 
 _READ_ONLY = 0o444
@@ -121,11 +121,11 @@ class FolderStore:
     def put_record(self, kind: str, key: str, content: Mapping[str, Any]) -> bool:
         """Publish a record once: a hard link to a whole file, which fails if the name is taken."""
         path = self._record_path(kind, key)
-        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False, sort_keys=True) + "\n"
+        raw = record_bytes(kind, key, content)
         with named_full_disk(path), self.scratch() as folder:
             path.parent.mkdir(parents=True, exist_ok=True)
             staged = folder / "record.json"
-            staged.write_text(text, encoding="utf-8")
+            staged.write_bytes(raw)
             _flush(staged)
             try:
                 os.link(staged, path)
@@ -138,14 +138,10 @@ class FolderStore:
         """Return a record's content. See :meth:`Store.get_record`."""
         path = self._record_path(kind, key)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            raw = path.read_bytes()
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise StoreError(f"{path}: the record is not JSON ({error}); delete it and build again") from error
-        if not isinstance(content, dict):
-            raise StoreError(f"{path}: the record is not a JSON object; delete it and build again")
-        return content
+        return record_content(raw, kind, key, place=str(path))
 
     def remove_record(self, kind: str, key: str) -> None:
         """Delete a record's file."""
@@ -171,6 +167,9 @@ class FolderStore:
         """Return the sorted kinds that hold a record."""
         folders = {path.parent.relative_to(self._records) for path in self._records.rglob(f"*{SUFFIX}")}
         return tuple(sorted(decoded_kind(folder.as_posix()) for folder in folders))
+
+    def check_conditional_writes(self) -> None:
+        """Return: a hard link to a name that is taken fails on every file system that has hard links."""
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give a folder on the store's own file system, so that taking a file over is a rename."""

@@ -12,7 +12,6 @@ of an upload that was killed are no object; they are dropped by ``bevformer stor
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 import uuid
@@ -22,14 +21,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bevformer_lib.errors import StoreError
+from bevformer_lib.errors import DamagedRecordError, StoreError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.store.base import REFRESH_AGE_S, ObjectEntry, StoredObject
 from bevformer_lib.store.cache import ObjectCache
 from bevformer_lib.store.full_disk import named_full_disk
 from bevformer_lib.store.names import SUFFIX, decoded_key, decoded_kind, encoded, encoded_kind
+from bevformer_lib.store.record_file import record_bytes, record_content
 from bevformer_lib.store.s3_client import S3Credentials, is_missing, make_client, named_s3_errors
-from bevformer_lib.store.s3_read import download_file, sha256_of_key
+from bevformer_lib.store.s3_read import download_file, read_key, sha256_of_key
 from bevformer_lib.store.s3_upload import PART_BYTES, put_bytes, upload_file
 
 if TYPE_CHECKING:
@@ -164,11 +164,11 @@ class S3Store:
 
     def put_record(self, kind: str, key: str, content: Mapping[str, Any]) -> bool:
         """Publish a record once, by a conditional write. See :meth:`Store.put_record`."""
-        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False, sort_keys=True) + "\n"
+        raw = record_bytes(kind, key, content)
         writer = uuid.uuid4().hex
         name = self._record_key(kind, key)
         with self._errors(self._record_uri(kind, key)):
-            if put_bytes(self._client, self.bucket, name, text.encode(), {"writer": writer}):
+            if put_bytes(self._client, self.bucket, name, raw, {"writer": writer}):
                 return True
             # An answer that was lost on the way is asked for again, and then we find our own record in the way.
             head = self._head(name)
@@ -176,24 +176,18 @@ class S3Store:
 
     def get_record(self, kind: str, key: str) -> dict[str, Any] | None:
         """Return a record's content. See :meth:`Store.get_record`."""
-        from botocore.exceptions import ClientError
-
         uri = self._record_uri(kind, key)
-        with self._errors(uri):
+        for attempt in range(_READ_ATTEMPTS):
+            with self._errors(uri):
+                raw = read_key(self._client, self.bucket, self._record_key(kind, key))
+            if raw is None:
+                return None
             try:
-                answer = self._client.get_object(Bucket=self.bucket, Key=self._record_key(kind, key))
-                text = answer["Body"].read()
-            except ClientError as error:
-                if is_missing(error):
-                    return None
-                raise
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise StoreError(f"{uri}: the record is not JSON ({error}); delete it and build again") from error
-        if not isinstance(content, dict):
-            raise StoreError(f"{uri}: the record is not a JSON object; delete it and build again")
-        return content
+                return record_content(raw, kind, key, place=uri)
+            except DamagedRecordError:
+                if attempt + 1 == _READ_ATTEMPTS:  # else it may have been damaged on its way here
+                    raise
+        raise AssertionError("unreachable")
 
     def remove_record(self, kind: str, key: str) -> None:
         """Delete a record."""

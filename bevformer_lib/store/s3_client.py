@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 16
 _ATTEMPTS: Final = 5
+_SHOWN_CHARACTERS: Final = 200
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 
 _NO_CREDENTIALS = "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE) or a Prefect AWS block"
@@ -153,6 +154,7 @@ def named_s3_errors(uri: str, client: S3Client | None = None) -> Iterator[None]:
     """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -161,6 +163,9 @@ def named_s3_errors(uri: str, client: S3Client | None = None) -> Iterator[None]:
         raise kind(_say_refused(uri, error)) from None
     except (BotoCoreError, Boto3Error) as error:
         raise _unanswered(uri, error, client) from None
+    except (ResponseParserError, ValueError) as error:  # botocore lets what its parsers meet in a broken answer through
+        what = str(error).splitlines()[0][:_SHOWN_CHARACTERS] if str(error) else type(error).__name__
+        raise StoreUnreachableError(f"{uri}: the server's answer can't be read ({what}); try again") from None
 
 
 def _is_busy(error: ClientError) -> bool:
@@ -192,8 +197,13 @@ def _unanswered(uri: str, error: Exception, client: S3Client | None) -> StoreErr
         NoCredentialsError,
         PartialCredentialsError,
         SSLError,
+        SSOError,
+        TokenRetrievalError,
+        UnauthorizedSSOTokenError,
     )
 
+    if isinstance(error, SSOError | TokenRetrievalError | UnauthorizedSSOTokenError):
+        return StoreError(f"{uri}: the single sign-on of AWS has no valid token; log in: aws sso login")
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return StoreError(f"{uri}: no credentials found; {_NO_CREDENTIALS}")
     endpoint = "the server" if client is None else client.meta.endpoint_url

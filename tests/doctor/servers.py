@@ -29,7 +29,7 @@ def serving(routes: Routes) -> Iterator[Served]:
             served.headers.append(dict(self.headers))
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
-            status, content = routes.get((self.command, self.path), (404, {"detail": "nothing here"}))
+            status, content = routes.get((self.command, self.path.partition("?")[0]), (404, {"detail": "nothing here"}))
             body = json.dumps(content).encode()
             self.send_response(status)
             if status in (301, 302, 307):

@@ -16,7 +16,7 @@ from bevformer_lib.pipeline.publish import named_build, publish_build
 from bevformer_lib.store.aliases import alias_history, get_alias
 from bevformer_lib.store.folder import FolderStore
 from flows.chain import BuildResult
-from flows.cli import COMMANDS
+from flows.cli import commands
 from tests.flows.conftest import make_request
 from tests.flows.test_chain import build, done
 
@@ -137,17 +137,17 @@ def test_commands(
     built: tuple[FolderStore, BuildResult], store: FolderStore, failed: BuildResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, place = built[1].build.identity, str(store.root)
-    assert run(COMMANDS, ["publish", first[:8], "--store", place]) == 0
+    assert run(commands(), ["publish", first[:8], "--store", place]) == 0
     assert first in capsys.readouterr().out
-    assert run(COMMANDS, ["publish", failed.build.identity, "--store", place]) == 1
+    assert run(commands(), ["publish", failed.build.identity, "--store", place]) == 1
     assert "fidelity.bev_embed.cosine" in capsys.readouterr().err
-    assert run(COMMANDS, ["diff", "latest", failed.build.identity, "--store", place]) == 0
+    assert run(commands(), ["diff", "latest", failed.build.identity, "--store", place]) == 0
     assert "policy" in capsys.readouterr().out
-    assert run(COMMANDS, ["diff", "latest", first, "--store", place]) == 0
+    assert run(commands(), ["diff", "latest", first, "--store", place]) == 0
     assert "nothing changed" in capsys.readouterr().out
-    assert run(COMMANDS, ["log", "--store", place]) == 0
+    assert run(commands(), ["log", "--store", place]) == 0
     assert "published" in capsys.readouterr().out
-    assert run(COMMANDS, ["diff", "latest", "nothing", "--store", place]) == 1
+    assert run(commands(), ["diff", "latest", "nothing", "--store", place]) == 1
     assert "names no build" in capsys.readouterr().err
 
 

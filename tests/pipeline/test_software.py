@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from bevformer_lib import pipeline
-from tests.pipeline.test_serialization import WORK
+from bevformer_lib.pipeline import software
+from bevformer_lib.pipeline.report import ReportWork
+from tests.pipeline.test_serialization import GRAPH, MODEL, NEEDS, WORK
 
 FOLDER = Path(pipeline.__file__).parent
 PACKAGE = "bevformer_lib.pipeline."
 DECIDES_NOTHING = {
     "builds": "records of builds",
     "inputs": "opens what a digest names",
+    "input_locations": "finds files on this machine",
     "linked": "gives files their names",
-    "places": "finds files on this machine",
     "runtimes": "opens a runtime, which is in the key itself",
     "software": "makes the key",
 }
@@ -28,6 +30,7 @@ READS = {
     ("gates", "evaluate"): "reads a file of its format",
     ("gates", "measure"): "reads a file of its format",
     ("measure", "evaluate"): "reads a file of its format",
+    ("report", "convert"): "reads a file of its format",
     ("report", "evaluate"): "reads a file of its format",
     ("report", "gates"): "reads a file of its format",
     ("report", "measure"): "reads a file of its format",
@@ -72,4 +75,23 @@ def test_every_module_that_a_step_imports_is_in_its_key_or_decides_nothing(step:
 def test_the_choice_of_the_frame_is_in_the_keys_of_what_tries_it(name: str) -> None:
     works = [work for work in WORK if work.step.name == name]
     assert works
-    assert all(f"{PACKAGE}trial_frame" in work.step.packages for work in works)
+    assert all(f"{PACKAGE}diagnosed_frame" in work.step.packages for work in works)
+
+
+def test_every_section_and_template_of_the_report_is_in_its_key() -> None:
+    work = ReportWork(MODEL, (), {}, (), GRAPH, NEEDS, "INT8 model", {})
+    assert {"bevformer_lib.report", "bevformer_lib.report.sections"} <= set(work.step.packages)
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "section.py", "section.html", "page.css"])
+def test_a_changed_template_is_another_package(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = f"pages_{name.replace('.', '_')}"
+    for file in ("__init__.py", "section.py", "section.html", "page.css"):
+        path = tmp_path / package / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("# one\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = software.software(code=(package,))
+    (tmp_path / package / name).write_text("# another\n")
+    software._code_digest.cache_clear()
+    assert software.software(code=(package,)) != before

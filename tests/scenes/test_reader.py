@@ -105,7 +105,7 @@ def test_all_defects_are_reported_at_once_each_with_its_file(tmp_path: Path):
         (second / "meta_000001.json", "can_bus has shape (17,); expected (18,)"),
         (second / "meta_000001.json", "num_cams is 5; the configuration has 6"),
         (second / "cam_05_000002.png", "is 64 x 160 pixels (height x width); the configuration asks for 96 x 160"),
-        (second / "cam_01_000003.png", "is a JPEG image"),
+        (second / "cam_01_000003.png", "is neither PNG nor JPEG: it is a BMP image"),
     ]
     assert len(defects) == len(expected)
     for path, message in expected:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bevformer_lib.errors import StoreError
+from bevformer_lib.errors import DamagedRecordError, StoreError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.store.folder import FolderStore
 
@@ -145,7 +145,7 @@ def test_a_removed_record_is_gone(store: FolderStore) -> None:
 def test_a_damaged_record_is_named(store: FolderStore) -> None:
     store.put_record("export", "k", {"a": 1})
     (store.root / "records" / "export" / "k.json").write_text('{"a"')
-    with pytest.raises(StoreError, match=r"k\.json: the record is not JSON"):
+    with pytest.raises(StoreError, match=r"k\.json: the record is damaged \(not JSON"):
         store.get_record("export", "k")
 
 
@@ -158,3 +158,25 @@ def test_a_store_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file.*can't be used as a store"):
         FolderStore(tmp_path / "file")
+
+
+@pytest.mark.parametrize("position", range(0, 300, 7))
+def test_every_changed_byte_of_a_record_is_found(store: FolderStore, position: int) -> None:
+    content = {"sha256": "a" * 64, "size": 7, "facts": ["one", "two"]}
+    store.put_record("export", "k", content)
+    path = store.root / "records" / "export" / "k.json"
+    raw = bytearray(path.read_bytes())
+    raw[position % len(raw)] ^= 0x01
+    path.write_bytes(bytes(raw))
+    try:
+        assert store.get_record("export", "k") == content  # white space
+    except DamagedRecordError as error:
+        assert "k.json: the record is damaged" in str(error)
+
+
+def test_a_record_under_another_name_is_damaged(store: FolderStore) -> None:
+    store.put_record("export", "k", {"a": 1})
+    folder = store.root / "records" / "export"
+    (folder / "k.json").rename(folder / "other.json")
+    with pytest.raises(DamagedRecordError, match="its digest is another"):
+        store.get_record("export", "other")

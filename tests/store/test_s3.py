@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bevformer_lib.errors import StoreError, StoreUnreachableError
+from bevformer_lib.doctor.finding import Status
+from bevformer_lib.doctor.services import check_store
+from bevformer_lib.errors import DamagedRecordError, StoreError, StoreUnreachableError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.store.cache import ObjectCache
 from bevformer_lib.store.open import open_store
@@ -23,6 +26,7 @@ from bevformer_lib.store.s3 import S3Store
 from bevformer_lib.store.s3_client import S3Credentials
 from bevformer_lib.store.step import Step
 from tests.store.conftest import OpenS3
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.s3_server import S3Server, running_s3_server
 
 MIB = 1 << 20
@@ -209,6 +213,87 @@ def test_a_server_that_lets_all_writers_win_is_told(open_s3: OpenS3, tmp_path: P
         store = S3Store(bucket, "", ObjectCache(tmp_path / "cache", MIB), server.credentials)
         with pytest.raises(StoreError, match="of 8 writers of the same key were told that they won"):
             store.check_conditional_writes()
+
+
+def test_doctor_tries_whether_one_of_several_writers_wins(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEVFORMER_CACHE", str(tmp_path / "cache"))
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    bucket = s3_server.make_bucket("doctor")
+    finding = check_store(f"s3://{bucket}/night")
+    assert finding.status is Status.OK, finding
+    left = S3Store(bucket, "", ObjectCache(tmp_path / "other", MIB), s3_server.credentials)
+    assert client_of(left).list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    with running_s3_server(tmp_path / "racy", racy=True) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        finding = check_store(f"s3://{server.make_bucket('racy')}/night")
+    assert finding.status is Status.FAIL
+    assert "writers of the same key were told that they won" in finding.found
+
+
+@pytest.mark.parametrize("faults", [1, 3])
+def test_an_answer_that_breaks_off_is_carried_on_with(open_s3: OpenS3, s3_server: S3Server, faults: int) -> None:
+    store = open_s3()
+    content = {"text": "x" * 5000}
+    store.put_record("export", "k", content)
+    digest = put(store, os.urandom(3 * MIB))
+    with faulty_proxy(s3_server.endpoint_url) as proxy:
+        behind = through(store, proxy)
+        proxy.faults = faults
+        assert behind.get_record("export", "k") == content
+        proxy.faults = faults
+        behind.check_object(digest, 3 * MIB, read=True)
+        assert proxy.spoilt == 2 * faults
+
+
+def test_a_record_that_arrives_changed_is_asked_for_again(open_s3: OpenS3, s3_server: S3Server) -> None:
+    store = open_s3()
+    store.put_record("export", "k", {"sha256": "a" * 64})
+    with faulty_proxy(s3_server.endpoint_url) as proxy:
+        behind = through(store, proxy)
+        proxy.spoil = lambda body: body.replace(b"a" * 64, b"b" + b"a" * 63)
+        proxy.faults = 1
+        assert behind.get_record("export", "k") == {"sha256": "a" * 64}
+        assert proxy.spoilt == 1
+
+
+@pytest.mark.parametrize("position", range(0, 400, 23))
+def test_every_changed_byte_of_a_record_is_found(open_s3: OpenS3, position: int) -> None:
+    store = open_s3()
+    store.put_record("export", "k", {"sha256": "a" * 64, "size": 7, "facts": ["one", "two"]})
+    key = f"{store.prefix}/records/export/k.json"
+    raw = bytearray(client_of(store).get_object(Bucket=store.bucket, Key=key)["Body"].read())
+    raw[position % len(raw)] ^= 0x01
+    client_of(store).put_object(Bucket=store.bucket, Key=key, Body=bytes(raw))
+    try:
+        assert store.get_record("export", "k") == {"sha256": "a" * 64, "size": 7, "facts": ["one", "two"]}
+    except DamagedRecordError as error:
+        assert "build again" in str(error)
+
+
+def test_a_listing_that_arrives_changed_is_one_error(open_s3: OpenS3, s3_server: S3Server) -> None:
+    store = open_s3()
+    store.put_record("export", "k", {"value": 1})
+    with faulty_proxy(s3_server.endpoint_url) as proxy:
+        behind = through(store, proxy)
+        proxy.spoil = lambda body: body.replace(b"LastModified>2", b"LastModified>x")
+        proxy.faults = 100
+        with pytest.raises(StoreUnreachableError, match="the server's answer can't be read"):
+            behind.list_records("export")
+
+
+def through(store: S3Store, proxy: FaultyProxy) -> S3Store:
+    """Return the same store, reached through a proxy."""
+    credentials = replace(store_credentials(store), endpoint_url=proxy.url)
+    return S3Store(store.bucket, store.prefix, store.cache, credentials)
+
+
+def store_credentials(store: S3Store) -> S3Credentials:
+    found = client_of(store)._request_signer._credentials.get_frozen_credentials()
+    return S3Credentials(found.access_key, found.secret_key, region=client_of(store).meta.region_name)
 
 
 def test_opened_by_address(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

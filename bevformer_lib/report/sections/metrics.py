@@ -95,6 +95,7 @@ def _view(content: ReportContent) -> Mapping[str, Any] | None:
                 markers=False,
             )
             for name in annotated
+            if any(curve_points(metrics.classes[name], metrics.recall_grid) for metrics in both)
         ],
         "curves_distance_m": CURVES_DISTANCE_M,
     }
