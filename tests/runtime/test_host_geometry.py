@@ -93,5 +93,5 @@ def test_the_contract_holds_for_a_graph_of_the_host(graphs: Path) -> None:
     runtime = with_host_geometry(OnnxRuntime(graphs / "host.onnx"))
     assert tuple(runtime.inputs) == INPUT_NAMES
     check_graph(runtime, micro_config(), graphs / "host.onnx")
-    with pytest.raises(ConfigError, match="don't belong together|is not the model"):
+    with pytest.raises(ConfigError, match=r"is not the model"):
         check_graph(runtime, replace(micro_config(), num_query=31), graphs / "host.onnx")
