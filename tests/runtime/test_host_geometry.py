@@ -14,8 +14,8 @@ from bevformer_lib.config.host_geometry import HOST_GEOMETRY_KEY
 from bevformer_lib.config.inference_config import inference_config_of, read_inference_config, write_inference_config
 from bevformer_lib.errors import ConfigError, RuntimeUnavailableError
 from bevformer_lib.export.clip import clip_frame
+from bevformer_lib.export.host_geometry import host_geometry_of_graph
 from bevformer_lib.export.onnx_export import export_onnx
-from bevformer_lib.export.spatial import host_geometry_of_graph
 from bevformer_lib.names import HOST_GEOMETRY_INPUTS, INPUT_NAMES, OUTPUT_NAMES
 from bevformer_lib.runtime.contract import check_graph, check_model
 from bevformer_lib.runtime.host_geometry import with_host_geometry
