@@ -72,10 +72,10 @@ def command(
         cameras_per_query: room per cell of the slots; without it, what so many cameras around a car need.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
-        converter: onnxruntime or pulsar2.
-        recipe: pulsar2: vendor-tiny, int8, w8a16 or all-u16.
+        converter: onnxruntime, pulsar2, or emulator, which works out what pulsar2 would make.
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16.
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4.
-        overrides: pulsar2: YAML file with build config settings of your own.
+        overrides: pulsar2, emulator: YAML file with build config settings of your own.
         image: pulsar2: docker image.
         pulsar2: pulsar2: native command instead of docker.
         time_limit_minutes: pulsar2: stop the conversion after this time.

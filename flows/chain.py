@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bevformer_lib.backends.converters import EXECUTED_BY
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
@@ -62,7 +63,7 @@ class _Chain:
     def __init__(self, request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> None:
         self.steps: list[StepResult] = []
         self._request, self._inputs, self._store, self._executor = request, inputs, store, executor
-        self._runtime = request.runtime or request.converter
+        self._runtime = request.runtime or EXECUTED_BY[request.converter][0]
         self._simulator = Simulator(request.pulsar2.image, request.pulsar2.executable)
 
     def do(self, *work: Work) -> list[Mapping[str, Artifact]]:

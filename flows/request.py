@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bevformer_lib.backends.converters import EXECUTED_BY
 from tasks.settings import in_order
 
 
@@ -65,9 +66,10 @@ class BuildRequest(BaseModel):
         tuple[str, ...], Field(description="Findings of the check for the chip to let pass: RULE, or RULE:NODE.")
     ] = ()
     converter: Annotated[
-        Literal["onnxruntime", "pulsar2"], Field(description="What turns the graph into a quantised model.")
+        Literal["onnxruntime", "pulsar2", "emulator"],
+        Field(description="What makes the quantised model; the emulator works out what Pulsar2 would make."),
     ] = "onnxruntime"
-    pulsar2: Annotated[Pulsar2Request, Field(description="Settings of Pulsar2, where it is the converter.")] = (
+    pulsar2: Annotated[Pulsar2Request, Field(description="Settings of Pulsar2, where it or its emulator converts.")] = (
         Pulsar2Request()
     )
     runtime: Annotated[
@@ -89,7 +91,7 @@ class BuildRequest(BaseModel):
 
     @model_validator(mode="after")
     def _the_runtime_executes_what_the_converter_makes(self) -> BuildRequest:
-        executed_by = {"onnxruntime": ("onnxruntime",), "pulsar2": ("pulsar2", "axengine")}[self.converter]
+        executed_by = EXECUTED_BY[self.converter]
         if self.runtime is not None and self.runtime not in executed_by:
             raise ValueError(
                 f"what the converter {self.converter} makes is executed by {' or '.join(executed_by)}, "

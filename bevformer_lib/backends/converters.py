@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bevformer_lib.convert.base import Converter
 from bevformer_lib.errors import ConversionError
 
 if TYPE_CHECKING:
+    from bevformer_lib.emulator.converter import EmulatorOptions
     from bevformer_lib.pulsar2.converter import Pulsar2Options
 
 ONNXRUNTIME: Final = "onnxruntime"
 PULSAR2: Final = "pulsar2"
-CONVERTER_KINDS: Final = (ONNXRUNTIME, PULSAR2)
+EMULATOR: Final = "emulator"
+CONVERTER_KINDS: Final = (ONNXRUNTIME, PULSAR2, EMULATOR)
 DEFAULT_DEVICE: Final = "cpu"
+EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}
+)
+"""Converter -> the runtimes that execute what it makes, the usual one first."""
 
 
 def open_converter(
@@ -24,6 +31,7 @@ def open_converter(
     threads: int | None = None,
     keep_float: Collection[str] = (),
     pulsar2: Pulsar2Options | None = None,
+    emulator: EmulatorOptions | None = None,
 ) -> Converter:
     """Return a converter.
 
@@ -33,10 +41,22 @@ def open_converter(
         threads: threads that ONNX Runtime may use; ``None``: its own choice.
         keep_float: names of layers that ONNX Runtime's quantiser leaves in float.
         pulsar2: how Pulsar2 converts; ``None``: its defaults.
+        emulator: how it is emulated; ``None``: the defaults, on ``device`` with ``threads``.
 
     Raises:
         ConversionError: the kind is not known, or has no such option.
     """
+    if emulator is not None and kind != EMULATOR:
+        raise ConversionError(f"settings of the emulator are given, but the converter is {kind}; leave them out")
+    if kind == EMULATOR:
+        from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
+
+        if keep_float or pulsar2 is not None:
+            raise ConversionError(
+                "the emulator takes layers to keep as layer_configs, as Pulsar2 does; leave keep_float and Pulsar2's "
+                "settings out"
+            )
+        return EmulatorConverter(emulator or EmulatorOptions(device=device, threads=threads))
     if kind == ONNXRUNTIME:
         from bevformer_lib.convert.onnxruntime import OnnxRuntimeConverter
 

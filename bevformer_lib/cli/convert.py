@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bevformer_lib.emulator.converter import EmulatorConversion
     from bevformer_lib.pulsar2.converter import Pulsar2Conversion
+
+_EMULATED = frozenset({"recipe", "target", "npu_mode", "overrides"})
+"""Options of pulsar2 that its emulator has too."""
 
 
 def command(
@@ -41,20 +45,20 @@ def command(
     Args:
         onnx: the float model.
         calibration_dir: folder with the four archives of prepare-calibration.
-        output: the model to write (.axmodel for pulsar2, .onnx for onnxruntime).
-        converter: pulsar2 or onnxruntime.
-        recipe: pulsar2: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny].
-        target: pulsar2: chip to compile for [default: AX650].
+        output: the model to write (.axmodel for pulsar2, .onnx for the others).
+        converter: pulsar2, onnxruntime, or emulator, which works out what pulsar2 would make.
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny].
+        target: pulsar2, emulator: chip to compile for [default: AX650].
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4 [default: all that the chip has].
-        overrides: pulsar2: YAML file with build config settings of your own.
+        overrides: pulsar2, emulator: YAML file with build config settings of your own.
         image: pulsar2: docker image [default: a native pulsar2 on the path, else pulsar2:4.2].
         pulsar2: pulsar2: native command instead of docker.
         time_limit_minutes: pulsar2: stop the build after this time [default: 360].
         memory_limit_gb: pulsar2: most memory of the build [default: no limit].
         log: pulsar2: file to write the converter's log to, kept even if the build fails.
-        device: onnxruntime: where to run the float model: cpu, cuda or cuda:N.
+        device: onnxruntime, emulator: where to run the float model: cpu, cuda or cuda:N.
     """
-    from bevformer_lib.backends.converters import PULSAR2
+    from bevformer_lib.backends.converters import EMULATOR, PULSAR2
     from bevformer_lib.errors import ConversionError
 
     asked = {
@@ -71,8 +75,12 @@ def command(
     if converter == PULSAR2:
         _convert_with_pulsar2(onnx, calibration_dir, output, chosen, log, device)
         return
-    if chosen or log is not None:
-        raise ConversionError(f"converter {converter}: has no {', '.join([*chosen] or ['log'])}; these are pulsar2's")
+    refused = [name for name in chosen if converter != EMULATOR or name not in _EMULATED]
+    if refused or log is not None:
+        raise ConversionError(f"converter {converter}: has no {', '.join(refused or ['log'])}; these are pulsar2's")
+    if converter == EMULATOR:
+        _emulate(onnx, calibration_dir, output, chosen, device)
+        return
     from bevformer_lib.cli.quantize import command as quantize
 
     quantize(onnx, calibration_dir, output=output, converter=converter, device=device)
@@ -114,6 +122,45 @@ def _convert_with_pulsar2(
         console.print(f"finding: {finding}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"compiled model: {output}", soft_wrap=True, markup=False)
     console.print(f"facts: {facts}", soft_wrap=True, markup=False)
+
+
+def _emulate(onnx: Path, calibration_dir: Path, output: Path, chosen: Mapping[str, Any], device: str) -> None:
+    from rich.console import Console
+
+    from bevformer_lib.backends.converters import EMULATOR, open_converter
+    from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.emulator.converter import EmulatorConversion, EmulatorOptions
+    from bevformer_lib.files import write_json
+
+    options = EmulatorOptions(**chosen, device=device)
+    with progress_bar() as on_progress:
+        conversion = open_converter(EMULATOR, emulator=options).convert(
+            onnx, calibration_dir, output, on_progress=on_progress
+        )
+    assert isinstance(conversion, EmulatorConversion)  # noqa: S101 - what this converter returns
+    facts = output.with_name(f"{output.name}.json")
+    write_json(facts, conversion.facts)
+    console = Console()
+    console.print(_emulation_table(conversion))
+    for finding in conversion.findings:
+        console.print(f"finding: {finding}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"emulation, all tensors rounded: {output}", soft_wrap=True, markup=False)
+    console.print(f"emulation, movement operators not rounded: {conversion.optimistic}", soft_wrap=True, markup=False)
+    console.print(f"facts: {facts}", soft_wrap=True, markup=False)
+
+
+def _emulation_table(conversion: EmulatorConversion) -> Table:
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name in ("recipe", "target", "calibration_method"):
+        table.add_row(name.replace("_", " "), conversion.settings[name])
+    table.add_row("calibration samples", str(conversion.num_samples))
+    formats = Counter(tensor["format"] for tensor in conversion.facts["tensors"])
+    table.add_row("tensors", ", ".join(f"{count} {name}" for name, count in sorted(formats.items())))
+    table.add_row("time", f"{conversion.seconds:.1f} s")
+    table.add_row("findings", str(len(conversion.findings)))
+    return table
 
 
 def _log_writer(file: TextIO | None) -> Callable[[str], None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bevformer_lib.backends.converters import PULSAR2, open_converter
+from bevformer_lib.backends.converters import EMULATOR, PULSAR2, open_converter
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 QUANTIZED: Final = "model_int8.onnx"
 COMPILED: Final = "model.axmodel"
 CONVERSION_FACTS: Final = "conversion.json"
+EMULATION_FACTS: Final = "emulation.json"
 CONVERSION_LOG: Final = "conversion.log"
 _PACKAGES: Final = ("onnx", "onnxruntime")
 _CODE: Final = (
     "bevformer_lib.convert",
+    "bevformer_lib.emulator",
     "bevformer_lib.pulsar2",
     "bevformer_lib.calibration.archive",
     __name__,
@@ -36,7 +38,7 @@ _CODE: Final = (
 
 @dataclass(frozen=True)
 class Pulsar2Settings:
-    """How Pulsar2 converts; what is left out is the recipe's or the tool's own choice.
+    """How Pulsar2 converts, or is emulated; what is left out is the recipe's or the tool's own choice.
 
     Attributes:
         recipe: named settings.
@@ -64,10 +66,10 @@ class ConvertWork:
     Attributes:
         graph: the float model.
         calibration: the four archives and their manifest, by file name.
-        converter: one of ``convert.open.CONVERTER_KINDS``.
-        device: where the embedded quantiser runs the float model; not part of the step.
+        converter: one of ``backends.converters.CONVERTER_KINDS``.
+        device: where the embedded quantiser or the emulator runs the float model; not part of the step.
         target: the chip.
-        pulsar2: settings of that converter; ``None`` for others.
+        pulsar2: settings of that converter or of its emulator; ``None`` for others.
     """
 
     graph: Artifact
@@ -90,7 +92,8 @@ class ConvertWork:
         if self.pulsar2 is not None:
             settings = self.pulsar2
             parameters |= {"target": self.target, "recipe": settings.recipe}
-            parameters |= {"npu_mode": settings.npu_mode, "image": settings.image}
+            if self.converter == PULSAR2:
+                parameters |= {"npu_mode": settings.npu_mode, "image": settings.image}
             if settings.overrides is not None:
                 inputs["overrides"] = settings.overrides
         return Step(
@@ -110,7 +113,26 @@ class ConvertWork:
             if self.pulsar2 is None:
                 converter = open_converter(self.converter, device=self.device)
                 return _facts(converter.convert(graph, calibration, output, on_progress=on_progress))
+            if self.converter == EMULATOR:
+                return self._emulate(self.pulsar2, store, graph, calibration, output, on_progress)
             return self._compile(self.pulsar2, store, graph, calibration, output, on_progress)
+
+    def _emulate(
+        self,
+        settings: Pulsar2Settings,
+        store: Store,
+        graph: Path,
+        calibration: Path,
+        output: Path,
+        on_progress: ProgressCallback,
+    ) -> Mapping[str, Any]:
+        from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
+
+        overrides = None if settings.overrides is None else open_artifact(store, settings.overrides)
+        options = EmulatorOptions(settings.recipe, self.target, overrides=overrides, device=self.device)
+        conversion = EmulatorConverter(options).convert(graph, calibration, output, on_progress=on_progress)
+        write_json(output.with_name(EMULATION_FACTS), conversion.facts)
+        return {**_facts(conversion), "findings": list(conversion.findings)}
 
     def _compile(
         self,

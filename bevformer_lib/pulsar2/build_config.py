@@ -29,6 +29,8 @@ from bevformer_lib.pulsar2.message import Message
 
 DEFAULT_TENSORS: Final = "DEFAULT"
 """In place of a tensor's name: all of them."""
+MOST_NAMED: Final = 5
+"""Names in a line about many."""
 ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".zip")
 CONSTANT_SUFFIXES: Final = (".bin", ".npy", ".txt")
 REFINE_WEIGHT_DISABLED: Final = -1.0
@@ -118,6 +120,29 @@ class LayerConfig(Message):
         if self.data_type is None and self.output_data_type is None and self.weight_data_type is None:
             raise ValueError("asks for no precision; give data_type, output_data_type or weight_data_type")
         return self
+
+    @property
+    def layers(self) -> list[str]:
+        """The operators that it names."""
+        return [self.layer_name] if self.layer_name else list(self.layer_names or ())
+
+    @property
+    def types(self) -> list[str]:
+        """The operator types that it names."""
+        return [self.op_type] if self.op_type else list(self.op_types or ())
+
+    @property
+    def rank(self) -> int:
+        """Which of several requests for one operator counts: the largest; among equals the last one."""
+        return 3 if self.layers else 2 if self.types else 1
+
+    def describe(self) -> str:
+        """Return what it selects, in a line."""
+        if self.start_tensor_names and self.end_tensor_names:
+            return f"{', '.join(self.start_tensor_names)} to {', '.join(self.end_tensor_names)}"
+        names = self.layers or self.types
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        return ", ".join(names[:MOST_NAMED]) + more
 
 
 class QuantConfig(Message):

@@ -161,7 +161,7 @@ class Pulsar2Converter:
             output=output,
             converter=CONVERTER_NAME,
             settings=_settings(config, options, version),
-            num_samples=_samples_used(config, samples.num_samples),
+            num_samples=samples_used(config, samples.num_samples),
             quantized_nodes=count_types(evidence.operators, in_float=False),
             float_nodes=count_types(evidence.operators, in_float=True),
             bytes_before=model.stat().st_size,
@@ -286,7 +286,7 @@ def _failure(model: Path, config: BuildConfig, completed: Completed, options: Pu
     said = "\n".join(f"  {line}" for line in last_meaningful_lines(completed.lines)) or "  (nothing)"
     if completed.returncode in _KILLED or ran_out_of_memory(completed.lines):
         limit = "" if options.memory_limit_gb is None else f" (limit: {options.memory_limit_gb:g} GB)"
-        samples = _samples_used(config, 0)
+        samples = samples_used(config, 0)
         return BuildMemoryError(
             f"{model}: pulsar2 build was killed for memory{limit}; allow more, or use fewer than {samples} calibration "
             f"samples. It said last:\n{said}"
@@ -308,7 +308,7 @@ def _settings(config: BuildConfig, options: Pulsar2Options, version: ToolVersion
     }
 
 
-def _samples_used(config: BuildConfig, num_samples: int) -> int:
+def samples_used(config: BuildConfig, num_samples: int) -> int:
     """Return how many calibration samples the converter takes of a set."""
     inputs = (config.quant.input_configs if config.quant is not None else None) or []
     sizes = [entry.calibration_size for entry in inputs if entry.calibration_size not in (None, -1)]

@@ -17,11 +17,10 @@ from typing import Any, Final
 import onnx
 
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, LayerConfig
+from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, MOST_NAMED, LayerConfig
 from bevformer_lib.pulsar2.subgraph import tensors_between
 
 TABLE_COLUMNS: Final = ("Operator", "Type", "Output Tensor", "Shape", "DType", "QDType", "Cosin", "MSE")
-MAX_NAMED: Final = 5
 FLOAT: Final = "FP32"
 _RULE: Final = re.compile(r"^[\s┏┓┗┛┡┩┣┫╇╈╋┳┻━├┤┼┬┴└┘┌┐─╞╡═+|-]*$")
 _BORDERS: Final = re.compile(r"[┃│|]")
@@ -180,19 +179,19 @@ def request_findings(
         found = [operator for operator in built if _selects(request, operator, graph)]
         matches.append(found)
         for operator in found:
-            chosen[operator.operator] = max(chosen.get(operator.operator, (0, -1)), (_rank(request), place))
+            chosen[operator.operator] = max(chosen.get(operator.operator, (0, -1)), (request.rank, place))
     for place, (request, found) in enumerate(zip(requests, matches, strict=True)):
         wanted = request.output_data_type or request.data_type
-        what = f"layer_configs.{place} ({_describe(request)}: {wanted or request.weight_data_type})"
-        for name in _named_layers(request):
+        what = f"layer_configs.{place} ({request.describe()}: {wanted or request.weight_data_type})"
+        for name in request.layers:
             if not any(operator.operator == name for operator in found):
                 findings.append(f"{what}: no operator '{name}' was built; it was fused away, or never there")
-        for kind in _named_types(request):
+        for kind in request.types:
             if not any(_kind(operator.kind) == kind.lower() for operator in found):
                 findings.append(f"{what}: no operator of type {kind} was built; the request had no effect")
         if request.start_tensor_names and not found:
             findings.append(f"{what}: no operator was built between these tensors; the request had no effect")
-        governed = [operator for operator in found if chosen[operator.operator] == (_rank(request), place)]
+        governed = [operator for operator in found if chosen[operator.operator] == (request.rank, place)]
         if wanted is not None:
             findings += _unmet(what, "operators", wanted, {o.operator: o.quantized_dtype for o in governed if _own(o)})
         if request.weight_data_type is not None:
@@ -210,8 +209,8 @@ def _unmet(what: str, things: str, wanted: str, found: Mapping[str, str]) -> lis
     others = [f"{name} is {kind}" for name, kind in found.items() if kind != wanted]
     if not others:
         return []
-    more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
-    named = ", ".join(others[:MAX_NAMED])
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    named = ", ".join(others[:MOST_NAMED])
     return [f"{what}: {len(others)} of {len(found)} {things} were built otherwise: {named}{more}"]
 
 
@@ -220,28 +219,9 @@ def _selects(request: LayerConfig, operator: BuiltOperator, graph: onnx.GraphPro
         if DEFAULT_TENSORS in request.start_tensor_names and DEFAULT_TENSORS in request.end_tensor_names:
             return True
         return operator.tensor in tensors_between(graph, request.start_tensor_names, request.end_tensor_names)
-    if _named_types(request):
-        return _kind(operator.kind) in {kind.lower() for kind in _named_types(request)}
-    return operator.operator in _named_layers(request)
-
-
-def _named_layers(request: LayerConfig) -> list[str]:
-    return [request.layer_name] if request.layer_name else list(request.layer_names or ())
-
-
-def _named_types(request: LayerConfig) -> list[str]:
-    return [request.op_type] if request.op_type else list(request.op_types or ())
-
-
-def _rank(request: LayerConfig) -> int:
-    return 3 if _named_layers(request) else 2 if _named_types(request) else 1
-
-
-def _describe(request: LayerConfig) -> str:
-    if request.start_tensor_names and request.end_tensor_names:
-        return f"{', '.join(request.start_tensor_names)} to {', '.join(request.end_tensor_names)}"
-    names = _named_layers(request) or _named_types(request)
-    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+    if request.types:
+        return _kind(operator.kind) in {kind.lower() for kind in request.types}
+    return operator.operator in request.layers
 
 
 def _kind(built: str) -> str:

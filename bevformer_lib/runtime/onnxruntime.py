@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.foreign_files import advice
 from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.model_metadata import KEEP_ROUNDING, read_model_metadata
 from bevformer_lib.runtime.stdout import stdout_kept_apart
 
 _log = logging.getLogger(__name__)
@@ -77,8 +78,11 @@ class OnnxRuntime:
         options = ort.SessionOptions()
         options.log_severity_level = _LOG_ERRORS_ONLY
         options.use_deterministic_compute = True
-        # Without VNNI the fast 8-bit kernels saturate: a quantised model would be worse on older processors.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if KEEP_ROUNDING in read_model_metadata(model):
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        else:
+            # Without VNNI the fast 8-bit kernels saturate: a quantised model would be worse on older processors.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         # From the second run on all activations would lie in one block, beside what the first run took: BEVFormer-Tiny
         # 870 MB instead of 508 MB, no faster.
         options.enable_mem_pattern = False

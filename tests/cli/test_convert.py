@@ -80,3 +80,18 @@ def test_with_onnx_runtime(toy_world: ToyWorld, calibration: Path, tmp_path: Pat
     arguments = ("convert", toy_world.model, calibration, "--output", tmp_path / "int8.onnx")
     assert bevformer(*arguments, "--converter", "onnxruntime") == 0
     assert (tmp_path / "int8.onnx").is_file()
+
+
+def test_with_the_emulator(
+    toy_world: ToyWorld, calibration: Path, config_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "emulated.onnx"
+    arguments = ("convert", toy_world.model, calibration, "--output", output, "--converter", "emulator")
+    assert bevformer(*arguments, "--recipe", "int8") == 0
+    assert "all tensors rounded" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "emulated.onnx.json").read_text())
+    assert {tensor["format"] for tensor in facts["tensors"]} == {"U8", "S8"}
+    inferred = ("infer", output, config_json, toy_world.scenes_root, "--output-dir", tmp_path / "results")
+    assert bevformer(*inferred, "--no-images", "--no-video", "--end-scene", "1") == 0
+    assert bevformer(*arguments, "--recipe", "int8", "--image", "pulsar2:7.0") == 1
+    assert "converter emulator: has no image; these are pulsar2's" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""What the vendor's converter makes of a graph's numbers, worked out without the tool, as a graph in QDQ form."""
