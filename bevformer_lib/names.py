@@ -39,3 +39,37 @@ OUTPUT_CLASSES: Final = "outputs_classes"
 OUTPUT_COORDS: Final = "outputs_coords"
 OUTPUT_NAMES: Final = (OUTPUT_BEV_EMBED, OUTPUT_CLASSES, OUTPUT_COORDS)
 """Outputs of the exported graph, in order."""
+
+INPUT_REFERENCE_POINTS: Final = "reference_points"
+INPUT_CAMERA_WEIGHTS: Final = "camera_weights"
+INPUT_CAMERA_ROWS: Final = "camera_rows"
+INPUT_HISTORY_GRID: Final = "history_grid"
+INPUT_ROTATION_GRID: Final = "rotation_grid"
+HOST_GEOMETRY_INPUTS: Final = (
+    INPUT_IMG,
+    INPUT_CAN_BUS,
+    INPUT_REFERENCE_POINTS,
+    INPUT_CAMERA_WEIGHTS,
+    INPUT_CAMERA_ROWS,
+    INPUT_HISTORY_GRID,
+    INPUT_ROTATION_GRID,
+    INPUT_PREV_BEV,
+)
+"""Inputs of a graph whose geometry the host computes, in order; a model has those that it needs, see
+:class:`bevformer_lib.geometry.host.HostGeometry`."""
+
+OUTPUT_REFERENCES: Final = "outputs_references"
+OUTPUT_OFFSETS: Final = "outputs_offsets"
+OUTPUT_SIZES: Final = "outputs_sizes"
+OUTPUT_YAWS: Final = "outputs_yaws"
+OUTPUT_VELOCITIES: Final = "outputs_velocities"
+HOST_GEOMETRY_OUTPUTS: Final = (
+    OUTPUT_BEV_EMBED,
+    OUTPUT_CLASSES,
+    OUTPUT_REFERENCES,
+    OUTPUT_OFFSETS,
+    OUTPUT_SIZES,
+    OUTPUT_YAWS,
+    OUTPUT_VELOCITIES,
+)
+"""Outputs of such a graph, in order; the host joins the last five to ``outputs_coords``."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 
 ONNXRUNTIME: Final = "onnxruntime"
 AXENGINE: Final = "axengine"
@@ -49,7 +50,8 @@ def open_runtime(kind: str, model: Path, *, device: str | None = None, threads: 
     if kind == ONNXRUNTIME:
         from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime(model, device=device or DEFAULT_DEVICE, threads=threads)
+        loaded = OnnxRuntime(model, device=device or DEFAULT_DEVICE, threads=threads)
+        return with_host_geometry(loaded, source=str(model))
     if kind == PULSAR2:
         _refuse_options("the simulator runs a model as it was compiled", device, threads)
         from bevformer_lib.pulsar2.simulator import Pulsar2Run

@@ -33,6 +33,7 @@ def command(
     spatial: Literal["dense", "slots"] | None = None,
     cameras_per_query: int | None = None,
     cameras_from: Path | None = None,
+    geometry: Literal["graph", "host"] | None = None,
     target: str = "AX650",
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
@@ -50,6 +51,8 @@ def command(
         cameras_per_query: room per cell of the slots; if left out, what so many cameras around a car need, at least
             2. A frame that needs more is refused when it is run.
         cameras_from: folder of scenes whose calibrations decide how much room there is, instead of cameras-per-query.
+        geometry: who computes where cells lie in the cameras and in the history: graph, the network itself, or host,
+            in floating point before every frame, which eight bits can't blur. Left out: what is best for the target.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
@@ -75,6 +78,7 @@ def command(
             output,
             spatial=spatial,
             cameras_per_query=cameras_per_query,
+            geometry=geometry,
             target=target,
             waivers=waivers,
             on_progress=on_progress,
@@ -125,6 +129,7 @@ def result_table(result: ExportResult) -> Table:
         f"check for {result.lint.chip}", f"{len(result.lint.warnings)} warnings, {len(result.lint.waived)} waived"
     )
     table.add_row("cameras", _cameras(result.spatial))
+    table.add_row("geometry", "computed by the graph" if result.host_geometry is None else "computed by the host")
     for report in result.passes:
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:

@@ -22,12 +22,12 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
 
     image_hw = None if image_size is None else parse_image_size(image_size)
     model = load_model_config(config, image_hw=image_hw)
-    capacity = None
+    capacity, geometry = None, None
     if onnx is not None:
-        from bevformer_lib.export.spatial import capacity_of_graph
+        from bevformer_lib.export.spatial import capacity_of_graph, host_geometry_of_graph
 
-        capacity = capacity_of_graph(onnx, model)
-    write_inference_config(inference_config_of(model, capacity), output)
+        capacity, geometry = capacity_of_graph(onnx, model), host_geometry_of_graph(onnx)
+    write_inference_config(inference_config_of(model, capacity, geometry), output)
     room = "" if capacity is None else f", {capacity.cameras_per_query} cameras per BEV cell"
     sys.stdout.write(
         f"{output}: {model.name}, BEV {model.bev_h} x {model.bev_w}, {model.num_query} queries, "

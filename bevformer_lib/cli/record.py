@@ -62,7 +62,9 @@ def command(
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
         recording = RecordingRuntime(loaded, output_dir, model_sha256=sha256_of_file(model))
         preparation = HostPreparation(config.img_norm, rotation)
-        session = TemporalSession(recording, preparation, stated_capacity=config.camera_capacity)
+        session = TemporalSession(
+            recording, preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
+        )
         for scene in found:
             for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
                 session.step(decoded.inputs, first=position == 0)

@@ -43,6 +43,27 @@ class PillarGrid:
         encoder = config.encoder
         return cls(config.bev_h, config.bev_w, encoder.pc_range, encoder.pillar_points, config.image_hw)
 
+    @classmethod
+    def read(cls, section: Section) -> PillarGrid:
+        """Return the pillars that a section of a config holds.
+
+        Raises:
+            ConfigError: a key is missing, has the wrong type, or holds what no model has.
+        """
+        pillar_points = section.positive_int("pillar_points")
+        if pillar_points > MAX_PILLAR_POINTS:
+            raise section.error("pillar_points", f"is {pillar_points}; no model has more than {MAX_PILLAR_POINTS}")
+        image_hw = section.integers("image_hw")
+        if len(image_hw) != 2 or min(image_hw) < 1:
+            raise section.error("image_hw", "must be a height and a width in pixels")
+        return cls(
+            bev_h=section.positive_int("bev_h"),
+            bev_w=section.positive_int("bev_w"),
+            pc_range=section.box_range("pc_range"),
+            pillar_points=pillar_points,
+            image_hw=(image_hw[0], image_hw[1]),
+        )
+
 
 @dataclass(frozen=True)
 class CameraCapacity:
@@ -67,20 +88,7 @@ class CameraCapacity:
         Raises:
             ConfigError: a key is missing, has the wrong type, or holds what no model has.
         """
-        pillar_points = section.positive_int("pillar_points")
-        if pillar_points > MAX_PILLAR_POINTS:
-            raise section.error("pillar_points", f"is {pillar_points}; no model has more than {MAX_PILLAR_POINTS}")
-        image_hw = section.integers("image_hw")
-        if len(image_hw) != 2 or min(image_hw) < 1:
-            raise section.error("image_hw", "must be a height and a width in pixels")
-        grid = PillarGrid(
-            bev_h=section.positive_int("bev_h"),
-            bev_w=section.positive_int("bev_w"),
-            pc_range=section.box_range("pc_range"),
-            pillar_points=pillar_points,
-            image_hw=(image_hw[0], image_hw[1]),
-        )
-        return cls(section.positive_int("cameras_per_query"), grid)
+        return cls(section.positive_int("cameras_per_query"), PillarGrid.read(section))
 
     def to_metadata(self) -> dict[str, str]:
         """Return the entry of a graph's metadata."""

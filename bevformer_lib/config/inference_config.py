@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bevformer_lib.config.camera_capacity import CameraCapacity
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.config.load import read_json_object
 from bevformer_lib.config.model_config import BoxCoderConfig, ImageNormConfig, ModelConfig
 from bevformer_lib.config.section import Section
@@ -18,6 +19,7 @@ from bevformer_lib.errors import ConfigError
 from bevformer_lib.files import write_json
 
 _CAMERA_CAPACITY: Final = "camera_capacity"
+_HOST_GEOMETRY: Final = "host_geometry"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class InferenceConfig:
         img_norm: pixel normalisation.
         camera_capacity: how many cameras the model has room for per BEV cell, for compiled formats, which lose the
             graph's metadata; ``None``: not known, or it samples every cell in every camera.
+        host_geometry: what the host needs to compute the model's geometry, likewise; ``None``: the model computes it.
     """
 
     bev_h: int
@@ -48,10 +51,15 @@ class InferenceConfig:
     box_coder: BoxCoderConfig
     img_norm: ImageNormConfig
     camera_capacity: CameraCapacity | None = None
+    host_geometry: HostGeometryConfig | None = None
 
 
-def inference_config_of(model: ModelConfig, camera_capacity: CameraCapacity | None = None) -> InferenceConfig:
-    """Return the part of a model's config that inference needs, with the room of the graph that was exported."""
+def inference_config_of(
+    model: ModelConfig,
+    camera_capacity: CameraCapacity | None = None,
+    host_geometry: HostGeometryConfig | None = None,
+) -> InferenceConfig:
+    """Return the part of a model's config that inference needs, and what the exported graph says of itself."""
     return InferenceConfig(
         bev_h=model.bev_h,
         bev_w=model.bev_w,
@@ -63,6 +71,7 @@ def inference_config_of(model: ModelConfig, camera_capacity: CameraCapacity | No
         box_coder=model.box_coder,
         img_norm=model.img_norm,
         camera_capacity=camera_capacity,
+        host_geometry=host_geometry,
     )
 
 
@@ -100,11 +109,12 @@ def read_inference_config(path: Path) -> InferenceConfig:
         ),
         img_norm=read_image_norm(config.section("img_norm")),
         camera_capacity=_read_camera_capacity(config, bev_h, bev_w) if _CAMERA_CAPACITY in config else None,
+        host_geometry=_read_host_geometry(config, bev_h, bev_w) if _HOST_GEOMETRY in config else None,
     )
 
 
 def write_inference_config(config: InferenceConfig, path: Path) -> None:
-    """Write an inference config atomically: the published keys and, where it is known, ``camera_capacity``."""
+    """Write an inference config atomically: the published keys, and what is known of the exported graph."""
     write_json(path, _to_json(config))
 
 
@@ -116,10 +126,19 @@ def _read_camera_capacity(config: Section, bev_h: int, bev_w: int) -> CameraCapa
     return capacity
 
 
+def _read_host_geometry(config: Section, bev_h: int, bev_w: int) -> HostGeometryConfig:
+    section = config.section(_HOST_GEOMETRY)
+    geometry = HostGeometryConfig.read(section)
+    section.check_equal("bev_h", geometry.grid.bev_h, bev_h, "model.bev_h")
+    section.check_equal("bev_w", geometry.grid.bev_w, bev_w, "model.bev_w")
+    return geometry
+
+
 def _to_json(config: InferenceConfig) -> dict[str, Any]:
     coder = config.box_coder
     threshold = {} if coder.score_threshold is None else {"score_threshold": coder.score_threshold}
     capacity = {} if config.camera_capacity is None else {_CAMERA_CAPACITY: config.camera_capacity.to_dict()}
+    geometry = {} if config.host_geometry is None else {_HOST_GEOMETRY: config.host_geometry.to_dict()}
     return {
         "model": {
             "bev_h": config.bev_h,
@@ -139,4 +158,5 @@ def _to_json(config: InferenceConfig) -> dict[str, Any]:
         "point_cloud_range": config.pc_range,
         "dataset": {"class_names": config.class_names},
         **capacity,
+        **geometry,
     }

@@ -211,7 +211,9 @@ def _start(backend: Backend, config: InferenceConfig) -> _Climb:
     runtime = (
         backend.runtime if isinstance(backend.runtime, IntermediatesRuntime) else IntermediatesRuntime(backend.runtime)
     )
-    session = TemporalSession(runtime, backend.preparation, stated_capacity=config.camera_capacity)
+    session = TemporalSession(
+        runtime, backend.preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
+    )
     return _Climb(backend, runtime, session)
 
 

@@ -57,9 +57,13 @@ def evaluate_scene(
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    reference_session = TemporalSession(reference, stated_capacity=config.camera_capacity)
+    reference_session = TemporalSession(
+        reference, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
+    )
     preparation = candidate_preparation or HostPreparation(preprocessor.img_norm)
-    candidate_session = TemporalSession(candidate, preparation, stated_capacity=config.camera_capacity)
+    candidate_session = TemporalSession(
+        candidate, preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
+    )
     frames: list[FrameEvaluation] = []
     for decoded in stream_inputs(scene.frames, preprocessor):
         first = not frames

@@ -12,6 +12,7 @@ from typing import Final
 
 import onnx
 
+from bevformer_lib.config.host_geometry import GeometryForm, HostGeometryConfig, default_geometry
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.chip import DEFAULT_CHIP, Chip, load_chip
@@ -50,6 +51,7 @@ class ExportResult:
         passes: what each rewrite did.
         proof: figures of the comparison with PyTorch, which samples every cell in every camera.
         spatial: how the graph samples the cameras.
+        host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
         provenance: as carried in the file.
         checkpoint: what is known of the checkpoint.
@@ -64,6 +66,7 @@ class ExportResult:
     passes: tuple[PassReport, ...]
     proof: ParityReport
     spatial: SpatialChoice
+    host_geometry: HostGeometryConfig | None
     lint: LintReport
     provenance: Provenance
     checkpoint: CheckpointFacts
@@ -82,6 +85,7 @@ def export_onnx(
     *,
     spatial: SpatialForm | None = None,
     cameras_per_query: int | None = None,
+    geometry: GeometryForm | None = None,
     target: str = DEFAULT_CHIP,
     waivers: Sequence[Waiver] = (),
     on_progress: ProgressCallback = no_progress,
@@ -95,6 +99,7 @@ def export_onnx(
             new ones have passed everything.
         spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
         cameras_per_query: room of the slots form; ``None``: what so many cameras around a car need.
+        geometry: who computes sampling locations, visibility and ego motion; ``None``: what is best for the target.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
         on_progress: told of stages, passes and proof frames.
@@ -118,16 +123,18 @@ def export_onnx(
         model = build_model(config, spatial=choice.form, cameras_per_query=choice.cameras_per_query)
         facts = load_checkpoint(checkpoint, model)
     provenance = _provenance(config, facts)
+    host_geometry = choice.host_geometry(model) if (geometry or default_geometry(target)) == "host" else None
+    metadata = choice.metadata(config) | (host_geometry.to_metadata() if host_geometry else {})
     with atomic_path(raw_path(output)) as raw_file, atomic_path(output) as file:
         with stages.run("trace"):
-            trace_model(model, config, raw_file)
+            trace_model(model, config, raw_file, host_geometry=host_geometry)
             raw = onnx.load(str(raw_file))
         with stages.run("passes"):
             # The named tensors are outputs meanwhile: no rewrite may lose them.
             graph, reports = run_passes(raw, _PROVEN_PASSES, on_progress)
             for model_proto, path in ((raw, raw_file), (graph, file)):
                 drop_outputs(model_proto.graph, intermediate_names(config))
-                _save(model_proto, provenance, choice.metadata(config), path)
+                _save(model_proto, provenance, metadata, path)
             del raw
         with stages.run("check"):
             findings = _check(graph, file, output, chip, waivers)
@@ -146,6 +153,7 @@ def export_onnx(
         passes=reports,
         proof=proof,
         spatial=choice,
+        host_geometry=host_geometry,
         lint=findings,
         provenance=provenance,
         checkpoint=facts,

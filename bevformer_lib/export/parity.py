@@ -28,6 +28,7 @@ from bevformer_lib.names import (
 )
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.types import FrameInputs
 
@@ -100,7 +101,7 @@ def prove(
     """
     references = _run_clip(model, config, on_progress)
     # Opened only now: the activations of the two would otherwise be in memory together.
-    runtime = OnnxRuntime(graph, keep_memory=False)
+    runtime = with_host_geometry(OnnxRuntime(graph, keep_memory=False), source=str(graph))
     history = _no_history(config)
     figures: list[ParityFigure] = []
     effects = (0.0, 0.0)

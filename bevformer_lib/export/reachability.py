@@ -13,6 +13,7 @@ import onnx
 
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import graph_inputs, read_tensors
+from bevformer_lib.names import OUTPUT_REFERENCES
 
 _VALUE_BLIND: Final = frozenset({"Shape", "Size"})
 """Operators whose result does not depend on the values of their input."""
@@ -34,6 +35,8 @@ def missing_paths(graph: onnx.GraphProto) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, output.name)
         for output in graph.output
+        # Reference points of a decoder that refines none are the model's own constants.
+        if output.name != OUTPUT_REFERENCES or sources.get(output.name)
         for name in inputs
         if name not in sources.get(output.name, frozenset())
     )

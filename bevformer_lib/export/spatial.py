@@ -13,12 +13,15 @@ import onnx
 from numpy.typing import NDArray
 
 from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.provenance import read_provenance
 from bevformer_lib.geometry.pillars import cameras_per_query, needed_cameras_per_query
 from bevformer_lib.geometry.surround_cameras import surround_cameras
+from bevformer_lib.model.bevformer import BEVFormer
 from bevformer_lib.model.camera_sampling import SpatialForm
+from bevformer_lib.model.sampling_reach import sampling_reach_images
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,11 @@ class SpatialChoice:
     def capacity(self, config: ModelConfig) -> CameraCapacity | None:
         """Return the room of a graph of this form; ``None``: it samples every cell in every camera."""
         return None if self.form == "dense" else CameraCapacity(self.cameras_per_query, PillarGrid.of(config))
+
+    def host_geometry(self, model: BEVFormer) -> HostGeometryConfig:
+        """Return what the host has to know to compute the geometry of a model's graph of this form."""
+        cameras = None if self.form == "dense" else self.cameras_per_query
+        return HostGeometryConfig.of(model.config, cameras, reach_images=sampling_reach_images(model))
 
     def metadata(self, config: ModelConfig) -> dict[str, str]:
         """Return what the graph has to say about it, for :class:`bevformer_lib.geometry.capacity.CapacityCheck`."""
@@ -123,6 +131,18 @@ def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
             f"{config.image_hw[0]} x {config.image_hw[1]}; give the same config and image size"
         )
     return capacity
+
+
+def host_geometry_of_graph(path: Path) -> HostGeometryConfig | None:
+    """Return what an exported graph says that the host needs to compute its geometry; ``None``: the graph computes it.
+
+    Raises:
+        ConfigError: what it says is damaged.
+    """
+    model = onnx.load(str(path), load_external_data=False)
+    return HostGeometryConfig.from_metadata(
+        {entry.key: entry.value for entry in model.metadata_props}, source=str(path)
+    )
 
 
 def _default_cameras_per_query(config: ModelConfig) -> int:

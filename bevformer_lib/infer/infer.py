@@ -172,7 +172,12 @@ def infer_scenes(
         _log.info("%s was finished before", name)
 
     preparation = model.preparation or HostPreparation(model.preprocessor.img_norm)
-    session = TemporalSession(model.runtime, preparation, stated_capacity=model.config.camera_capacity)
+    session = TemporalSession(
+        model.runtime,
+        preparation,
+        stated_capacity=model.config.camera_capacity,
+        stated_geometry=model.config.host_geometry,
+    )
     total = sum(len(scene.frames) for scene in waiting)
     seconds: dict[str, list[StageSeconds]] = {}
     boxes = 0

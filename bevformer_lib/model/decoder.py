@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.model.layers import FeedForward, SelfAttention
@@ -17,6 +19,33 @@ MAX_REFERENCE_LOGIT: Final = 11.512925
 The original squashes reference points and takes the inverse sigmoid, log(max(x, eps) / max(1 - x, eps)), again in the
 next layer. Keeping the logit and bounding it is the same map (within eps) without the logarithm, which the NPU lacks.
 """
+
+
+CENTER_CODE: Final = (0, 1, 4)
+"""Entries of a box's code that hold its centre: x, y, z."""
+SIZE_CODE: Final = (2, 3, 5)
+"""Logarithms of width, length, height."""
+YAW_CODE: Final = (6, 7)
+"""Sine, cosine."""
+
+
+@dataclass(frozen=True)
+class BoxCode:
+    """What a decoder layer says of every query's box; each part is a tensor of its own, (1, queries, n).
+
+    Attributes:
+        reference: logits (x, y, z) of the reference point that the layer began with, bounded.
+        offset: what the layer adds to it; the sum is the logit of the centre.
+        size: logarithms of width, length, height in metres.
+        yaw: sine, cosine.
+        velocity: the rest of the code: m/s along x and y.
+    """
+
+    reference: Tensor
+    offset: Tensor
+    size: Tensor
+    yaw: Tensor
+    velocity: Tensor
 
 
 class BevDeformableAttention(nn.Module):
@@ -93,7 +122,7 @@ class DetectionDecoder(nn.Module):
         bev_map: Tensor,
         reference_logit: Tensor,
         reg_branches: nn.ModuleList,
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    ) -> tuple[list[Tensor], list[BoxCode]]:
         """Decode the objects.
 
         Args:
@@ -104,19 +133,32 @@ class DetectionDecoder(nn.Module):
             reg_branches: per layer, from (1, queries, C) to (1, queries, code size).
 
         Returns:
-            per layer the queries (1, queries, C), and per layer the regression (1, queries, code size), whose
-            centre entries (0, 1, 4) are logits that already hold the layer's reference point.
+            per layer the queries (1, queries, C), and per layer the boxes.
         """
-        states, regressions = [], []
+        states, boxes = [], []
         for layer, reg_branch in zip(self.layers, reg_branches, strict=True):
             reference = reference_logit[..., 0:2].sigmoid()
             query = layer(query, query_pos, bev_map, reference)
-            anchor = reference_logit.clamp(-MAX_REFERENCE_LOGIT, MAX_REFERENCE_LOGIT)
-            raw = reg_branch(query)
-            center_xy = raw[..., 0:2] + anchor[..., 0:2]
-            center_z = raw[..., 4:5] + anchor[..., 2:3]
+            box = _box_code(reg_branch, query, reference_logit.clamp(-MAX_REFERENCE_LOGIT, MAX_REFERENCE_LOGIT))
             states.append(query)
-            regressions.append(torch.cat([center_xy, raw[..., 2:4], center_z, raw[..., 5:]], dim=-1))
+            boxes.append(box)
             if self.refine:
-                reference_logit = torch.cat([center_xy, center_z], dim=-1)
-        return states, regressions
+                reference_logit = box.reference + box.offset
+        return states, boxes
+
+
+def _box_code(branch: nn.Module, query: Tensor, reference: Tensor) -> BoxCode:
+    """Apply a regression branch, its last layer once per part of the code.
+
+    Metres, logarithms and sines in one tensor would share one quantisation range; the products are the same.
+    """
+    *hidden_layers, last = branch.children()
+    for layer in hidden_layers:
+        query = layer(query)
+    weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
+    rest = range(max(*CENTER_CODE, *SIZE_CODE, *YAW_CODE) + 1, len(weight))
+    offset, size, yaw, velocity = (
+        F.linear(query, torch.stack([weight[row] for row in rows]), torch.stack([bias[row] for row in rows]))
+        for rows in (CENTER_CODE, SIZE_CODE, YAW_CODE, rest)
+    )
+    return BoxCode(reference, offset, size, yaw, velocity)

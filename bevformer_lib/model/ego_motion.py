@@ -70,19 +70,28 @@ class BevRotation(nn.Module):
         self.register_buffer("offset_x", offset_x.contiguous(), persistent=False)
         self.register_buffer("offset_y", offset_y.contiguous(), persistent=False)
 
-    def forward(self, prev_bev: Tensor, can_bus: Tensor) -> Tensor:
-        """Rotate ``prev_bev`` (cells, 1, C) by ``can_bus`` (1, 18; delta form) and return it as (1, cells, C)."""
-        tokens = prev_bev.transpose(0, 1)
+    def grid(self, can_bus: Tensor) -> Tensor | None:
+        """Return where the cells' sources lie, (1, bev_h, bev_w, 2) in GridSample's units; ``None``: it never rotates.
+
+        Args:
+            can_bus: (1, 18), delta form.
+        """
         if not self.enabled:
-            return tokens
-        channels = tokens.shape[-1]
+            return None
         angle_rad = can_bus[:, CAN_BUS_YAW_DEG : CAN_BUS_YAW_DEG + 1] * (math.pi / 180)
         cos, sin = _cos(angle_rad), torch.sin(angle_rad)
         source_x = self.offset_x * cos - self.offset_y * sin + self.center_x
         source_y = self.offset_x * sin + self.offset_y * cos + self.center_y
-        grid = torch.stack([source_x * (2 / self.bev_w), source_y * (2 / self.bev_h)], dim=-1)
+        return torch.stack([source_x * (2 / self.bev_w), source_y * (2 / self.bev_h)], dim=-1).unsqueeze(0)
+
+    def forward(self, prev_bev: Tensor, grid: Tensor | None) -> Tensor:
+        """Rotate ``prev_bev`` (cells, 1, C) as :meth:`grid` says and return it as (1, cells, C)."""
+        tokens = prev_bev.transpose(0, 1)
+        if grid is None:
+            return tokens
+        channels = tokens.shape[-1]
         bev_map = tokens.transpose(1, 2).reshape(1, channels, self.bev_h, self.bev_w)
-        rotated = F.grid_sample(bev_map, grid.unsqueeze(0), mode="nearest", padding_mode="zeros", align_corners=False)
+        rotated = F.grid_sample(bev_map, grid, mode="nearest", padding_mode="zeros", align_corners=False)
         return rotated.reshape(1, channels, self.bev_h * self.bev_w).transpose(1, 2)
 
 

@@ -40,22 +40,27 @@ class BevEncoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder.num_layers))
         self.projection = PillarProjection(config)
 
-    def forward(
-        self, query: Tensor, bev_pos: Tensor, history: History, features: list[Tensor], lidar2img: Tensor
-    ) -> Tensor:
+    def views(self, features: list[Tensor], lidar2img: Tensor) -> CameraViews:
+        """Place the cells in the cameras' features.
+
+        Args:
+            features: per level (cameras, C, H_l, W_l).
+            lidar2img: (1, cameras, 4, 4).
+        """
+        return self.sampling.prepare(features, *self.projection(lidar2img), points=self.spatial_points)
+
+    def forward(self, query: Tensor, bev_pos: Tensor, history: History, views: CameraViews) -> Tensor:
         """Encode the BEV.
 
         Args:
             query: (1, cells, C) initial BEV queries.
             bev_pos: (1, cells, C) positional encoding.
             history: the previous frame's BEV.
-            features: per level (cameras, C, H_l, W_l).
-            lidar2img: (1, cameras, 4, 4).
+            views: the image features and where the cells lie in them.
 
         Returns:
             (1, cells, C).
         """
-        views = self.sampling.prepare(features, *self.projection(lidar2img), points=self.spatial_points)
         for layer in self.layers:
             query = layer(query, bev_pos, history, views)
         return query

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.model.camera_sampling import CameraSampling
+from bevformer_lib.model.decoder import BoxCode
 from bevformer_lib.model.transformer import PerceptionTransformer
 
 BranchFactory: TypeAlias = Callable[[ModelConfig], nn.Sequential]
@@ -68,18 +69,23 @@ class BevFormerHead(nn.Module):
         Returns:
             logits (layers, 1, queries, classes) and boxes (layers, 1, queries, code size), centres in metres.
         """
-        states, regressions = self.transformer.decode(bev, query_embedding, self.reg_branches)
-        classes = torch.stack([branch(state) for branch, state in zip(self.cls_branches, states, strict=True)])
-        coords = torch.stack([self._to_metres(regression) for regression in regressions])
-        return classes, coords
+        classes, boxes = self.decode(bev, query_embedding)
+        return classes, torch.stack([self._to_metres(box) for box in boxes])
 
-    def _to_metres(self, regression: Tensor) -> Tensor:
-        """Turn the centre's logits (entries 0, 1, 4) into metres; leave the rest raw."""
+    def decode(self, bev: Tensor, query_embedding: Tensor) -> tuple[Tensor, list[BoxCode]]:
+        """As :meth:`detect`, but per layer the parts of the boxes."""
+        states, boxes = self.transformer.decode(bev, query_embedding, self.reg_branches)
+        classes = torch.stack([branch(state) for branch, state in zip(self.cls_branches, states, strict=True)])
+        return classes, boxes
+
+    def _to_metres(self, box: BoxCode) -> Tensor:
+        """Join the parts in the order of the published code: cx, cy, log w, log l, cz, log h, and the rest."""
         x_min, y_min, z_min, x_max, y_max, z_max = self.pc_range
-        cx = regression[..., 0:1].sigmoid() * (x_max - x_min) + x_min
-        cy = regression[..., 1:2].sigmoid() * (y_max - y_min) + y_min
-        cz = regression[..., 4:5].sigmoid() * (z_max - z_min) + z_min
-        return torch.cat([cx, cy, regression[..., 2:4], cz, regression[..., 5:]], dim=-1)
+        center = (box.reference + box.offset).sigmoid()
+        cx = center[..., 0:1] * (x_max - x_min) + x_min
+        cy = center[..., 1:2] * (y_max - y_min) + y_min
+        cz = center[..., 2:3] * (z_max - z_min) + z_min
+        return torch.cat([cx, cy, box.size[..., 0:2], cz, box.size[..., 2:], box.yaw, box.velocity], dim=-1)
 
 
 def _branches(config: ModelConfig, make: BranchFactory) -> nn.ModuleList:

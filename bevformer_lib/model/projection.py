@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from bevformer_lib.config.camera_capacity import PillarGrid
+from bevformer_lib.config.host_geometry import MAX_REACH_IMAGES
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.geometry.pillars import MIN_DEPTH_M, pillar_points_lidar_m
 
-MAX_OUTSIDE_IMAGES: Final = 4.0
+MAX_OUTSIDE_IMAGES: Final = MAX_REACH_IMAGES
 """Reference points further outside the image than this many image sizes are moved to that distance.
 
 Near the plane of the camera the quotient grows to 1e8, which would set the quantisation range of the whole tensor; a

@@ -19,15 +19,14 @@ class History:
         exists: boolean (1, 1, 1); false on a scene's first frame.
         bev: (1, cells, C) rotated ``prev_bev``.
         initial_query: (1, cells, C) BEV queries before the first layer.
-        reference: (1, cells, 2) where the current cells' centres lie in the history, shares of the map.
-        current_reference: (1, cells, 2) where they lie in the current map.
+        grid: (2, 1, 1, cells, 2) where the current cells' centres lie in the history and in the current map, in
+            GridSample's units.
     """
 
     exists: Tensor
     bev: Tensor
     initial_query: Tensor
-    reference: Tensor
-    current_reference: Tensor
+    grid: Tensor
 
 
 class TemporalSelfAttention(nn.Module):
@@ -68,8 +67,7 @@ class TemporalSelfAttention(nn.Module):
         offsets = self.sampling_offsets(context).reshape(cells, self.heads, self.queues, self.points, 2)
         weights = self.attention_weights(context).reshape(cells, self.heads, self.queues, self.points)
         weights = weights.softmax(dim=-1).permute(2, 1, 3, 0)
-        reference = torch.cat([history.reference, history.current_reference], dim=0) * 2 - 1
-        grid = reference.reshape(self.queues, 1, 1, cells, 2) + offsets.permute(2, 1, 3, 0, 4) * self.cells_to_grid
+        grid = history.grid + offsets.permute(2, 1, 3, 0, 4) * self.cells_to_grid
 
         attended = sample_and_weigh(value_map, grid, weights).mean(dim=0, keepdim=True).transpose(1, 2)
         out: Tensor = self.output_proj(attended) + query

@@ -84,7 +84,7 @@ class ExportWork:
             waivers=parse_waivers(self.waive, list(RULES)),
             on_progress=on_progress,
         )
-        config = inference_config_of(self.model, result.spatial.capacity(self.model))
+        config = inference_config_of(self.model, result.spatial.capacity(self.model), result.host_geometry)
         write_inference_config(config, folder / INFERENCE_CONFIG)
         return {
             "nodes": sum(result.operators.values()),

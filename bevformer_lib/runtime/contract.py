@@ -24,6 +24,7 @@ from bevformer_lib.names import (
 )
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.camera_calibration import camera_capacity_of
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 
 CODE_SIZE: Final = 10
 """Values per query of ``outputs_coords``: cx, cy, log w, log l, cz, log h, sin, cos, vx, vy."""
@@ -57,8 +58,10 @@ def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> Model
 
     Raises:
         ConfigError: with every disagreement.
+        RuntimeUnavailableError: the model leaves its geometry to the host, and nothing says how.
         CameraCalibrationError: the room for cameras that the model or the config gives is damaged, or another model's.
     """
+    runtime = with_host_geometry(runtime, config.host_geometry, source=str(model))
     defects = _defects(runtime, config, model)
     if defects:
         raise ConfigError(
@@ -78,8 +81,10 @@ def check_graph(runtime: Runtime, config: ModelConfig, model: Path) -> None:
 
     Raises:
         ConfigError: with every disagreement.
+        RuntimeUnavailableError: the graph leaves its geometry to the host, and does not say how.
         CameraCalibrationError: the room for cameras that the graph gives is damaged, or another model's.
     """
+    runtime = with_host_geometry(runtime, source=str(model))
     defects = _defects(runtime, inference_config_of(config), model)
     if not defects:
         found, height, width = _geometry_of(runtime), *config.image_hw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.errors import RuntimeUnavailableError
-from bevformer_lib.names import CAN_BUS_YAW_DEG, INPUT_CAN_BUS, INPUT_IMG, INPUT_PREV_BEV
+from bevformer_lib.geometry.host import rotated_source
+from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_PREV_BEV
 from bevformer_lib.runtime.base import TensorSpec
 
 
@@ -20,9 +20,8 @@ from bevformer_lib.runtime.base import TensorSpec
 class HostRotation:
     """Rotates the history by the ego's change of yaw: nearest neighbour, zeros outside.
 
-    Our own graphs do it inside; the vendor's exported models leave it to the host. The map is torchvision's
-    ``rotate(..., center=center_xy)``: for an output cell at (x, y) from the map's centre, the source is
-    R(angle) ((x, y) - c) + c, with c the rotation centre from the map's centre; ties round to even.
+    Our own graphs do it inside; the vendor's exported models leave it to the host. See
+    :func:`bevformer_lib.geometry.host.rotated_source`.
 
     Attributes:
         bev_hw: BEV rows and columns.
@@ -34,18 +33,8 @@ class HostRotation:
 
     def __call__(self, prev_bev: NDArray[np.float32], can_bus: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rotate (bev_h * bev_w, 1, embed_dims) by ``can_bus`` (1, 18; delta form)."""
-        height, width = self.bev_hw
-        angle_rad = np.float32(math.radians(float(can_bus[0, CAN_BUS_YAW_DEG])))
-        cos, sin = np.cos(angle_rad), np.sin(angle_rad)
-        half = np.float32(0.5)
-        center_x = np.float32(self.center_xy[0] - width / 2)
-        center_y = np.float32(self.center_xy[1] - height / 2)
-        x = (np.arange(width, dtype=np.float32) + np.float32(0.5 - width / 2) - center_x)[None, :]
-        y = (np.arange(height, dtype=np.float32) + np.float32(0.5 - height / 2) - center_y)[:, None]
-        column = np.rint(x * cos - y * sin + center_x + np.float32(width / 2) - half).astype(np.int64)
-        row = np.rint(x * sin + y * cos + center_y + np.float32(height / 2) - half).astype(np.int64)
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        source = np.where(inside, row * width + column, 0).ravel()
+        column, row, inside = rotated_source(self.bev_hw, self.center_xy, can_bus)
+        source = np.where(inside, row * self.bev_hw[1] + column, 0).ravel()
         rotated: NDArray[np.float32] = prev_bev[source]
         rotated[~inside.ravel()] = 0.0
         return rotated

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.config.camera_capacity import CameraCapacity
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.geometry.capacity import CapacityCheck
 from bevformer_lib.names import (
@@ -25,6 +26,7 @@ from bevformer_lib.names import (
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.camera_calibration import camera_capacity_of
 from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.scenes.types import FrameInputs
 
 
@@ -60,6 +62,7 @@ class TemporalSession:
         preparation: HostPreparation | None = None,
         *,
         stated_capacity: CameraCapacity | None = None,
+        stated_geometry: HostGeometryConfig | None = None,
     ) -> None:
         """Bind a model.
 
@@ -67,6 +70,7 @@ class TemporalSession:
             runtime: the loaded model.
             preparation: what the host does before; ``None``: nothing but a change of float types.
             stated_capacity: the inference config's ``camera_capacity``, for models that carry no metadata.
+            stated_geometry: the inference config's ``host_geometry``, likewise.
 
         Raises:
             RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
@@ -74,6 +78,7 @@ class TemporalSession:
             CameraCalibrationError: the room for cameras that the model or ``stated_capacity`` gives is damaged, or
                 another model's.
         """
+        runtime = with_host_geometry(runtime, stated_geometry)
         _check_names("input", INPUT_NAMES, runtime.inputs)
         _check_names("output", OUTPUT_NAMES, runtime.outputs)
         fed_back, history = runtime.outputs[OUTPUT_BEV_EMBED], runtime.inputs[INPUT_PREV_BEV]

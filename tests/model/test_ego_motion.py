@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.ego_motion import BevRotation, BevShift, has_history
 from bevformer_lib.model.random_weights import randomize
@@ -39,14 +40,14 @@ def test_shift_equals_the_originals_polar_form() -> None:
 def test_no_turn_leaves_the_history_as_it_is() -> None:
     config = dataclasses.replace(micro_config(), rotate_center=(100.0, 100.0))
     prev_bev = torch.randn(config.num_bev_cells, 1, config.embed_dims)
-    rotated = BevRotation(config)(prev_bev, can_bus())
+    rotated = _rotated(config, prev_bev, can_bus())
     assert torch.equal(rotated.transpose(0, 1), prev_bev)
 
 
 def test_quarter_turn_about_the_middle_of_a_square_map() -> None:
     config = dataclasses.replace(micro_config(), bev_h=4, bev_w=4, rotate_center=(2.0, 2.0))
     prev_bev = torch.arange(16.0).view(16, 1, 1)
-    rotated = BevRotation(config)(prev_bev, can_bus(delta_yaw_deg=90.0)).view(4, 4)
+    rotated = _rotated(config, prev_bev, can_bus(delta_yaw_deg=90.0)).view(4, 4)
     # torchvision turns counter-clockwise as seen on the image (y down), and so does the original.
     assert torch.equal(rotated, torch.rot90(prev_bev.view(4, 4), 1))
 
@@ -72,3 +73,8 @@ def test_without_history_ego_motion_only_reaches_the_can_bus_embedding() -> None
         moved_next, *_ = model(img, moved, lidar2img, still_bev)
     assert torch.equal(still_bev, moved_bev)
     assert not torch.allclose(still_next, moved_next, atol=1e-3)
+
+
+def _rotated(config: ModelConfig, prev_bev: torch.Tensor, can_bus: torch.Tensor) -> torch.Tensor:
+    rotation = BevRotation(config)
+    return rotation(prev_bev, rotation.grid(can_bus))

@@ -22,7 +22,8 @@ def test_rotates_as_the_model_does(yaw_deg: float, center: tuple[float, float]) 
     prev_bev = np.random.RandomState(0).standard_normal((120, 1, 32)).astype(np.float32)
     can_bus = np.zeros((1, 18), np.float32)
     can_bus[0, 17] = yaw_deg
-    expected = BevRotation(config)(torch.from_numpy(prev_bev), torch.from_numpy(can_bus)).transpose(0, 1).numpy()
+    rotation = BevRotation(config)
+    expected = rotation(torch.from_numpy(prev_bev), rotation.grid(torch.from_numpy(can_bus))).transpose(0, 1).numpy()
     rotated = HostRotation((config.bev_h, config.bev_w), center)(prev_bev, can_bus)
     assert rotated.dtype == np.float32
     # A cell whose source lies on the border between two may fall to either.
