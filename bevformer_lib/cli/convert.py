@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bevformer_lib.emulator.converter import EmulatorConversion
     from bevformer_lib.pulsar2.converter import Pulsar2Conversion
 
-_EMULATED = frozenset({"recipe", "target", "npu_mode", "overrides"})
-"""Options of pulsar2 that its emulator has too."""
+_EMULATED = frozenset({"recipe", "target", "npu_mode", "overrides", "build"})
+"""Options of the emulator, all but the last those of pulsar2."""
 
 
 def command(
@@ -35,6 +35,7 @@ def command(
     time_limit_minutes: float | None = None,
     memory_limit_gb: float | None = None,
     log: Path | None = None,
+    build: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Convert a float ONNX graph, calibrated with the archives of prepare-calibration and nothing else.
@@ -56,6 +57,7 @@ def command(
         time_limit_minutes: pulsar2: stop the build after this time [default: 360].
         memory_limit_gb: pulsar2: most memory of the build [default: no limit].
         log: pulsar2: file to write the converter's log to, kept even if the build fails.
+        build: emulator: output folder of a real build, whose numbers are taken instead of predicted ones.
         device: onnxruntime, emulator: where to run the float model: cpu, cuda or cuda:N.
     """
     from bevformer_lib.backends.converters import EMULATOR, PULSAR2
@@ -66,18 +68,19 @@ def command(
         "target": target,
         "npu_mode": npu_mode,
         "overrides": overrides,
+        "build": build,
         "image": image,
         "executable": pulsar2,
         "time_limit_seconds": _positive("time-limit-minutes", time_limit_minutes, 60.0),
         "memory_limit_gb": _positive("memory-limit-gb", memory_limit_gb, 1.0),
     }
     chosen = {name: value for name, value in asked.items() if value is not None}
-    if converter == PULSAR2:
+    if converter == PULSAR2 and build is None:
         _convert_with_pulsar2(onnx, calibration_dir, output, chosen, log, device)
         return
     refused = [name for name in chosen if converter != EMULATOR or name not in _EMULATED]
     if refused or log is not None:
-        raise ConversionError(f"converter {converter}: has no {', '.join(refused or ['log'])}; these are pulsar2's")
+        raise ConversionError(f"converter {converter}: has no {', '.join(refused or ['log'])}; leave that out")
     if converter == EMULATOR:
         _emulate(onnx, calibration_dir, output, chosen, device)
         return

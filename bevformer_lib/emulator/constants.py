@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from bevformer_lib.emulator.formats import FORMATS, FP32, S8, round_constant, round_weight
+from bevformer_lib.emulator.formats import FP32, S8, round_constant, round_weight
 from bevformer_lib.emulator.fusion import Layer
 from bevformer_lib.emulator.operators import WEIGHTED, data_slots, weight_axis
 from bevformer_lib.emulator.prepare import Prepared
@@ -34,7 +34,8 @@ def round_constants(
         prepared: the graph.
         layers: its layers.
         types: their formats, by first output.
-        given: name of a weight -> rounded weight to take instead, as when rounding was learnt or a build wrote it down.
+        given: name of a weight or constant -> rounded values to take instead, as when rounding was learnt or a build
+            wrote them down.
     """
     model = onnx.ModelProto()
     model.CopyFrom(prepared.model)
@@ -50,21 +51,18 @@ def round_constants(
                 values = prepared.constants[name]
                 weight = node.op_type in WEIGHTED and slot < 2
                 kind = (S8 if asked.weight == S8 else FP32) if weight else asked.data
-                if kind == FP32:
+                chosen = (given or {}).get(name)
+                if kind == FP32 and chosen is None:
                     continue
                 axis = weight_axis(node, slot, values.ndim) if weight else None
                 rounded_name = f"{name}.{kind}.{axis}" if weight else f"{name}.{kind}"
                 if rounded_name not in stored:
-                    stored[rounded_name] = _rounded(values, kind, weight, axis, (given or {}).get(name))
+                    stored[rounded_name] = _rounded(values, kind, weight, axis) if chosen is None else chosen
                 model.graph.node[places[node.output[0]]].input[slot] = rounded_name
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
     drop_unused_nodes(model.graph)
     return model
 
 
-def _rounded(
-    values: NDArray[np.float32], kind: str, weight: bool, axis: int | None, given: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    if weight:
-        return round_weight(values, axis) if given is None else given
-    return round_constant(kind, values) if kind in FORMATS else values
+def _rounded(values: NDArray[np.float32], kind: str, weight: bool, axis: int | None) -> NDArray[np.float32]:
+    return round_weight(values, axis) if weight else round_constant(kind, values)

@@ -19,11 +19,13 @@ from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.formats import FP32
+from bevformer_lib.emulator.replay import replay
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.pulsar2.converter import DEFAULT_RECIPE, samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
+from bevformer_lib.pulsar2.quantization_record import read_record
 
 CONVERTER_NAME: Final = "emulator"
 METADATA_PREFIX: Final = "bevformer.quantization."
@@ -41,6 +43,7 @@ class EmulatorOptions:
         target: the chip.
         npu_mode: cores; has no effect on the numbers.
         overrides: YAML file with settings of the user's own.
+        build: output folder of a real build, whose numbers are taken instead of predicted ones.
         device: where ONNX Runtime runs the float graph: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads inside an operator; ``None``: one per physical core.
     """
@@ -49,6 +52,7 @@ class EmulatorOptions:
     target: str = DEFAULT_HARDWARE
     npu_mode: str | None = None
     overrides: Path | None = None
+    build: Path | None = None
     device: str = "cpu"
     threads: int | None = None
 
@@ -86,8 +90,8 @@ class EmulatorConverter:
 
         Raises:
             BuildConfigError: the settings are wrong.
-            ConversionError: the model can't be read or emulated, or does not fit the calibration set, or the output
-                can't be written.
+            ConversionError: the model or the real build's record can't be read, the model can't be emulated or does
+                not fit the calibration set, or the output can't be written.
             CalibrationError: the calibration set is broken.
             OutputError: nothing can be written there.
             RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
@@ -102,6 +106,7 @@ class EmulatorConverter:
         require_writable_file(output)
         samples = read_calibration(calibration)
         check_inputs(float_model, model, samples)
+        record = None if options.build is None else read_record(options.build)
         build_config = generate_build_config(
             load_graph(model),
             samples,
@@ -120,11 +125,13 @@ class EmulatorConverter:
             threads=options.threads,
             on_progress=on_progress,
         )
+        replayed = None if record is None else replay(emulated, record)
+        findings = (*emulated.findings, *(replayed.findings if replayed is not None else ()))
         content = build_config.to_content()
         provenance = _provenance(float_model, model, samples.folder / MANIFEST_NAME, num_samples, options)
         for graph, path, bound in (
-            (emulated.main, output, MAIN),
-            (emulated.optimistic, optimistic_path(output), OPTIMISTIC),
+            ((replayed or emulated).main, output, MAIN),
+            ((replayed or emulated).optimistic, optimistic_path(output), OPTIMISTIC),
         ):
             _save(graph, path, {**provenance, f"{METADATA_PREFIX}bound": bound})
         facts = {
@@ -134,7 +141,8 @@ class EmulatorConverter:
             "bounds": {MAIN: output.name, OPTIMISTIC: optimistic_path(output).name},
             "tensors": [vars(tensor) for tensor in emulated.tensors],
             "uncertain": list(UNCERTAIN),
-            "findings": list(emulated.findings),
+            "build": None if record is None else {"record_sha256": sha256_of_file(record.path)},
+            "findings": list(findings),
         }
         quantized, in_float = _counts(emulated)
         return EmulatorConversion(
@@ -154,7 +162,7 @@ class EmulatorConverter:
             seconds=time.perf_counter() - started,
             optimistic=optimistic_path(output),
             facts=facts,
-            findings=emulated.findings,
+            findings=findings,
         )
 
 
@@ -183,6 +191,8 @@ def _provenance(
         "version.onnx": onnx.__version__,
         "version.onnxruntime": onnxruntime.__version__,
     }
+    if options.build is not None:
+        added["build_record_sha256"] = sha256_of_file(read_record(options.build).path)
     if options.overrides is not None:
         added["overrides_sha256"] = sha256_of_file(options.overrides)
     if manifest.is_file():

@@ -18,6 +18,7 @@ import onnx
 
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, MOST_NAMED, LayerConfig
+from bevformer_lib.pulsar2.quantization_record import FLOAT_BITS, entries_of_operators
 from bevformer_lib.pulsar2.subgraph import tensors_between
 
 TABLE_COLUMNS: Final = ("Operator", "Type", "Output Tensor", "Shape", "DType", "QDType", "Cosin", "MSE")
@@ -147,10 +148,9 @@ def _recorded_types(path: Path) -> dict[str, dict[str, str]]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConversionError(f"{path.name}: can't be read ({error})") from error
-    entries = content.get("configs", content) if isinstance(content, dict) else {}
     return {
         operator: {tensor: _recorded_type(entry) for tensor, entry in tensors.items() if isinstance(entry, Mapping)}
-        for operator, tensors in entries.items()
+        for operator, tensors in entries_of_operators(content).items()
         if isinstance(tensors, Mapping)
     }
 
@@ -231,7 +231,7 @@ def _kind(built: str) -> str:
 
 
 def _recorded_type(record: Mapping[str, Any]) -> str:
-    if record.get("state") == FLOAT:
+    if record.get("state") == FLOAT or record.get("bit_width") == FLOAT_BITS:
         return FLOAT
     bounds = (record.get("quant_min"), record.get("quant_max"))
     for known, name in _QUANTIZED_RANGES.items():

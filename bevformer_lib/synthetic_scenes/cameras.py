@@ -28,6 +28,8 @@ class CameraMount:
     Attributes:
         position_m: (x, y, z) in the ego frame.
         yaw_deg: viewing direction, counter-clockwise from straight ahead.
+        pitch_deg: viewing direction below the horizon.
+        roll_deg: turn about the viewing direction, clockwise as seen from behind.
         focal_px: focal length at :data:`SENSOR_HW`.
         center_px: principal point (u, v) at :data:`SENSOR_HW`.
     """
@@ -36,6 +38,8 @@ class CameraMount:
     yaw_deg: float
     focal_px: float
     center_px: tuple[float, float]
+    pitch_deg: float = 0.0
+    roll_deg: float = 0.0
 
 
 CAMERA_MOUNTS: Final = {
@@ -49,6 +53,14 @@ CAMERA_MOUNTS: Final = {
 LIDAR_POSITION_M: Final = (0.94, 0.0, 1.84)
 """Origin of the LiDAR frame in the ego frame."""
 
+# How far the sensors of one car are from those of another: uniform, to both sides.
+_CAMERA_SHIFT_M: Final = 0.10
+_CAMERA_YAW_DEG: Final = 2.5
+_CAMERA_TILT_DEG: Final = 1.5
+_FOCAL_PART: Final = 0.05
+_CENTER_PX: Final = 12.0
+_LIDAR_SHIFT_M: Final = (0.15, 0.03, 0.12)
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -59,24 +71,26 @@ class Camera:
         image_hw: height and width in pixels, without padding.
         intrinsics: (3, 3) float64; pixel (u, v) shows the ray through image coordinates (u, v).
         ego_to_camera: (4, 4) float64.
+        lidar_to_ego: (4, 4) float64, the pose of this car's LiDAR.
     """
 
     name: str
     image_hw: tuple[int, int]
     intrinsics: NDArray[np.float64]
     ego_to_camera: NDArray[np.float64]
+    lidar_to_ego: NDArray[np.float64]
 
     @property
     def lidar_to_image(self) -> NDArray[np.float64]:
         """(4, 4) float64: LiDAR frame (m) to homogeneous pixels (u*depth, v*depth, depth, 1)."""
         projection = np.eye(4)
         projection[:3, :3] = self.intrinsics
-        return projection @ self.ego_to_camera @ lidar_to_ego()
+        return projection @ self.ego_to_camera @ self.lidar_to_ego
 
 
-def lidar_to_ego() -> NDArray[np.float64]:
+def lidar_to_ego(position_m: tuple[float, float, float] = LIDAR_POSITION_M) -> NDArray[np.float64]:
     """Return the LiDAR's pose in the ego frame as a (4, 4) matrix."""
-    return pose_matrix(LIDAR_POSITION_M, -math.pi / 2)
+    return pose_matrix(position_m, -math.pi / 2)
 
 
 def pose_matrix(position_m: tuple[float, float, float], yaw_rad: float) -> NDArray[np.float64]:
@@ -86,8 +100,13 @@ def pose_matrix(position_m: tuple[float, float, float], yaw_rad: float) -> NDArr
     return np.array([[cos, -sin, 0.0, x], [sin, cos, 0.0, y], [0.0, 0.0, 1.0, z], [0.0, 0.0, 0.0, 1.0]])
 
 
-def camera_calibration(num_cams: int, image_scale: float) -> tuple[Camera, ...]:
+def camera_calibration(num_cams: int, image_scale: float, rng: np.random.Generator | None = None) -> tuple[Camera, ...]:
     """Return the first ``num_cams`` cameras of ``names.CAMERA_ORDER``, with images scaled by ``image_scale``.
+
+    Args:
+        num_cams: number of cameras.
+        image_scale: factor from :data:`SENSOR_HW` to the unpadded image.
+        rng: draws how the sensors of one car differ from the nominal ones; ``None``: they don't.
 
     Raises:
         ConfigError: the car doesn't carry so many cameras.
@@ -96,7 +115,31 @@ def camera_calibration(num_cams: int, image_scale: float) -> tuple[Camera, ...]:
         raise ConfigError(
             f"num_cams: {num_cams}: synthetic scenes have 1 to {len(CAMERA_ORDER)} cameras; choose another model"
         )
-    return tuple(_camera(name, CAMERA_MOUNTS[name], image_scale) for name in CAMERA_ORDER[:num_cams])
+    if rng is None:
+        mounts, lidar = CAMERA_MOUNTS, lidar_to_ego()
+    else:
+        mounts = {name: _varied(mount, rng) for name, mount in CAMERA_MOUNTS.items()}
+        x, y, z = (
+            value + float(rng.uniform(-most, most))
+            for value, most in zip(LIDAR_POSITION_M, _LIDAR_SHIFT_M, strict=True)
+        )
+        lidar = lidar_to_ego((x, y, z))
+    return tuple(_camera(name, mounts[name], image_scale, lidar) for name in CAMERA_ORDER[:num_cams])
+
+
+def _varied(mount: CameraMount, rng: np.random.Generator) -> CameraMount:
+    def spread(most: float) -> float:
+        return float(rng.uniform(-most, most))
+
+    x, y, z = (value + spread(_CAMERA_SHIFT_M) for value in mount.position_m)
+    return CameraMount(
+        position_m=(x, y, z),
+        yaw_deg=mount.yaw_deg + spread(_CAMERA_YAW_DEG),
+        focal_px=mount.focal_px * (1.0 + spread(_FOCAL_PART)),
+        center_px=(mount.center_px[0] + spread(_CENTER_PX), mount.center_px[1] + spread(_CENTER_PX)),
+        pitch_deg=spread(_CAMERA_TILT_DEG),
+        roll_deg=spread(_CAMERA_TILT_DEG),
+    )
 
 
 def image_size_hw(image_scale: float) -> tuple[int, int]:
@@ -104,15 +147,27 @@ def image_size_hw(image_scale: float) -> tuple[int, int]:
     return round(SENSOR_HW[0] * image_scale), round(SENSOR_HW[1] * image_scale)
 
 
-def _camera(name: str, mount: CameraMount, image_scale: float) -> Camera:
+def _camera(name: str, mount: CameraMount, image_scale: float, lidar: NDArray[np.float64]) -> Camera:
     focal = mount.focal_px * image_scale
     center_u, center_v = (coordinate * image_scale for coordinate in mount.center_px)
     camera_axes_in_mount = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     camera_to_ego = pose_matrix(mount.position_m, math.radians(mount.yaw_deg))
-    camera_to_ego[:3, :3] = camera_to_ego[:3, :3] @ camera_axes_in_mount
+    tilt = _about_y(math.radians(mount.pitch_deg)) @ _about_x(math.radians(mount.roll_deg))
+    camera_to_ego[:3, :3] = camera_to_ego[:3, :3] @ tilt @ camera_axes_in_mount
     return Camera(
         name=name,
         image_hw=image_size_hw(image_scale),
         intrinsics=np.array([[focal, 0.0, center_u], [0.0, focal, center_v], [0.0, 0.0, 1.0]]),
         ego_to_camera=np.asarray(np.linalg.inv(camera_to_ego), dtype=np.float64),
+        lidar_to_ego=lidar,
     )
+
+
+def _about_x(angle_rad: float) -> NDArray[np.float64]:
+    cos, sin = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]])
+
+
+def _about_y(angle_rad: float) -> NDArray[np.float64]:
+    cos, sin = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])

@@ -221,18 +221,36 @@ def _interpolated(
     return np.asarray(left + (by_row[:, cell + 1] - left) * weight[None, :], dtype=np.float32)
 
 
+_SPARSE: Final = 0.3
+"""Where less of a map is covered, only that part is worked on."""
+
+
 def _lay(painted: NDArray[np.float32], cover: NDArray[np.float32], color: Color) -> None:
     """Blend ``color`` onto the paint where ``cover`` (h, w) is above 0."""
+    covered = np.flatnonzero(cover)
+    if len(covered) < _SPARSE * cover.size:
+        parts = cover.ravel()[covered]
+        for channel in range(3):
+            plane = painted[channel].reshape(-1)
+            plane[covered] += parts * (np.float32(color[channel]) - plane[covered])
+        return
+    scratch = np.empty_like(cover)
     for channel in range(3):
         plane = painted[channel]
-        plane += cover * (np.float32(color[channel]) - plane)
+        np.subtract(np.float32(color[channel]), plane, out=scratch)
+        scratch *= cover
+        plane += scratch
 
 
 def _between(values: NDArray[np.float32], low: float, high: float, texel_m: float) -> NDArray[np.float32]:
     """Return the share of each texel that lies between two values."""
     half = np.float32(texel_m / 2)
-    overlap = np.minimum(values + half, np.float32(high)) - np.maximum(values - half, np.float32(low))
-    return np.asarray(np.clip(overlap / np.float32(texel_m), 0.0, 1.0), dtype=np.float32)
+    upper = np.minimum(values + half, np.float32(high))
+    lower = values - half
+    np.maximum(lower, np.float32(low), out=lower)
+    upper -= lower
+    upper *= np.float32(1.0 / texel_m)
+    return np.asarray(np.clip(upper, 0.0, 1.0, out=upper), dtype=np.float32)
 
 
 def _line(offset: NDArray[np.float32], at_m: float, texel_m: float) -> NDArray[np.float32]:

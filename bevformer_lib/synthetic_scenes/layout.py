@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -37,32 +37,80 @@ class Script:
 
 
 SCRIPTS: Final = (
-    Script(
+    Script(  # a turn to the left, then a stop before a crossing
         phases=(Phase(1.0, 7.0, 0.0), Phase(2.2, 6.5, 1 / 15), Phase(4.4, 0.0, 0.0), Phase(2.5, 7.0, 0.0)),
         wide=False,
         built_up=0.85,
         passes_north=True,
     ),
-    Script(
+    Script(  # standing, then a turn to the right
         phases=(Phase(1.8, 0.0, 0.0), Phase(1.5, 8.0, 0.0), Phase(2.6, 8.0, -1 / 20), Phase(2.5, 8.0, 0.0)),
         wide=False,
         built_up=0.45,
         passes_north=False,
     ),
-    Script(
+    Script(  # a wide street in gentle curves
         phases=(Phase(1.5, 11.0, 0.0), Phase(2.5, 11.0, 1 / 60), Phase(1.5, 11.0, 0.0), Phase(2.5, 11.0, -1 / 60)),
         wide=True,
         built_up=0.7,
         passes_north=True,
     ),
-    Script(
+    Script(  # a winding road in the country
         phases=(Phase(1.2, 6.0, 0.0), Phase(2.6, 5.5, -1 / 14), Phase(1.2, 8.0, 0.0), Phase(2.5, 8.0, 1 / 30)),
         wide=False,
         built_up=0.1,
         passes_north=False,
     ),
+    Script(  # straight on and fast
+        phases=(Phase(20.0, 14.0, 0.0),),
+        wide=True,
+        built_up=0.15,
+        passes_north=False,
+    ),
+    Script(  # stop and go
+        phases=(Phase(1.5, 5.0, 0.0), Phase(2.0, 0.0, 0.0), Phase(2.0, 4.0, 0.0), Phase(2.5, 0.0, 0.0)),
+        wide=True,
+        built_up=0.9,
+        passes_north=False,
+    ),
+    Script(  # half a roundabout
+        phases=(Phase(1.0, 6.0, 0.0), Phase(0.8, 5.5, -1 / 18), Phase(4.5, 5.5, 1 / 13), Phase(1.2, 7.0, -1 / 18)),
+        wide=False,
+        built_up=0.5,
+        passes_north=True,
+    ),
+    Script(  # waiting all the time
+        phases=(Phase(20.0, 0.0, 0.0),),
+        wide=False,
+        built_up=0.8,
+        passes_north=False,
+    ),
+    Script(  # slowly along a street of houses
+        phases=(Phase(3.0, 3.5, 0.0), Phase(2.0, 4.0, 1 / 40), Phase(3.0, 3.0, -1 / 40)),
+        wide=False,
+        built_up=1.0,
+        passes_north=False,
+    ),
+    Script(  # braking for a crossing from speed
+        phases=(Phase(2.0, 12.0, 0.0), Phase(3.5, 0.0, 0.0), Phase(2.5, 9.0, 0.0)),
+        wide=True,
+        built_up=0.6,
+        passes_north=False,
+    ),
+    Script(  # two sharp turns
+        phases=(Phase(0.8, 5.0, 0.0), Phase(2.4, 4.5, -1 / 10), Phase(1.0, 6.0, 0.0), Phase(2.4, 4.5, 1 / 10)),
+        wide=False,
+        built_up=0.75,
+        passes_north=True,
+    ),
+    Script(  # setting off and out of town
+        phases=(Phase(1.0, 0.0, 0.0), Phase(3.0, 8.0, 0.0), Phase(4.0, 13.0, -1 / 90)),
+        wide=True,
+        built_up=0.3,
+        passes_north=False,
+    ),
 )
-"""Scene number k follows script ``k % len(SCRIPTS)``."""
+"""Scene number k follows script ``k % len(SCRIPTS)``, faster or slower, some of them mirrored."""
 
 
 def make_world(name: str, *, scene_number: int, duration_s: float, seed: int) -> World:
@@ -77,7 +125,7 @@ def make_world(name: str, *, scene_number: int, duration_s: float, seed: int) ->
     rng = np.random.default_rng([seed, scene_number])
     script = SCRIPTS[scene_number % len(SCRIPTS)]
     ego = drive(
-        script.phases,
+        _varied(script.phases, rng),
         duration_s,
         north_between=script.passes_north,
         start_yaw_rad=float(rng.uniform(0.0, 2 * math.pi)),
@@ -94,6 +142,12 @@ def make_world(name: str, *, scene_number: int, duration_s: float, seed: int) ->
         actors=populate(rng, ego, profile, crosswalks, duration_s),
         props=line_street(rng, ego, profile, duration_s, built_up=script.built_up),
     )
+
+
+def _varied(phases: tuple[Phase, ...], rng: np.random.Generator) -> tuple[Phase, ...]:
+    """Return the phases at another speed, and mirrored half of the time."""
+    speed, side = float(rng.uniform(0.8, 1.2)), 1.0 if rng.uniform() < 0.5 else -1.0
+    return tuple(Phase(one.duration_s, one.speed_mps * speed, one.curvature_per_m * side) for one in phases)
 
 
 def _profile(script: Script) -> StreetProfile:
@@ -121,10 +175,15 @@ def _crosswalks_m(ego: EgoDrive, duration_s: float) -> tuple[float, ...]:
     return tuple(place + _STOP_TO_CROSSWALK_M for place in apart)
 
 
+_TIMES: Final = {"day": 0.58, "rain": 0.14, "dusk": 0.13, "night": 0.15}
+"""What a scene looks like, and how often."""
+
+
 def _weather(rng: np.random.Generator) -> Weather:
+    time_of_day = str(rng.choice(list(_TIMES), p=list(_TIMES.values())))
     cloudiness = float(rng.uniform(0.15, 0.75))
     clear = 1.0 - cloudiness
-    return Weather(
+    day = Weather(
         sun_azimuth_rad=float(rng.uniform(0.0, 2 * math.pi)),
         sun_elevation_rad=math.radians(float(rng.uniform(32.0, 55.0))),
         sun_strength=0.25 + 0.35 * clear,
@@ -134,3 +193,37 @@ def _weather(rng: np.random.Generator) -> Weather:
         haze_distance_m=float(rng.uniform(220.0, 380.0)),
         cloudiness=cloudiness,
     )
+    if time_of_day == "rain":
+        return replace(
+            day,
+            sun_strength=0.05,
+            ambient=float(rng.uniform(0.55, 0.75)),
+            zenith=(0.52, 0.51, 0.50),
+            haze=(0.62, 0.62, 0.61),
+            haze_distance_m=float(rng.uniform(90.0, 180.0)),
+            cloudiness=1.0,
+            noise=1.6,
+            rain=float(rng.uniform(0.4, 1.0)),
+        )
+    if time_of_day == "dusk":
+        return replace(
+            day,
+            sun_elevation_rad=math.radians(float(rng.uniform(8.0, 16.0))),
+            sun_strength=0.22 * clear,
+            ambient=float(rng.uniform(0.34, 0.52)),
+            zenith=(0.42, 0.30, 0.26),
+            haze=(0.42, 0.48, 0.62),
+            noise=2.0,
+            headlights=0.25,
+        )
+    if time_of_day == "night":
+        return replace(
+            day,
+            sun_strength=0.02,
+            ambient=float(rng.uniform(0.20, 0.32)),
+            zenith=(0.06, 0.04, 0.03),
+            haze=(0.10, 0.09, 0.08),
+            noise=3.0,
+            headlights=float(rng.uniform(0.45, 0.7)),
+        )
+    return day

@@ -20,7 +20,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.scenes.types import GroundTruthBox
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
-from bevformer_lib.synthetic_scenes.cameras import camera_calibration, image_size_hw, lidar_to_ego
+from bevformer_lib.synthetic_scenes.cameras import Camera, camera_calibration, image_size_hw
 from bevformer_lib.synthetic_scenes.drive import can_bus_absolute
 from bevformer_lib.synthetic_scenes.layout import make_world
 from bevformer_lib.synthetic_scenes.render import RenderedFrame, Renderer
@@ -30,8 +30,8 @@ FRAME_PERIOD_S: Final = 0.5
 """Frames are keyframes at 2 Hz, as nuScenes has them."""
 MAX_BOX_DISTANCE_M: Final = 50.0
 """Objects whose centre is farther from the LiDAR (on the ground plane) get no box."""
-MIN_VISIBLE_PIXELS: Final = 12
-"""Objects that show fewer pixels than this in every single image get no box."""
+MIN_VISIBLE_PX: Final = 10
+"""Objects that show less than this in every single image get no box (pixels at ``REFERENCE_SCALE``)."""
 RECIPE_NAME: Final = "made_up.json"
 """The file in the output folder that says what is being rendered there."""
 
@@ -129,20 +129,21 @@ def make_scenes(output: Path, recipe: SceneRecipe, *, on_progress: ProgressCallb
     return len(missing)
 
 
+def scene_cameras(num_cams: int, image_scale: float, *, number: int, seed: int) -> tuple[Camera, ...]:
+    """Return the cameras of the car of one scene; they differ from car to car, not with the images' size."""
+    return camera_calibration(num_cams, image_scale, np.random.default_rng([seed, number, 1]))
+
+
 def visible_boxes(rendered: RenderedFrame, world: World, class_names: Collection[str]) -> tuple[GroundTruthBox, ...]:
-    """Return the boxes of the objects that are near (:data:`MAX_BOX_DISTANCE_M`) and seen (:data:`MIN_VISIBLE_PIXELS`).
+    """Return the boxes of the objects that are near (:data:`MAX_BOX_DISTANCE_M`) and seen (:data:`MIN_VISIBLE_PX`).
 
     They lie in the LiDAR frame; ``num_lidar_pts`` is not known, since no LiDAR is simulated.
     """
-    pixels = np.zeros(len(world.actors), dtype=np.int64)
-    for seen in rendered.objects:
-        counts = np.bincount(seen[seen >= 0], minlength=len(world.actors))
-        pixels = np.maximum(pixels, counts)
     boxes = []
-    for actor, pose, shown in zip(world.actors, rendered.poses, pixels, strict=True):
-        box = box_in_lidar_frame(actor, pose, rendered.ego, lidar_to_ego())
+    for actor, pose, shown in zip(world.actors, rendered.poses, rendered.visible_px, strict=True):
+        box = box_in_lidar_frame(actor, pose, rendered.ego, rendered.lidar_to_ego)
         near = math.hypot(*box.center_m[:2]) <= MAX_BOX_DISTANCE_M
-        if near and shown >= MIN_VISIBLE_PIXELS and actor.category in class_names:
+        if near and shown >= MIN_VISIBLE_PX and actor.category in class_names:
             boxes.append(box)
     return tuple(boxes)
 
@@ -154,11 +155,11 @@ def _renderer(number: int, recipe: SceneRecipe) -> tuple[Renderer, World]:
         duration_s=(recipe.frames_per_scene - 1) * FRAME_PERIOD_S,
         seed=recipe.seed,
     )
-    return Renderer(world, camera_calibration(recipe.num_cams, recipe.image_scale)), world
+    return Renderer(world, scene_cameras(recipe.num_cams, recipe.image_scale, number=number, seed=recipe.seed)), world
 
 
 def _write(folder: Path, number: int, index: int, rendered: RenderedFrame, world: World, recipe: SceneRecipe) -> None:
-    cameras = camera_calibration(recipe.num_cams, recipe.image_scale)
+    cameras = scene_cameras(recipe.num_cams, recipe.image_scale, number=number, seed=recipe.seed)
     time_us = round(index * FRAME_PERIOD_S * 1e6)
     write_frame(
         folder,

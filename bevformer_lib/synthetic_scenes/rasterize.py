@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,34 +47,59 @@ def draw_faces(
         intrinsics: (3, 3), for an image of ``size_hw``.
         size_hw: height and width of the buffers.
     """
-    height, width = size_hw
     buffer = FaceBuffer(np.full(size_hw, NOTHING, dtype=np.int32), np.zeros(size_hw, dtype=np.float32))
     normals = _normals(quads_camera_m)
     distance = np.einsum("ij,ij->i", normals, quads_camera_m[:, 0])
-    to_ray = np.linalg.inv(intrinsics)
-    for index in np.flatnonzero((distance < 0.0) & _may_be_in_view(quads_camera_m, intrinsics, size_hw)):
-        corners = project_clipped(quads_camera_m[index], intrinsics)
-        if corners is None:
+    chosen = np.flatnonzero((distance < 0.0) & _may_be_in_view(quads_camera_m, intrinsics, size_hw))
+    if len(chosen) == 0:
+        return buffer
+    lift = 1.0 + _LAYER_LIFT * layers[chosen]
+    planes = (normals[chosen] / distance[chosen, None]) @ np.linalg.inv(intrinsics) * lift[:, None]
+    highest = lift / np.maximum(NEAR_M, quads_camera_m[chosen, :, 2].min(axis=1))
+    scratch = np.empty(size_hw, dtype=np.uint8)
+    columns, rows = np.arange(size_hw[1], dtype=np.float32), np.arange(size_hw[0], dtype=np.float32)
+    for number, corners in _projected(quads_camera_m[chosen], intrinsics):
+        window = _window(corners, size_hw)
+        if window is None:
             continue
-        low = np.floor(corners.min(axis=0)).astype(np.int64)
-        high = np.ceil(corners.max(axis=0)).astype(np.int64) + 1
-        left, right = max(0, int(low[0])), min(width, int(high[0]))
-        top, bottom = max(0, int(low[1])), min(height, int(high[1]))
-        if left >= right or top >= bottom or (corners.max(axis=0) - corners.min(axis=0)).min() < _MIN_EXTENT_PX:
-            continue
-        lift = 1.0 + _LAYER_LIFT * float(layers[index])
-        highest = np.float32(lift / max(NEAR_M, float(quads_camera_m[index, :, 2].min())))
-        mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
+        left, top, right, bottom = window
+        mask = scratch[: bottom - top, : right - left]
+        mask.fill(0)
         fill_polygon(mask, corners - (left, top), 1)
-        plane = (normals[index] / distance[index]) @ to_ray * lift
-        across = (plane[0] * np.arange(left, right) + plane[2]).astype(np.float32)
-        down = (plane[1] * np.arange(top, bottom)).astype(np.float32)
-        inverse_depth = np.clip(down[:, None] + across[None, :], 0.0, highest)
+        by_column, by_row, constant = planes[number].astype(np.float32)
+        inverse_depth = np.add.outer(rows[top:bottom] * by_row, columns[left:right] * by_column + constant)
+        np.minimum(inverse_depth, np.float32(highest[number]), out=inverse_depth)
         nearest = buffer.inverse_depth[top:bottom, left:right]
-        wins = (inverse_depth > nearest) & mask.view(np.bool_)
+        wins = inverse_depth > nearest
+        wins &= mask.view(np.bool_)
         np.copyto(nearest, inverse_depth, where=wins)
-        np.copyto(buffer.face[top:bottom, left:right], np.int32(index), where=wins)
+        np.copyto(buffer.face[top:bottom, left:right], np.int32(chosen[number]), where=wins)
     return buffer
+
+
+def _projected(
+    quads_camera_m: NDArray[np.float64], intrinsics: NDArray[np.float64]
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the number and the pixel corners (m, 2) of every quad that has a part beyond the near plane."""
+    pixels = quads_camera_m @ intrinsics.T
+    whole = quads_camera_m[:, :, 2].min(axis=1) >= NEAR_M
+    corners = pixels[:, :, :2] / np.maximum(pixels[:, :, 2:], NEAR_M)  # of those that lie wholly beyond it
+    for number, is_whole in enumerate(whole.tolist()):
+        if is_whole:
+            yield number, corners[number]
+        elif (clipped := project_clipped(quads_camera_m[number], intrinsics)) is not None:
+            yield number, clipped
+
+
+def _window(corners_px: NDArray[np.float64], size_hw: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Return (left, top, right, bottom) of the samples that a polygon may cover, or ``None`` where it is too thin."""
+    u, v = corners_px[:, 0].tolist(), corners_px[:, 1].tolist()
+    low_u, high_u, low_v, high_v = min(u), max(u), min(v), max(v)
+    left, right = max(0, math.floor(low_u)), min(size_hw[1], math.ceil(high_u) + 1)
+    top, bottom = max(0, math.floor(low_v)), min(size_hw[0], math.ceil(high_v) + 1)
+    if left >= right or top >= bottom or min(high_u - low_u, high_v - low_v) < _MIN_EXTENT_PX:
+        return None
+    return left, top, right, bottom
 
 
 def project_clipped(

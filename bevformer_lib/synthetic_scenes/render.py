@@ -1,4 +1,4 @@
-"""From a world and a camera camera calibration to images, with the number of the object that each pixel shows."""
+"""From a world and its cameras to images, with the number of the object that each pixel shows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.synthetic_scenes.cameras import Camera, pose_matrix
+from bevformer_lib.synthetic_scenes.cameras import SENSOR_HW, Camera, image_size_hw, pose_matrix
 from bevformer_lib.synthetic_scenes.drive import EgoState
 from bevformer_lib.synthetic_scenes.ground import MAP_LEVELS, GroundMap
-from bevformer_lib.synthetic_scenes.mesh import Mesh, merged, placed
+from bevformer_lib.synthetic_scenes.mesh import Mesh, box, merged, placed
 from bevformer_lib.synthetic_scenes.rasterize import draw_faces
 from bevformer_lib.synthetic_scenes.sensor import Sensor
 from bevformer_lib.synthetic_scenes.shadows import draw_shadows, shadow_outline
@@ -30,7 +30,13 @@ from bevformer_lib.synthetic_scenes.world import ObjectPose, World, footprint_of
 NO_OBJECT: Final = -1
 """Object number of a pixel that shows ground, sky or something without a box."""
 
+REFERENCE_SCALE: Final = 0.25
+"""Scale of the cameras' own images at which it is counted how much of an object is seen."""
+
 _SAMPLES: Final = 2
+_BOX_REACH_M: Final = 60.0
+_LAMPS_AHEAD_M: Final = 3.6
+_BEAM_M: Final = 22.0
 _ACTOR_REACH_M: Final = 110.0
 _PROP_REACH_M: Final = 170.0
 _MIN_DROP: Final = 1e-3
@@ -47,12 +53,17 @@ class RenderedFrame:
         poses: one per actor of the world.
         images: one (H, W, 3) uint8 BGR image per camera, without padding.
         objects: one (H, W) int32 map per camera: index of the actor seen, or :data:`NO_OBJECT`.
+        visible_px: (actors,) pixels that the box of each shows in the camera that shows most of it, at
+            :data:`REFERENCE_SCALE` of the cameras' own size, whatever the size of the images.
+        lidar_to_ego: (4, 4) pose of the car's LiDAR.
     """
 
     ego: EgoState
     poses: tuple[ObjectPose, ...]
     images: tuple[NDArray[np.uint8], ...]
     objects: tuple[NDArray[np.int32], ...]
+    visible_px: NDArray[np.int64]
+    lidar_to_ego: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -88,14 +99,14 @@ class _Solids:
 
 
 class Renderer:
-    """Renders one world with one camera calibration of cameras."""
+    """Renders one world with one set of cameras."""
 
     def __init__(self, world: World, cameras: tuple[Camera, ...]) -> None:
         self._world = world
         self._cameras = cameras
         self._views = tuple(_view(camera) for camera in cameras)
         self._sky = panorama(world.weather, world.seed)
-        self._sensor = Sensor(cameras[0].image_hw, world.seed)
+        self._sensor = Sensor(cameras[0].image_hw, world.seed, noise=world.weather.noise, rain=world.weather.rain)
 
     def render(self, time_s: float, frame_number: int) -> RenderedFrame:
         """Return what the cameras see.
@@ -108,16 +119,19 @@ class Renderer:
         ego = world.ego.state_at(time_s)
         poses = tuple(actor.motion.pose_at(time_s, world.ego.path) for actor in world.actors)
         solids = self._solids(ego, poses)
+        blocks = self._blocks(ego, poses)
         shadows = self._shadows(ego, poses)
         maps = world.ground.maps_around(ego.xy_m)
         images, objects = [], []
+        visible = np.zeros(len(world.actors), dtype=np.int64)
         for index, (camera, view) in enumerate(zip(self._cameras, self._views, strict=True)):
             world_to_camera = camera.ego_to_camera @ np.linalg.inv(pose_matrix((*ego.xy_m, 0.0), ego.yaw_rad))
             backdrop = self._backdrop(camera, view, ego, maps, [_moved(line, world_to_camera) for line in shadows])
             image, seen = _with_solids(backdrop, camera, solids, world_to_camera, world.weather)
+            visible = np.maximum(visible, _visible_px(camera, blocks, world_to_camera, len(world.actors)))
             images.append(self._sensor.expose(image, camera_number=index, frame_number=frame_number))
             objects.append(seen)
-        return RenderedFrame(ego, poses, tuple(images), tuple(objects))
+        return RenderedFrame(ego, poses, tuple(images), tuple(objects), visible, self._cameras[0].lidar_to_ego)
 
     def _solids(self, ego: EgoState, poses: tuple[ObjectPose, ...]) -> _Solids:
         meshes, owners = [], []
@@ -131,7 +145,23 @@ class Renderer:
                 owners.append(np.full(len(prop.mesh.colors), NO_OBJECT, dtype=np.int32))
         mesh = merged(meshes)
         owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int32)
-        return _Solids(mesh, _lit(mesh, self._world.weather), owner)
+        return _Solids(mesh, _lit(mesh, self._world.weather, ego), owner)
+
+    def _blocks(self, ego: EgoState, poses: tuple[ObjectPose, ...]) -> tuple[Mesh, NDArray[np.int32]]:
+        """Return actors as their boxes and props without paint, near the car, and the actor of each face."""
+        meshes, owners = [], []
+        for number, (actor, pose) in enumerate(zip(self._world.actors, poses, strict=True)):
+            if math.dist(pose.xy_m, ego.xy_m) < _BOX_REACH_M:
+                width, length, height = (size / 2 for size in actor.size_wlh_m)
+                body = box((-length, length), (-width, width), (0.0, 2 * height), (0.0, 0.0, 0.0))
+                meshes.append(placed(body, pose.xy_m, pose.yaw_rad))
+                owners.append(np.full(len(meshes[-1].colors), number, dtype=np.int32))
+        for prop in self._world.props:
+            if math.dist(prop.xy_m, ego.xy_m) < _BOX_REACH_M:
+                plain = prop.mesh.layer == 0
+                meshes.append(Mesh(prop.mesh.quads_m[plain], prop.mesh.colors[plain], prop.mesh.layer[plain]))
+                owners.append(np.full(len(meshes[-1].colors), NO_OBJECT, dtype=np.int32))
+        return merged(meshes), np.concatenate([*owners, np.array([NO_OBJECT], dtype=np.int32)])
 
     def _shadows(self, ego: EgoState, poses: tuple[ObjectPose, ...]) -> list[NDArray[np.float64]]:
         """Return the outlines of all shadows near the car, world frame."""
@@ -173,6 +203,9 @@ class Renderer:
         soft = cv2.blur(shade.astype(np.float32), (3, 3))
         lit = weather.ambient + weather.sun_strength * math.sin(weather.sun_elevation_rad)
         light = lit + soft * np.float32(weather.ambient * 0.82 - lit)
+        if weather.headlights:
+            lamps = _headlights(view.ground_xy_m[:, :, 0], view.ground_xy_m[:, :, 1])
+            light = light + np.float32(weather.headlights) * lamps
         ground = _ground_in_view(view, ego, maps) * light[:, :, None]
         clear = np.exp(-view.ground_depth_m / np.float32(weather.haze_distance_m))[:, :, None]
         haze = np.array(weather.haze, dtype=np.float32) * np.float32(255.0)
@@ -208,15 +241,42 @@ def _with_solids(
     return image.astype(np.float32, copy=False), np.take(owner, buffer.face[::_SAMPLES, ::_SAMPLES])
 
 
-def _lit(mesh: Mesh, weather: Weather) -> NDArray[np.uint8]:
-    """Return (n, 4) opaque BGRA under the sun and the sky (Lambert); faces that look down get less sky."""
+def _visible_px(
+    camera: Camera, blocks: tuple[Mesh, NDArray[np.int32]], world_to_camera: NDArray[np.float64], num_actors: int
+) -> NDArray[np.int64]:
+    """Return (actors,) pixels that each actor shows at :data:`REFERENCE_SCALE`."""
+    scale = REFERENCE_SCALE * SENSOR_HW[0] / camera.image_hw[0]
+    size = image_size_hw(REFERENCE_SCALE)
+    mesh, owners = blocks
+    quads = mesh.quads_m @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+    buffer = draw_faces(quads, mesh.layer, np.diag([scale, scale, 1.0]) @ camera.intrinsics, size)
+    owner = owners[buffer.face]
+    return np.bincount(owner[owner >= 0], minlength=num_actors)
+
+
+def _headlights(forward_m: NDArray[np.float32], left_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much light of the headlights reaches a place, 0 to 1, by its position in the ego frame."""
+    ahead = forward_m - np.float32(_LAMPS_AHEAD_M)
+    beam = np.clip(1.2 - np.abs(left_m) / np.maximum(0.45 * ahead + 1.5, 1e-3), 0.0, 1.0)
+    return np.where(ahead > 0.0, beam * np.exp(-np.maximum(ahead, 0.0) / _BEAM_M), 0.0).astype(np.float32)
+
+
+def _lit(mesh: Mesh, weather: Weather, ego: EgoState) -> NDArray[np.uint8]:
+    """Return (n, 4) opaque BGRA under the sun, the sky and the ego car's lamps; faces that look down get less sky."""
     diagonals = mesh.quads_m[:, 2] - mesh.quads_m[:, 0], mesh.quads_m[:, 3] - mesh.quads_m[:, 1]
     normals = np.cross(*diagonals)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     sun = weather.sun_strength * np.maximum(normals @ weather.to_sun, 0.0)
     sky = weather.ambient * (0.86 + 0.14 * normals[:, 2])
     bgra = np.full((len(mesh.colors), 4), 255, dtype=np.uint8)
-    bgra[:, :3] = np.rint(np.clip(mesh.colors * (sun + sky)[:, None] * 255.0, 0.0, 255.0))
+    light = sun + sky
+    if weather.headlights:
+        cos, sin = math.cos(ego.yaw_rad), math.sin(ego.yaw_rad)
+        from_ego = mesh.quads_m.mean(axis=1)[:, :2] - np.array(ego.xy_m)
+        forward, left = from_ego @ np.array([cos, sin]), from_ego @ np.array([-sin, cos])
+        facing = np.maximum(-(normals[:, 0] * cos + normals[:, 1] * sin), 0.15)
+        light = light + weather.headlights * facing * _headlights(forward.astype(np.float32), left.astype(np.float32))
+    bgra[:, :3] = np.rint(np.clip(mesh.colors * light[:, None] * 255.0, 0.0, 255.0))
     return bgra
 
 

@@ -18,6 +18,7 @@ PIXELS_PER_RAD: Final = PANORAMA_WIDTH / (2 * math.pi)
 MAX_ELEVATION_RAD: Final = math.radians(40)
 
 _CLOUD_OCTAVES: Final = ((1.6, 0.5), (0.7, 0.28), (0.3, 0.15), (0.12, 0.07))
+_CLOUD_LIGHT: Final = 0.93
 _SKYLINE_STEP_RAD: Final = math.radians(1.5)
 
 
@@ -34,6 +35,9 @@ class Weather:
         haze: BGR of the sky at the horizon and of what is far away.
         haze_distance_m: at this distance 63 % of an object's colour is haze.
         cloudiness: 0 (clear) to 1 (overcast).
+        noise: factor of the cameras' noise, which grows with their gain.
+        rain: 0 (none) to 1: streaks in the images.
+        headlights: brightness that the ego car's headlights add on what they meet near the car.
     """
 
     sun_azimuth_rad: float
@@ -44,6 +48,9 @@ class Weather:
     haze: Color
     haze_distance_m: float
     cloudiness: float
+    noise: float = 1.0
+    rain: float = 0.0
+    headlights: float = 0.0
 
     @property
     def to_sun(self) -> NDArray[np.float64]:
@@ -70,9 +77,9 @@ def panorama(weather: Weather, seed: int) -> NDArray[np.uint8]:
     haze, zenith = np.array(weather.haze), np.array(weather.zenith)
     sky = haze + (zenith - haze) * rise[:, :, None] + np.zeros((rows, PANORAMA_WIDTH, 1))
     clouds = _clouds(weather, azimuth, elevation, seed)[:, :, None]
-    sky += clouds * (0.93 * np.array([1.0, 0.99, 0.98]) - sky)
+    sky += clouds * (_CLOUD_LIGHT * np.clip(haze / 0.8, 0.0, 1.0) * np.array([1.0, 0.99, 0.98]) - sky)
     skyline = _skyline_rad(seed)[None, :]
-    behind_haze = haze * 0.80 + np.array([0.07, 0.06, 0.05])
+    behind_haze = haze * np.array([0.885, 0.875, 0.865])
     sky = np.where((elevation < skyline)[:, :, None], behind_haze, sky)
     return np.asarray(np.clip(sky * 255.0, 0, 255), dtype=np.uint8)
 

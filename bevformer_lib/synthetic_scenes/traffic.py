@@ -136,7 +136,7 @@ def _same_direction(rng: np.random.Generator, ego: EgoDrive, profile: StreetProf
 
 def _oncoming(rng: np.random.Generator, ego: EgoDrive, profile: StreetProfile, duration_s: float) -> Iterator[Actor]:
     first, last = _extent(ego, duration_s)
-    speed = rng.uniform(6.0, 9.0)
+    speed = rng.uniform(3.0, 13.0)
     lanes = [profile.middle_line_m + LANE_M / 2]
     lanes += [line + LANE_M / 2 for line in profile.lane_lines_m if line > profile.middle_line_m]
     for lane in lanes:
@@ -157,10 +157,12 @@ def _parked(rng: np.random.Generator, ego: EgoDrive, profile: StreetProfile, dur
         arc = first
         while arc < last:
             draw = rng.uniform()
-            if draw < 0.04:
+            if draw < 0.09:
                 category, size, body = _trailer(rng)
-            elif draw < 0.10:
+            elif draw < 0.15:
                 category, size, body = _two_wheeler(rng, "motorcycle", ridden=False)
+            elif draw < 0.21:
+                category, size, body = _two_wheeler(rng, "bicycle", ridden=False)
             else:
                 category, size, body = _vehicle(rng, narrow=True)
             yield Actor(category, size, _still(arc + size[1] / 2, offset, turned), body)
@@ -197,9 +199,9 @@ def _on_pavements(
             offset = edge + outwards * rng.uniform(near, far)
             ahead = bool(rng.integers(2))
             draw = rng.uniform()
-            if draw < 0.12:
+            if draw < 0.24:
                 category, size, body = _two_wheeler(rng, "bicycle", ridden=True)
-                speed = rng.uniform(3.0, 4.5)
+                speed = rng.uniform(2.5, 6.5)
             else:
                 category, (size, body) = "pedestrian", _person(rng)
                 speed = 0.0 if draw < 0.3 else rng.uniform(*_WALKING_MPS)
@@ -211,7 +213,7 @@ def _on_pavements(
 def _vehicle(rng: np.random.Generator, *, narrow: bool = False) -> _Vehicle:
     """Draw a vehicle of the flowing traffic, or (``narrow``) one that fits a parking lane."""
     draw = rng.uniform()
-    paint = _choice(rng, _PAINTS)
+    paint = _shade(rng, _choice(rng, _PAINTS))
     size: tuple[float, float, float]
     if draw < 0.10:
         size = (rng.uniform(2.0, 2.2), rng.uniform(5.6, 6.6), rng.uniform(2.5, 2.9))
@@ -221,14 +223,18 @@ def _vehicle(rng: np.random.Generator, *, narrow: bool = False) -> _Vehicle:
     if draw < 0.18 and not narrow:
         size = (rng.uniform(2.6, 2.8), rng.uniform(10.5, 12.0), rng.uniform(3.1, 3.4))
         return "bus", size, partial(_constant, bus(size, _choice(rng, (_PAINTS[4], _PAINTS[6], _PAINTS[8]))))
-    if draw < 0.26 and not narrow:
+    if draw < 0.28 and not narrow:
         return _two_wheeler(rng, "motorcycle", ridden=True)
-    size = (rng.uniform(1.78, 1.98), rng.uniform(4.2, 4.9), rng.uniform(1.45, 1.78))
+    if draw < 0.34 and not narrow:
+        return _two_wheeler(rng, "bicycle", ridden=True)
+    if draw < 0.41 and not narrow:
+        return _trailer(rng)
+    size = (rng.uniform(1.70, 2.02), rng.uniform(3.8, 5.1), rng.uniform(1.42, 1.85))
     return "car", size, partial(_constant, car(size, paint))
 
 
 def _trailer(rng: np.random.Generator) -> _Vehicle:
-    size = (2.2, rng.uniform(8.0, 10.0), rng.uniform(3.1, 3.5))
+    size = (rng.uniform(2.1, 2.6), rng.uniform(6.0, 11.0), rng.uniform(2.8, 3.8))
     return "trailer", size, partial(_constant, trailer(size, _choice(rng, _PAINTS[:2])))
 
 
@@ -254,6 +260,12 @@ def _clothes(rng: np.random.Generator) -> Clothes:
 
 def _choice(rng: np.random.Generator, colors: Sequence[Color]) -> Color:
     return colors[int(rng.integers(len(colors)))]
+
+
+def _shade(rng: np.random.Generator, color: Color) -> Color:
+    """Return a colour near ``color``."""
+    blue, green, red = np.clip(np.array(color) * rng.uniform(0.8, 1.15) + rng.uniform(-0.05, 0.05, 3), 0.02, 0.95)
+    return float(blue), float(green), float(red)
 
 
 def _constant(body: Mesh, moved_m: float) -> Mesh:

@@ -19,10 +19,9 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import GroundTruthBox, Scene
-from bevformer_lib.synthetic_scenes.cameras import camera_calibration, lidar_to_ego
 from bevformer_lib.synthetic_scenes.drive import can_bus_absolute
 from bevformer_lib.synthetic_scenes.layout import make_world
-from bevformer_lib.synthetic_scenes.make import FRAME_PERIOD_S, scene_name, visible_boxes
+from bevformer_lib.synthetic_scenes.make import FRAME_PERIOD_S, scene_cameras, scene_name, visible_boxes
 from bevformer_lib.synthetic_scenes.render import NO_OBJECT, RenderedFrame, Renderer
 from bevformer_lib.synthetic_scenes.world import World, box_in_lidar_frame
 from bevformer_lib.training.scene_pool import UNKNOWN_CLASS, PoolRecipe, SceneArrays, ScenePool, frame_boxes
@@ -33,7 +32,7 @@ def render_scene(seed: int, recipe: PoolRecipe) -> SceneArrays:
     world = make_world(
         scene_name(seed), scene_number=seed, duration_s=(recipe.frames_per_scene - 1) * FRAME_PERIOD_S, seed=seed
     )
-    cameras = camera_calibration(recipe.num_cams, recipe.image_scale)
+    cameras = scene_cameras(recipe.num_cams, recipe.image_scale, number=seed, seed=seed)
     renderer = Renderer(world, cameras)
     lidar_to_image = np.stack([camera.lidar_to_image for camera in cameras])
     images, can_bus, boxes, maps = [], [], [], []
@@ -131,7 +130,7 @@ def _object_maps(
     distances = np.zeros(len(world.actors) + 1, dtype=np.float16)
     for number, (actor, pose) in enumerate(zip(world.actors, rendered.poses, strict=True)):
         if actor.category in recipe.class_names:
-            box = box_in_lidar_frame(actor, pose, rendered.ego, lidar_to_ego())
+            box = box_in_lidar_frame(actor, pose, rendered.ego, rendered.lidar_to_ego)
             classes[number] = recipe.class_names.index(actor.category)
             distances[number] = math.log(max(math.hypot(*box.center_m), 1.0))
     stride = recipe.map_stride

@@ -94,4 +94,4 @@ def test_with_the_emulator(
     inferred = ("infer", output, config_json, toy_world.scenes_root, "--output-dir", tmp_path / "results")
     assert bevformer(*inferred, "--no-images", "--no-video", "--end-scene", "1") == 0
     assert bevformer(*arguments, "--recipe", "int8", "--image", "pulsar2:7.0") == 1
-    assert "converter emulator: has no image; these are pulsar2's" in capsys.readouterr().err
+    assert "converter emulator: has no image; leave that out" in capsys.readouterr().err

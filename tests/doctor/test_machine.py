@@ -22,11 +22,11 @@ Requires-Dist: nobody-has-this; python_version < "3"
 
 
 @pytest.fixture
-def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Install a distribution named synthetic with these requirements."""
 
     def install(bound: str = ">=1") -> None:
-        info = tmp_path / "made_up-1.0.dist-info"
+        info = tmp_path / "synthetic-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(METADATA.format(bound=bound))
         monkeypatch.syspath_prepend(tmp_path)
@@ -44,28 +44,28 @@ def test_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.status is Status.FAIL and "3.8.10, but >=3.10 is needed" in finding.found
 
 
-def test_packages_of_an_extra(made_up) -> None:
-    made_up()
+def test_packages_of_an_extra(synthetic) -> None:
+    synthetic()
     finding = check_packages(["cpu"], distribution="synthetic")
     assert finding.status is Status.OK and finding.found == "3 packages of synthetic[cpu]"
 
 
-def test_a_missing_package(made_up) -> None:
-    made_up()
+def test_a_missing_package(synthetic) -> None:
+    synthetic()
     finding = check_packages(["gpu"], distribution="synthetic")
     assert finding.status is Status.FAIL
     assert finding.found == "nobody-has-this is missing"
     assert finding.fix == "pip install 'synthetic[gpu]'"
 
 
-def test_a_wrong_version(made_up) -> None:
-    made_up(bound="<1")
+def test_a_wrong_version(synthetic) -> None:
+    synthetic(bound="<1")
     finding = check_packages([], distribution="synthetic")
     assert finding.status is Status.FAIL and finding.found.startswith("pydantic is 2")
 
 
-def test_an_extra_that_the_installed_release_lacks(made_up) -> None:
-    made_up()
+def test_an_extra_that_the_installed_release_lacks(synthetic) -> None:
+    synthetic()
     finding = check_packages(["s3"], distribution="synthetic")
     assert finding.status is Status.FAIL and "knows no extra 's3'" in finding.found
 

@@ -153,6 +153,8 @@ def test_the_quantisers_own_record(graph: onnx.GraphProto, tmp_path: Path) -> No
     eight = {**sixteen, "bit_width": 8, "quant_min": -128, "quant_max": 127}
     record = tmp_path / "quant_axmodel.json"
     content = {"add": {"conv.out": eight, "add.out": sixteen}, "conv": {"w": eight, "conv.out": {"state": "FP32"}}}
+    record.write_text(json.dumps({"tensor_configs": content, "values": {}}))
+    assert read_weight_types(record, {"w"}) == {"conv": "S8"}
     record.write_text(json.dumps(content))
     add, conv = read_quantization(record, graph)
     assert (add.operator, add.kind, add.tensor, add.quantized_dtype) == ("add", "Add", "add.out", "U16")
