@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
@@ -25,7 +25,7 @@ class _StoppedError(Exception):
 
 def scenes_in_processes(
     render: Callable[[int, BetweenFrames], None], numbers: Sequence[int], *, workers: int, name_of: Callable[[int], str]
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Yield the numbers of scenes as they are done.
 
     When one fails, or on Ctrl-C, the others stop after the frame they are at and leave nothing half done.
