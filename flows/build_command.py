@@ -40,6 +40,7 @@ def command(
     target: str = "AX650",
     spatial: str | None = None,
     cameras_per_query: int | None = None,
+    geometry: str | None = None,
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     converter: str = "onnxruntime",
     recipe: str = "vendor-tiny",
@@ -70,6 +71,8 @@ def command(
         spatial: how BEV cells sample the cameras, slots or dense; without it, slots where they are fewer than the
             cameras.
         cameras_per_query: room per cell of the slots; without it, what so many cameras around a car need.
+        geometry: who computes where cells lie in the cameras and in the history, graph or host; without it, what is
+            best for the target.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
         converter: onnxruntime, pulsar2, or emulator, which works out what pulsar2 would make.
@@ -108,6 +111,7 @@ def command(
         target=target,
         spatial=spatial,
         cameras_per_query=cameras_per_query,
+        geometry=geometry,
         waive=waive,
         converter=converter,
         pulsar2={

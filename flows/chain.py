@@ -49,7 +49,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     archives = chain.calibrate(exported[GRAPH])
     compiled, converted = chain.convert(exported[GRAPH], archives)
     evaluations = chain.evaluate(exported, compiled)
-    measured = chain.measure(exported[GRAPH], compiled, archives, evaluations)
+    measured = chain.measure(exported, compiled, archives, evaluations)
     measured |= chain.judge(evaluations, measured)
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
     calibration = {f"calibration/{name}": artifact for name, artifact in archives.items()}
@@ -75,7 +75,7 @@ class _Chain:
     def export(self) -> Mapping[str, Artifact]:
         """Return the graph, the raw graph and the inference config."""
         request = self._request
-        form = (request.target, request.spatial, request.cameras_per_query, request.waive)
+        form = (request.target, request.spatial, request.cameras_per_query, request.waive, request.geometry)
         [outputs] = self.do(ExportWork(self._inputs.model, self._inputs.checkpoint, *form))
         return outputs
 
@@ -113,12 +113,13 @@ class _Chain:
 
     def measure(
         self,
-        graph: Artifact,
+        exported: Mapping[str, Artifact],
         compiled: Artifact,
         archives: Mapping[str, Artifact],
         evaluations: Mapping[str, Artifact],
     ) -> dict[str, Artifact]:
         """Return what speaks for and against the compiled model."""
+        graph, config = exported[GRAPH], exported[INFERENCE_CONFIG]
         scenes, needs = self._inputs.scenes, self._inputs.requirements
         on = (self._runtime, self._request.device)
         trials = None
@@ -129,7 +130,7 @@ class _Chain:
         for work in (
             MetricsWork(scenes, evaluations),
             CoverageWork(scenes, self._inputs.plan, needs),
-            DiagnoseWork(scenes, graph, compiled, archives, needs, *on, trials, self._simulator),
+            DiagnoseWork(scenes, graph, compiled, archives, needs, *on, trials, self._simulator, config),
             TensorsWork(scenes[0], graph, compiled, needs, *on),
         ):
             measured |= self.do(work)[0]

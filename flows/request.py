@@ -62,6 +62,10 @@ class BuildRequest(BaseModel):
         int | None,
         Field(description="Room per cell of the slots; empty: what so many cameras around a car need.", ge=1),
     ] = None
+    geometry: Annotated[
+        Literal["graph", "host"] | None,
+        Field(description="Who computes where cells lie in cameras and history; empty: what is best for the target."),
+    ] = None
     waive: Annotated[
         tuple[str, ...], Field(description="Findings of the check for the chip to let pass: RULE, or RULE:NODE.")
     ] = ()

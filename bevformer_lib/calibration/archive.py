@@ -1,4 +1,4 @@
-"""Read a calibration set back, from its four archives and nothing else."""
+"""Read a calibration set back, from its archives and nothing else."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.calibration.pack import ARCHIVE_NAMES
+from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
 from bevformer_lib.errors import CalibrationError
+from bevformer_lib.names import (
+    HOST_GEOMETRY_INPUTS,
+    INPUT_CAMERA_ROWS,
+    INPUT_CAN_BUS,
+    INPUT_REFERENCE_POINTS,
+    INPUT_ROTATION_GRID,
+)
 from bevformer_lib.runtime.base import TensorSpec
 
 _MEMBER: Final = re.compile(r"([1-9][0-9]*)\.npy")
@@ -41,7 +48,7 @@ class CalibrationSet:
     tensors: Mapping[str, TensorSpec]
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
-        paths = {name: self.folder / archive for name, archive in ARCHIVE_NAMES.items()}
+        paths = {name: self.folder / archive_name(name) for name in self.tensors}
         members = {name: _members(path) for name, path in paths.items()}
         for _ in range(self.num_samples):
             yield {name: _load(next(found)[1], paths[name]) for name, found in members.items()}
@@ -50,14 +57,16 @@ class CalibrationSet:
 def read_calibration(folder: Path) -> CalibrationSet:
     """Check the archives of a calibration set.
 
-    The members may come in any order (``tar`` sorts ``10.npy`` before ``2.npy``), but in the same one in all four.
+    The members may come in any order (``tar`` sorts ``10.npy`` before ``2.npy``), but in the same one in all of them.
 
     Raises:
         CalibrationError: an archive is missing or broken, or they disagree in count, names, shapes or dtypes.
     """
     order: list[int] | None = None
     tensors: dict[str, TensorSpec] = {}
-    for name, archive in ARCHIVE_NAMES.items():
+    names = _archived_inputs(folder)
+    for name in names:
+        archive = archive_name(name)
         numbers, spec = _scan(folder / archive, name)
         if sorted(numbers) != list(range(1, len(numbers) + 1)):
             raise CalibrationError(
@@ -67,11 +76,21 @@ def read_calibration(folder: Path) -> CalibrationSet:
         order = order or numbers
         if numbers != order:
             raise CalibrationError(
-                f"{folder / archive}: {len(numbers)} members, {len(order)} in {next(iter(ARCHIVE_NAMES.values()))}, "
-                "or another order of them; all four archives must hold the same samples: make the set again"
+                f"{folder / archive}: {len(numbers)} members, {len(order)} in {archive_name(names[0])}, "
+                "or another order of them; all archives must hold the same samples: make the set again"
             )
         tensors[name] = spec
     return CalibrationSet(folder, len(order or ()), tensors)
+
+
+def _archived_inputs(folder: Path) -> tuple[str, ...]:
+    """Return the inputs that a set is for: of a graph whose geometry the host computes, or of one that computes it."""
+    if not (folder / archive_name(INPUT_REFERENCE_POINTS)).exists():
+        return ARCHIVE_ORDER
+    optional = (INPUT_CAN_BUS, INPUT_CAMERA_ROWS, INPUT_ROTATION_GRID)
+    return tuple(
+        name for name in HOST_GEOMETRY_INPUTS if name not in optional or (folder / archive_name(name)).exists()
+    )
 
 
 def _scan(path: Path, name: str) -> tuple[list[int], TensorSpec]:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import CalibrationError
-from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG
+from bevformer_lib.geometry.host import HostGeometry
+from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import FrameInputs, Scene
 
@@ -39,15 +41,17 @@ def foreign_samples(
     *,
     model_sha256: str,
     compared: int,
+    host_geometry: HostGeometryConfig | None = None,
 ) -> list[str]:
     """Return, as sentences, what in a calibration set is not of this model and these scenes.
 
     Args:
-        folder: the four archives and the manifest.
+        folder: the archives and the manifest.
         scenes: by name: all that the set may be made from; those of the first ``compared`` samples with images.
         preprocessor: of the model.
         model_sha256: the float model that should have made the histories.
         compared: samples, from the first on, whose arrays are computed again and compared.
+        host_geometry: of the model that the set is for; ``None``: it computes its geometry itself.
 
     Raises:
         CalibrationError: the set is broken.
@@ -60,6 +64,7 @@ def foreign_samples(
     strangers = sorted({sample["scene"] for sample in manifest["samples"]} - set(scenes))
     if strangers:
         return [*found, f"it holds frames of scenes that are not of this build, such as {strangers[0]}"]
+    geometry = None if host_geometry is None else HostGeometry(host_geometry)
     pairs = zip(manifest["samples"], read_calibration(folder), strict=True)
     for sample, arrays in itertools.islice(pairs, compared):
         frames = scenes[sample["scene"]].frames
@@ -67,7 +72,7 @@ def foreign_samples(
         previous = frames[position - 1] if position else None
         expected = preprocessor.inputs(frames[position], previous)
         where = f"sample {sample['number']} ({sample['scene']}, frame {sample['frame']})"
-        found += [f"{where}: {difference}" for difference in _differences(arrays, expected)]
+        found += [f"{where}: {difference}" for difference in _differences(arrays, expected, geometry)]
     return found
 
 
@@ -83,9 +88,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _differences(arrays: Mapping[str, NDArray[Any]], expected: FrameInputs) -> Iterator[str]:
-    for name, wanted in ((INPUT_CAN_BUS, expected.can_bus), (INPUT_LIDAR2IMG, expected.lidar2img)):
-        if not np.array_equal(arrays[name], wanted):
+def _differences(
+    arrays: Mapping[str, NDArray[Any]], expected: FrameInputs, geometry: HostGeometry | None
+) -> Iterator[str]:
+    wanted_arrays = {INPUT_CAN_BUS: expected.can_bus, INPUT_LIDAR2IMG: expected.lidar2img}
+    if geometry is not None:
+        frame = {INPUT_IMG: expected.img, INPUT_PREV_BEV: arrays[INPUT_PREV_BEV], **wanted_arrays}
+        computed = geometry.inputs(frame)
+        wanted_arrays = {name: computed[name] for name in computed if name not in (INPUT_IMG, INPUT_PREV_BEV)}
+    for name, wanted in wanted_arrays.items():
+        if name not in arrays or not np.array_equal(arrays[name], wanted):
             yield f"{name} is not that of the frame"
     if not np.array_equal(arrays[INPUT_IMG], expected.img):
         yield _image_difference(arrays[INPUT_IMG], expected.img)

@@ -1,4 +1,4 @@
-"""The four archives of a calibration set, and the manifest that says what is in them.
+"""The archives of a calibration set, one per network input, and the manifest that says what is in them.
 
 Same samples, same bytes, on any machine and with any number of cores, as long as zlib is the same implementation
 (see ``parallel_gzip``). The identity that holds everywhere is the manifest's digest of every member.
@@ -13,7 +13,6 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -21,22 +20,27 @@ from numpy.typing import NDArray
 
 from bevformer_lib.calibration.disk import named_disk_errors
 from bevformer_lib.calibration.parallel_gzip import ParallelGzipWriter
-from bevformer_lib.calibration.samples import CalibrationSample
+from bevformer_lib.calibration.samples import CalibrationSample, network_samples
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.files import atomic_path, write_json
-from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_NAMES, INPUT_PREV_BEV
+from bevformer_lib.geometry.host import HostGeometry
+from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.progress import ProgressCallback, no_progress
 
-ARCHIVE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {name: f"calibration_{name}.tar.gz" for name in (INPUT_IMG, INPUT_LIDAR2IMG, INPUT_CAN_BUS, INPUT_PREV_BEV)}
-)
-"""Input name -> name of its archive."""
+ARCHIVE_ORDER: Final = (INPUT_IMG, INPUT_LIDAR2IMG, INPUT_CAN_BUS, INPUT_PREV_BEV)
+"""Inputs of a graph that computes its geometry, in the order of the set."""
 MANIFEST_NAME: Final = "calibration_manifest.json"
 MANIFEST_FORMAT: Final = 1
 GZIP_LEVEL: Final = 4
 """On normalised float32 images of real frames (27.6 MB a sample, two threads): level 1 leaves 24.9 % in 0.11 s,
 4 leaves 21.5 % in 0.16 s, 6 (the default of tar) 19.9 % in 0.46 s, 9 19.8 % in 0.86 s."""
 _MEMBER_MODE: Final = 0o644
+
+
+def archive_name(name: str) -> str:
+    """Return the name of an input's archive."""
+    return f"calibration_{name}.tar.gz"
 
 
 def member_name(number: int) -> str:
@@ -58,10 +62,11 @@ def pack_calibration(
     num_samples: int,
     seed: int,
     model_sha256: str | None,
+    host_geometry: HostGeometryConfig | None = None,
     threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Path:
-    """Write the four archives and the manifest; they get their names when all are whole, the manifest last.
+    """Write the archives and the manifest; they get their names when all are whole, the manifest last.
 
     Samples are taken one by one and only one is held at a time.
 
@@ -71,6 +76,7 @@ def pack_calibration(
         num_samples: N.
         seed: the plan's, for the manifest.
         model_sha256: the model that made the histories, for the manifest; ``None``: not known.
+        host_geometry: of the network that the set is for; ``None``: it computes its geometry itself.
         threads: threads that compress; ``None``: one per core that this process may use.
         on_progress: told of every sample.
 
@@ -84,9 +90,11 @@ def pack_calibration(
     refuse_finished_set(output)
     manifest = output / MANIFEST_NAME
     origin = {"num_samples": num_samples, "seed": seed, "model_sha256": model_sha256}
+    inputs = ARCHIVE_ORDER if host_geometry is None else HostGeometry(host_geometry).input_names
+    samples = network_samples(samples, host_geometry)
     with named_disk_errors(output), ExitStack() as whole:
         manifest_path = whole.enter_context(atomic_path(manifest))
-        paths = {name: whole.enter_context(atomic_path(output / file)) for name, file in ARCHIVE_NAMES.items()}
+        paths = {name: whole.enter_context(atomic_path(output / archive_name(name))) for name in inputs}
         with ExitStack() as writing:
             archives = {
                 name: writing.enter_context(_archive(path, threads or _usable_cores())) for name, path in paths.items()
@@ -119,7 +127,7 @@ def _add_samples(
     tensors: dict[str, Any] = {}
     entries: list[dict[str, Any]] = []
     for number, sample in enumerate(samples, start=1):
-        described = {name: _described(name, sample.arrays[name]) for name in INPUT_NAMES}
+        described = {name: _described(name, sample.arrays[name]) for name in archives}
         tensors = tensors or described
         _check_sample(sample, number, described, tensors)
         digests = {name: _add_member(tar, number, sample.arrays[name]) for name, tar in archives.items()}
@@ -141,7 +149,7 @@ def _add_member(tar: tarfile.TarFile, number: int, array: NDArray[np.float32]) -
 
 
 def _described(name: str, array: NDArray[np.float32]) -> dict[str, Any]:
-    return {"archive": ARCHIVE_NAMES[name], "shape": list(array.shape), "dtype": str(array.dtype)}
+    return {"archive": archive_name(name), "shape": list(array.shape), "dtype": str(array.dtype)}
 
 
 def _check_sample(

@@ -14,6 +14,7 @@ from bevformer_lib.calibration.pack import pack_calibration, refuse_finished_set
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.calibration.quantization_data import QuantizationData
 from bevformer_lib.calibration.samples import CalibrationSample, samples_from_quantization_data, samples_from_scenes
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import INPUT_PREV_BEV
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -33,6 +34,7 @@ def prepare_calibration(
     num_samples: int,
     seed: int,
     model_sha256: str,
+    host_geometry: HostGeometryConfig | None = None,
     threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Path:
@@ -49,6 +51,7 @@ def prepare_calibration(
         num_samples: size of the set.
         seed: another seed gives another choice.
         model_sha256: digest of the model.
+        host_geometry: what the host needs to compute its geometry; ``None``: the model computes it.
         threads: threads that compress; ``None``: one per core.
         on_progress: told of every frame that was run and every sample packed.
 
@@ -74,6 +77,7 @@ def prepare_calibration(
         num_samples=num_samples,
         seed=seed,
         model_sha256=model_sha256,
+        host_geometry=host_geometry,
         threads=threads,
         on_progress=on_progress,
     )
@@ -88,6 +92,7 @@ def prepare_from_quantization_data(
     bev_shape: tuple[int, int, int],
     num_samples: int,
     seed: int,
+    host_geometry: HostGeometryConfig | None = None,
     threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Path:
@@ -99,6 +104,7 @@ def prepare_from_quantization_data(
         bev_shape: shape that ``prev_bev`` must have.
         num_samples: size of the set.
         seed: another seed gives another choice.
+        host_geometry: what the host needs to compute the model's geometry; ``None``: the model computes it.
         threads: threads that compress; ``None``: one per core.
         on_progress: told of every sample packed.
 
@@ -117,6 +123,7 @@ def prepare_from_quantization_data(
         num_samples=num_samples,
         seed=seed,
         model_sha256=data.model_sha256,
+        host_geometry=host_geometry,
         threads=threads,
         on_progress=on_progress,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from bevformer_lib.calibration.collect import history_path
 from bevformer_lib.calibration.plan import CalibrationPlan, PlannedSample
 from bevformer_lib.calibration.quantization_data import QuantizationData
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import CalibrationError
+from bevformer_lib.geometry.host import HostGeometry
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Scene
@@ -25,7 +27,7 @@ class CalibrationSample:
     Attributes:
         planned: its number and place.
         frame_index: its number in the scene's file names.
-        arrays: the four inputs by name, float32.
+        arrays: the inputs by name, float32.
     """
 
     planned: PlannedSample
@@ -69,6 +71,15 @@ def samples_from_quantization_data(plan: CalibrationPlan, data: QuantizationData
     for planned in plan.samples:
         arrays = data.load(planned.scene, planned.position)
         yield CalibrationSample(planned, data.frame_numbers[planned.scene][planned.position], arrays)
+
+
+def network_samples(
+    samples: Iterable[CalibrationSample], host_geometry: HostGeometryConfig | None
+) -> Iterator[CalibrationSample]:
+    """Give samples with what the network itself is fed, where the host computes its geometry."""
+    geometry = None if host_geometry is None else HostGeometry(host_geometry)
+    for sample in samples:
+        yield sample if geometry is None else replace(sample, arrays=geometry.inputs(sample.arrays))
 
 
 def _load_history(path: Path) -> NDArray[np.float32]:

@@ -38,14 +38,14 @@ def command(
     build: Path | None = None,
     device: str = "cpu",
 ) -> None:
-    """Convert a float ONNX graph, calibrated with four archives and nothing else.
+    """Convert a float ONNX graph, calibrated with the archives of prepare-calibration and nothing else.
 
     With pulsar2, the converter's log is shown as it comes, and what it built is checked against what was asked: the
     facts go into OUTPUT.json, requests without effect are listed as findings.
 
     Args:
         onnx: the float model.
-        calibration_dir: folder with the four archives of prepare-calibration.
+        calibration_dir: folder with the archives of prepare-calibration.
         output: the model to write (.axmodel for pulsar2, .onnx for the others).
         converter: pulsar2, onnxruntime, or emulator, which works out what pulsar2 would make.
         recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny].

@@ -24,7 +24,8 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
     model = load_model_config(config, image_hw=image_hw)
     capacity, geometry = None, None
     if onnx is not None:
-        from bevformer_lib.export.spatial import capacity_of_graph, host_geometry_of_graph
+        from bevformer_lib.export.host_geometry import host_geometry_of_graph
+        from bevformer_lib.export.spatial import capacity_of_graph
 
         capacity, geometry = capacity_of_graph(onnx, model), host_geometry_of_graph(onnx)
     write_inference_config(inference_config_of(model, capacity, geometry), output)

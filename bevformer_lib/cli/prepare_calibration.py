@@ -1,4 +1,4 @@
-"""`bevformer prepare-calibration`: the four archives that a converter calibrates with."""
+"""`bevformer prepare-calibration`: the archives that a converter calibrates with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(
     device: str = "cpu",
     quantization_data: Path | None = None,
 ) -> None:
-    """Choose samples and pack them into four archives with a manifest.
+    """Choose samples and pack them into one archive per network input, with a manifest.
 
     The samples are chosen first; only the scenes that hold one are run, and only up to it.
 
@@ -68,6 +68,7 @@ def _from_scenes(
     from bevformer_lib.backends.runtimes import ONNXRUNTIME, open_runtime
     from bevformer_lib.calibration.prepare import prepare_calibration
     from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.export.host_geometry import host_geometry_of_graph
     from bevformer_lib.files import sha256_of_file
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.scenes.preprocess import Preprocessor
@@ -86,6 +87,7 @@ def _from_scenes(
         num_samples=num_samples,
         seed=seed,
         model_sha256=sha256_of_file(onnx),
+        host_geometry=host_geometry_of_graph(onnx),
         on_progress=on_progress,
     )
 
@@ -102,6 +104,7 @@ def _from_quantization_data(
     from bevformer_lib.calibration.prepare import prepare_from_quantization_data
     from bevformer_lib.calibration.quantization_data import read_quantization_data
     from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.export.host_geometry import host_geometry_of_graph
     from bevformer_lib.files import sha256_of_file
 
     config = read_inference_config(config_json)
@@ -114,5 +117,6 @@ def _from_quantization_data(
         bev_shape=(config.bev_h * config.bev_w, 1, config.embed_dims),
         num_samples=num_samples,
         seed=seed,
+        host_geometry=config.host_geometry if onnx is None else host_geometry_of_graph(onnx),
         on_progress=on_progress,
     )

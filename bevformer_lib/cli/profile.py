@@ -40,6 +40,7 @@ def command(
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.host_geometry import HostGeometryConfig
     from bevformer_lib.errors import ExportError
     from bevformer_lib.export.lint.run import read_graph
     from bevformer_lib.profile.feed import made_up_feed
@@ -49,7 +50,9 @@ def command(
     graph = read_graph(model)
     try:
         cost = graph_cost(graph)
-        feed = made_up_feed(graph.graph) if runs > 0 else {}
+        properties = {entry.key: entry.value for entry in graph.metadata_props}
+        geometry = HostGeometryConfig.from_metadata(properties, source=str(model))
+        feed = made_up_feed(graph.graph, geometry) if runs > 0 else {}
     except ExportError as error:
         raise ExportError(f"{model}: {error}") from None
     del graph

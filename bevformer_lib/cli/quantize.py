@@ -21,11 +21,11 @@ def command(
     device: str = "cpu",
     keep_float: Path | None = None,
 ) -> None:
-    """Quantise a float ONNX graph, calibrated with four archives and nothing else.
+    """Quantise a float ONNX graph, calibrated with the archives of prepare-calibration and nothing else.
 
     Args:
         onnx: the float model.
-        calibration_dir: folder with the four archives of prepare-calibration.
+        calibration_dir: folder with the archives of prepare-calibration.
         output: the quantised model to write.
         converter: onnxruntime.
         device: where to run the float model: cpu, cuda or cuda:N.

@@ -55,7 +55,7 @@ def command(
     Args:
         onnx: the float model.
         config_json: its inference_config.json.
-        calibration_dir: folder with the four archives of prepare-calibration.
+        calibration_dir: folder with the archives of prepare-calibration.
         scenes: folder of scenes; all frames of each count.
         output_dir: gets the results, and holds what was learnt.
         converter: onnxruntime (kept layers are in float) or pulsar2 (kept layers are in 16 bits, run by its simulator).

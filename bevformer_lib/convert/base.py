@@ -41,7 +41,7 @@ class Converter(Protocol):
     """Turns a float ONNX graph and a calibration set into a quantised model."""
 
     def convert(self, model: Path, calibration: Path, output: Path, *, on_progress: ProgressCallback) -> Conversion:
-        """Quantise ``model`` with the four archives in ``calibration`` and write ``output`` atomically.
+        """Quantise ``model`` with the archives in ``calibration`` and write ``output`` atomically.
 
         Raises:
             ConversionError: the model can't be quantised, or does not fit the calibration set.

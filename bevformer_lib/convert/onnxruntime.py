@@ -58,7 +58,7 @@ class OnnxRuntimeConverter:
     def convert(
         self, model: Path, calibration: Path, output: Path, *, on_progress: ProgressCallback = no_progress
     ) -> Conversion:
-        """Quantise ``model`` with the four archives in ``calibration`` and write ``output`` atomically.
+        """Quantise ``model`` with the archives in ``calibration`` and write ``output`` atomically.
 
         Raises:
             ConversionError: the model can't be read or quantised, or does not fit the calibration set, or the output

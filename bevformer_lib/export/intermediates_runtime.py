@@ -15,6 +15,7 @@ from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.foreign_files import advice
 from bevformer_lib.names import OUTPUT_BEV_EMBED, OUTPUT_NAMES
 from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 
 _NAMED: Final = re.compile(r"^(backbone\.stage|fpn\.level|encoder\.layer|decoder\.layer)(\d+)$")
 _KINDS: Final = ("backbone.stage", "fpn.level", "encoder.layer", OUTPUT_BEV_EMBED, "decoder.layer", *OUTPUT_NAMES[1:])
@@ -89,7 +90,7 @@ def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | 
     with tempfile.TemporaryDirectory(prefix="bevformer-with intermediates-") as folder:
         path = Path(folder) / model.name
         path.write_bytes(with_intermediates.SerializeToString())
-        return OnnxRuntime(path, device=device, threads=threads)
+        return with_host_geometry(OnnxRuntime(path, device=device, threads=threads), source=str(model))
 
 
 def computing_order(name: str) -> tuple[int, int]:

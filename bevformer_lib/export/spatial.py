@@ -133,18 +133,6 @@ def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
     return capacity
 
 
-def host_geometry_of_graph(path: Path) -> HostGeometryConfig | None:
-    """Return what an exported graph says that the host needs to compute its geometry; ``None``: the graph computes it.
-
-    Raises:
-        ConfigError: what it says is damaged.
-    """
-    model = onnx.load(str(path), load_external_data=False)
-    return HostGeometryConfig.from_metadata(
-        {entry.key: entry.value for entry in model.metadata_props}, source=str(path)
-    )
-
-
 def _default_cameras_per_query(config: ModelConfig) -> int:
     camera_calibration = surround_cameras(config.num_cams, config.image_hw)
     needed = needed_cameras_per_query(PillarGrid.of(config), [camera_calibration], margin=UNKNOWN_RIG_MARGIN)

@@ -13,7 +13,7 @@ from bevformer_lib.calibration.collect import collect_scene_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME, pack_calibration
 from bevformer_lib.calibration.plan import CalibrationPlan
 from bevformer_lib.calibration.samples import samples_from_scenes
-from bevformer_lib.pipeline.inputs import SceneSource, scene_software
+from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
@@ -123,6 +123,8 @@ class PackWork:
             CalibrationError: a sample does not fit the others.
             SceneError: a scene can't be read.
         """
+        from bevformer_lib.export.host_geometry import host_geometry_of_graph
+
         scenes = {name: self.scenes[name].read(self.requirements) for name in self.histories}
         files = {
             f"{name}/{file}": artifact for name, listed in self.histories.items() for file, artifact in listed.items()
@@ -139,6 +141,7 @@ class PackWork:
                 num_samples=len(self.plan.samples),
                 seed=self.plan.seed,
                 model_sha256=self.graph.sha256,
+                host_geometry=host_geometry_of_graph(open_artifact(store, self.graph)),
                 on_progress=on_progress,
             )
         by_scene = {name: len(places) for name, places in self.plan.positions().items()}

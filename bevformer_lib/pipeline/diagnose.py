@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from bevformer_lib.calibration.origin import foreign_samples, listed_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME
+from bevformer_lib.config.host_geometry import HostGeometryConfig
+from bevformer_lib.config.inference_config import read_inference_config
 from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, Finding, try_frame
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
@@ -21,6 +23,7 @@ from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulat
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
@@ -48,12 +51,13 @@ class DiagnoseWork:
         scenes: all scenes.
         reference: the float model.
         candidate: the compiled model.
-        calibration: the four archives and their manifest, by file name.
+        calibration: the archives and their manifest, by file name.
         requirements: what the models ask of scenes.
         runtime: what executes the candidate.
         device: where; not part of the step.
         recording: what ``RecordTrialsWork`` put out, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
+        inference_config: of both models.
     """
 
     scenes: tuple[SceneSource, ...]
@@ -65,6 +69,7 @@ class DiagnoseWork:
     device: str
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
+    inference_config: Artifact | None = None
 
     @property
     def step(self) -> Step:
@@ -78,6 +83,7 @@ class DiagnoseWork:
                 **self.calibration,
                 **{f"scene {scene.name}": scene.content for scene in self.scenes},
                 **({"recording": self.recording} if self.recording else {}),
+                **({"inference_config": self.inference_config} if self.inference_config else {}),
             },
             parameters={
                 "runtime": self.runtime,
@@ -99,7 +105,11 @@ class DiagnoseWork:
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
         reference = open_float_model(store, self.reference, self.recording, self.device)
         candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
-        findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate)}
+        geometry = None
+        if self.inference_config is not None:
+            geometry = read_inference_config(open_artifact(store, self.inference_config)).host_geometry
+        reference, candidate = with_host_geometry(reference, geometry), with_host_geometry(candidate, geometry)
+        findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate, geometry)}
         found = trial_frame(self.scenes, self.requirements)
         if found is None:
             silent = Finding(None, "no scene has a second frame")
@@ -118,7 +128,12 @@ class DiagnoseWork:
         return {name: finding.value for name, finding in diagnosis.findings.items()}
 
     def _calibration(
-        self, store: Store, metas: Mapping[str, Scene], preprocessor: Preprocessor, candidate: Runtime
+        self,
+        store: Store,
+        metas: Mapping[str, Scene],
+        preprocessor: Preprocessor,
+        candidate: Runtime,
+        geometry: HostGeometryConfig | None,
     ) -> Finding:
         """Look whether the set is of this model and these scenes, and whether the candidate was made with it."""
         found = _named_by(candidate, self.reference.sha256, self.calibration[MANIFEST_NAME].sha256)
@@ -126,7 +141,12 @@ class DiagnoseWork:
             compared = {sample["scene"] for sample in listed_samples(folder)[:_COMPARED_SAMPLES]}
             read = {scene.name: scene.read(self.requirements) for scene in self.scenes if scene.name in compared}
             found += foreign_samples(
-                folder, {**metas, **read}, preprocessor, model_sha256=self.reference.sha256, compared=_COMPARED_SAMPLES
+                folder,
+                {**metas, **read},
+                preprocessor,
+                model_sha256=self.reference.sha256,
+                compared=_COMPARED_SAMPLES,
+                host_geometry=geometry,
             )
         return Finding(float(len(found)), "; ".join(found) or "the set is of this model and these scenes")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.pipeline.inputs import open_artifact
@@ -41,6 +42,7 @@ class ExportWork:
         spatial: ``dense`` or ``slots``; ``None``: what is best for the model.
         cameras_per_query: room of the slots; ``None``: what so many cameras around a car need.
         waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
+        geometry: who computes the geometry, the graph or the host; ``None``: what is best for the target.
     """
 
     model: ModelConfig
@@ -49,6 +51,7 @@ class ExportWork:
     spatial: Literal["dense", "slots"] | None = None
     cameras_per_query: int | None = None
     waive: tuple[str, ...] = ()
+    geometry: GeometryForm | None = None
 
     @property
     def step(self) -> Step:
@@ -62,6 +65,7 @@ class ExportWork:
                 "target": self.target,
                 **({"spatial": self.spatial} if self.spatial else {}),
                 **({"cameras_per_query": self.cameras_per_query} if self.cameras_per_query else {}),
+                **({"geometry": self.geometry} if self.geometry else {}),
                 **({"waive": list(self.waive)} if self.waive else {}),
             },
             packages=software(packages=_PACKAGES, code=_CODE),
@@ -80,6 +84,7 @@ class ExportWork:
             folder / GRAPH,
             spatial=self.spatial,
             cameras_per_query=self.cameras_per_query,
+            geometry=self.geometry,
             target=self.target,
             waivers=parse_waivers(self.waive, list(RULES)),
             on_progress=on_progress,

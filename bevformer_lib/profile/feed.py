@@ -9,19 +9,25 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import graph_inputs, static_shape
+from bevformer_lib.geometry.host import HostGeometry
 from bevformer_lib.geometry.surround_cameras import surround_cameras
-from bevformer_lib.names import INPUT_IMG, INPUT_LIDAR2IMG
+from bevformer_lib.names import CAN_BUS_SIZE, INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG
 
 _SEED: Final = 0
 
 
-def made_up_feed(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+def made_up_feed(graph: onnx.GraphProto, host_geometry: HostGeometryConfig | None = None) -> dict[str, NDArray[Any]]:
     """Return random values for every input of a graph, the same every time; zeros for integers, which may be indices.
 
     A BEVFormer's cameras are set up around the car: how much of the images the cells sample decides what sampling
     costs, and random matrices would point almost every cell outside.
+
+    Args:
+        graph: the graph.
+        host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it, if it has any.
 
     Raises:
         ExportError: the shape of an input is not fixed.
@@ -40,6 +46,11 @@ def made_up_feed(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
         drawn = feed[INPUT_LIDAR2IMG]
         matrices = surround_cameras(cameras, (height, width)).astype(drawn.dtype)
         feed[INPUT_LIDAR2IMG] = np.broadcast_to(matrices, drawn.shape).copy()
+    if host_geometry is not None:
+        matrices = surround_cameras(host_geometry.num_cams, host_geometry.grid.image_hw).astype(np.float32)[None]
+        frame = {INPUT_CAN_BUS: np.zeros((1, CAN_BUS_SIZE), np.float32), **feed, INPUT_LIDAR2IMG: matrices}
+        computed = HostGeometry(host_geometry).inputs(frame)
+        feed = {name: computed[name].astype(array.dtype, copy=False) for name, array in feed.items()}
     return feed
 
 

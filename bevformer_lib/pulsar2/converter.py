@@ -104,7 +104,7 @@ class Pulsar2Converter:
     def convert(
         self, model: Path, calibration: Path, output: Path, *, on_progress: ProgressCallback = no_progress
     ) -> Pulsar2Conversion:
-        """Convert ``model`` with the four archives in ``calibration``, and write ``output`` (.axmodel) atomically.
+        """Convert ``model`` with the archives in ``calibration``, and write ``output`` (.axmodel) atomically.
 
         Raises:
             ToolMissingError: neither docker nor a native pulsar2 works.

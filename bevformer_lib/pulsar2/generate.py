@@ -9,7 +9,7 @@ from typing import Any, Final
 import onnx
 
 from bevformer_lib.calibration.archive import CalibrationSet
-from bevformer_lib.calibration.pack import ARCHIVE_NAMES
+from bevformer_lib.calibration.pack import archive_name
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.pulsar2.build_config import (
     ARCHIVE_SUFFIXES,
@@ -37,7 +37,7 @@ def generate_build_config(
 ) -> BuildConfig:
     """Return the build config; its paths are those of this machine.
 
-    Four inputs calibrated with NumPy archives, and processors that keep inputs and outputs in float.
+    Every input calibrated with its NumPy archive, and processors that keep inputs and outputs in float.
 
     Args:
         graph: the float graph.
@@ -109,7 +109,7 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
             "input_configs": [
                 {
                     "tensor_name": name,
-                    "calibration_dataset": str((samples.folder / ARCHIVE_NAMES[name]).absolute()),
+                    "calibration_dataset": str((samples.folder / archive_name(name)).absolute()),
                     "calibration_format": "Numpy",
                     "calibration_size": size,
                 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bevformer_lib.calibration.archive import read_calibration
-from bevformer_lib.calibration.pack import ARCHIVE_NAMES
+from bevformer_lib.calibration.pack import archive_name
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import INPUT_NAMES
 from tests.support.calibration import ToyWorld, make_calibration
@@ -18,7 +18,7 @@ SHAPES = {"img": (1, 6, 3, 8, 16), "lidar2img": (1, 6, 4, 4), "can_bus": (1, 18)
 
 
 def _write(folder: Path, name: str, members: Mapping[str, np.ndarray]) -> None:
-    with tarfile.open(folder / ARCHIVE_NAMES[name], "w:gz") as tar:
+    with tarfile.open(folder / archive_name(name), "w:gz") as tar:
         for member_name, array in members.items():
             buffer = io.BytesIO()
             np.save(buffer, array)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bevformer_lib.calibration.pack import ARCHIVE_NAMES, MANIFEST_NAME, pack_calibration
+from bevformer_lib.calibration.pack import ARCHIVE_ORDER, MANIFEST_NAME, archive_name, pack_calibration
 from bevformer_lib.calibration.samples import CalibrationSample
 from bevformer_lib.errors import CalibrationError
 from tests.support.calibration import ToyWorld, brute_force_history, make_samples
@@ -34,7 +34,7 @@ def test_plain_tarfile_and_numpy_read_the_planned_frames(
     world: ToyWorld, samples: list[CalibrationSample], tmp_path: Path
 ) -> None:
     manifest = json.loads(_pack(samples, tmp_path / "wörk dir").read_text())
-    for name, archive in ARCHIVE_NAMES.items():
+    for name, archive in ((name, archive_name(name)) for name in ARCHIVE_ORDER):
         with tarfile.open(tmp_path / "wörk dir" / archive, "r:gz") as tar:
             assert tar.getnames() == [f"{number}.npy" for number in range(1, 7)]
             for entry in manifest["samples"]:
@@ -60,7 +60,7 @@ def test_bytes_do_not_depend_on_the_number_of_threads(samples: list[CalibrationS
     for threads in (1, 3):
         _pack(samples, tmp_path / str(threads), threads)
         files = sorted((tmp_path / str(threads)).iterdir())
-        assert [file.name for file in files] == sorted([*ARCHIVE_NAMES.values(), MANIFEST_NAME])
+        assert [file.name for file in files] == sorted([*map(archive_name, ARCHIVE_ORDER), MANIFEST_NAME])
         digests.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
     assert digests[0] == digests[1]
 

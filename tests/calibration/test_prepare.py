@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bevformer_lib.calibration.extract import extract_quantization_data
-from bevformer_lib.calibration.pack import ARCHIVE_NAMES
+from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
 from bevformer_lib.calibration.prepare import prepare_calibration, prepare_from_quantization_data
 from bevformer_lib.calibration.quantization_data import read_quantization_data
 from bevformer_lib.errors import CalibrationError
@@ -56,7 +56,7 @@ def test_only_what_is_needed_is_run(world: ToyWorld, tmp_path: Path) -> None:
         last[sample["scene"]] = max(last.get(sample["scene"], 0), sample["position"])
     assert runs == sum(last.values()) < 15
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*ARCHIVE_NAMES.values(), "calibration_manifest.json"]
+        [*map(archive_name, ARCHIVE_ORDER), "calibration_manifest.json"]
     )
 
 

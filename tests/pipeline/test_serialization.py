@@ -43,7 +43,9 @@ WORK: tuple[Work, ...] = (
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, GRAPH),
     DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu", GRAPH),
     TensorsWork(SCENE, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu"),
-    ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/c.pth"), "M57", "slots", 3, ("broken:/a/b",)),
+    ExportWork(
+        MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/c.pth"), "M57", "slots", 3, ("broken:/a/b",), "host"
+    ),
 )
 
 
@@ -60,7 +62,7 @@ def test_a_round_trip_through_json_loses_nothing(work: Work) -> None:
 def test_an_export_as_it_always_was_is_the_step_that_it_was() -> None:
     plain, asked = WORK[0], WORK[-1]
     assert set(plain.step.parameters) == {"model", "target"}
-    assert {"spatial", "cameras_per_query", "waive"} <= set(asked.step.parameters)
+    assert {"spatial", "cameras_per_query", "waive", "geometry"} <= set(asked.step.parameters)
 
 
 def test_what_is_not_exactly_right_is_refused() -> None:

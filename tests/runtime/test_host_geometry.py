@@ -14,8 +14,8 @@ from bevformer_lib.config.host_geometry import HOST_GEOMETRY_KEY
 from bevformer_lib.config.inference_config import inference_config_of, read_inference_config, write_inference_config
 from bevformer_lib.errors import ConfigError, RuntimeUnavailableError
 from bevformer_lib.export.clip import clip_frame
+from bevformer_lib.export.host_geometry import host_geometry_of_graph
 from bevformer_lib.export.onnx_export import export_onnx
-from bevformer_lib.export.spatial import host_geometry_of_graph
 from bevformer_lib.names import HOST_GEOMETRY_INPUTS, INPUT_NAMES, OUTPUT_NAMES
 from bevformer_lib.runtime.contract import check_graph, check_model
 from bevformer_lib.runtime.host_geometry import with_host_geometry
@@ -93,5 +93,5 @@ def test_the_contract_holds_for_a_graph_of_the_host(graphs: Path) -> None:
     runtime = with_host_geometry(OnnxRuntime(graphs / "host.onnx"))
     assert tuple(runtime.inputs) == INPUT_NAMES
     check_graph(runtime, micro_config(), graphs / "host.onnx")
-    with pytest.raises(ConfigError, match="don't belong together|is not the model"):
+    with pytest.raises(ConfigError, match=r"is not the model"):
         check_graph(runtime, replace(micro_config(), num_query=31), graphs / "host.onnx")
