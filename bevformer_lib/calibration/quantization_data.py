@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import INPUT_NAMES
+from bevformer_lib.scenes.index import require_folder_name
 
 GLOBAL_INDEX: Final = "global_index.json"
 SCENE_INDEX: Final = "scene_index.json"
@@ -78,6 +79,10 @@ def read_quantization_data(folder: Path) -> QuantizationData:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise CalibrationError(f"{folder / GLOBAL_INDEX}: 'scenes' needs a 'name' in every entry")
         name = entry["name"]
+        try:
+            require_folder_name(name)
+        except ValueError as error:
+            raise CalibrationError(f"{folder / GLOBAL_INDEX}: {error}") from None
         scene_index = folder / name / SCENE_INDEX
         indices = _field(scene_index, "frame_indices", list)
         if not indices or not all(isinstance(index, int) for index in indices):
