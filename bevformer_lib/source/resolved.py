@@ -74,7 +74,7 @@ class ResolvedSource:
                 _require_repository(self)
             except ValueError as error:
                 raise SourceError(
-                    f"hf://{str(self.repo)[:200]}: refused what the hub says, {error}; check the address and HF_ENDPOINT"
+                    f"hf://{str(self.repo)[:200]}: the hub's answer is refused: {error}; check address and HF_ENDPOINT"
                 ) from None
 
     @property
