@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.strict_json import parse_json
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
@@ -192,7 +192,7 @@ def _specs(described: list[dict[str, Any]]) -> Mapping[str, TensorSpec]:
 def _read_description(recording: Path) -> dict[str, Any]:
     path = recording / RECORDING_FILE
     try:
-        content: dict[str, Any] = json.loads(_read(recording, RECORDING_FILE) or b"")
+        content: dict[str, Any] = parse_json(_read(recording, RECORDING_FILE) or b"")
         for part in ("inputs", "outputs"):
             _specs(content[part])
         content["model_sha256"].isalnum()
