@@ -18,6 +18,7 @@ from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
+from bevformer_lib.emulator.emulation import optimistic_path
 from bevformer_lib.emulator.formats import FP32
 from bevformer_lib.emulator.replay import replay
 from bevformer_lib.errors import ConversionError
@@ -71,11 +72,6 @@ class EmulatorConversion(Conversion):
     optimistic: Path
     facts: Mapping[str, Any]
     findings: tuple[str, ...]
-
-
-def optimistic_path(output: Path) -> Path:
-    """Return where the optimistic bound of a graph lies."""
-    return output.with_name(f"{output.stem}_optimistic{output.suffix}")
 
 
 class EmulatorConverter:

@@ -8,8 +8,9 @@ import onnx
 import pytest
 
 from bevformer_lib.backends.converters import DEFAULT_RECIPES, open_converter
-from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions, optimistic_path
+from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
 from bevformer_lib.emulator.emulate import UNCERTAIN
+from bevformer_lib.emulator.emulation import optimistic_path
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.pulsar2.converter import Pulsar2Options
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
