@@ -23,11 +23,12 @@ from bevformer_lib.emulator.replay import replay
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.pulsar2.converter import DEFAULT_RECIPE, samples_used
+from bevformer_lib.pulsar2.converter import samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.quantization_record import read_record
 
 CONVERTER_NAME: Final = "emulator"
+DEFAULT_RECIPE: Final = "all-u16"
 METADATA_PREFIX: Final = "bevformer.quantization."
 MAIN: Final = "all tensors rounded"
 OPTIMISTIC: Final = "movement operators not rounded"
