@@ -106,18 +106,8 @@ class RecordedRuntime:
         description = _read_description(recording)
         self._recording = recording
         self.model_sha256: str = description["model_sha256"]
-        self._inputs = _specs(description["inputs"])
-        self._outputs = _specs(description["outputs"])
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The recorded model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The recorded model's outputs by name."""
-        return self._outputs
+        self.inputs: Mapping[str, TensorSpec] = _specs(description["inputs"])
+        self.outputs: Mapping[str, TensorSpec] = _specs(description["outputs"])
 
     @property
     def metadata(self) -> Mapping[str, str]:
