@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from bevformer_lib import __version__
+from bevformer_lib.cli.own_inputs import require_other_outputs
 from bevformer_lib.errors import BevformerError
 
 LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -103,7 +104,9 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     """
     _prepare_streams()
     try:
-        make_app(commands)(arguments, exit_on_error=False)
+        command, bound, _ = make_app(commands).parse_args(arguments, exit_on_error=False)
+        require_other_outputs(bound)
+        command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except CycloptsError:
         return EXIT_USAGE

@@ -14,6 +14,7 @@ def command(
     frames: int = 12,
     seed: int = 0,
     ground_truth: bool = True,
+    workers: int = 1,
 ) -> None:
     """Render synthetic driving scenes with known boxes, in the published scene format.
 
@@ -26,6 +27,7 @@ def command(
         frames: frames per scene, two per second.
         seed: the same seed gives the same bytes.
         ground_truth: write the boxes (gt_boxes) into the meta files.
+        workers: processes that render, each one scene at a time; the bytes are the same with any number.
     """
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.load import load_model_config
@@ -44,7 +46,7 @@ def command(
         ground_truth=ground_truth,
     )
     with progress_bar() as on_progress:
-        rendered = make_scenes(output, recipe, on_progress=on_progress)
+        rendered = make_scenes(output, recipe, workers=workers, on_progress=on_progress)
     height, width = config.image_hw
     state = f"{rendered} of {num_scenes} rendered now" if rendered else "all there already, nothing to do"
     sys.stdout.write(

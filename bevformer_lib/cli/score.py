@@ -48,13 +48,11 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.detections.detections_folder import read_detections
     from bevformer_lib.files import require_new_file, write_json
-    from bevformer_lib.nuscenes.devkit import require_devkit
 
     _check_options(nuscenes_root, split, results, reference)
     for path in (output, results):
         if path is not None:
             require_new_file(path)
-    require_devkit()
     found = read_detections(detections)
     with progress_bar() as on_progress:
         if nuscenes_root is not None:

@@ -21,6 +21,7 @@ from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_layers import check_kept, restore_kept_inputs
 from bevformer_lib.convert.float_model import check_inputs, load_float_model
+from bevformer_lib.convert.own_weights import give_own_weights
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
 from bevformer_lib.errors import ConversionError
@@ -118,6 +119,7 @@ def quantize_nodes(
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
 
+    give_own_weights(model.graph, selection.layers)
     # The quantiser asks for the range of a convolution's own output even where it merges the Relu into it.
     merged = {node.input[0]: ranges[node.output[0]] for node in model.graph.node if node.name in selection.activations}
     quantizer = QDQQuantizer(

@@ -57,7 +57,7 @@ class EmulationConfig:
     Attributes:
         layer_configs: precisions asked for.
         percentile: whether ranges leave outliers out.
-        grid: format in which GridSample reads its grid: U8, U16 or FP32, unless its layer is asked for more.
+        grid: format of what only GridSample reads, as its grid: U8, U16 or FP32, unless the layers are asked for more.
         findings: settings without effect here.
     """
 

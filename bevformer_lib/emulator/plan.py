@@ -7,7 +7,7 @@ operator gives its output the scale of its input, over the union of both ranges,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -91,7 +91,8 @@ class Planner:
             ranges: tensor -> smallest and largest value.
             round_movement: whether movement operators, Concat and Where among them, share scales and round; without,
                 they pass on what they read as it is.
-            grid: format in which GridSample reads its grid.
+            grid: format of tensors that only GridSample reads, as its grid; those that others read too are made in the
+                format of their layer, and no finer for it.
         """
         self._prepared = prepared
         self._layers = layers
@@ -102,7 +103,7 @@ class Planner:
         self._passing = MOVEMENT | (JOINING if not round_movement else frozenset())
         self._outputs = {value.name for value in prepared.model.graph.output}
         self._readers = self._find_readers()
-        self._signed: dict[str, bool] = {}
+        self._read_by: dict[tuple[str, str], bool] = {}
         self._made_by: dict[str, _Scale] = {}
         self._formats: dict[str, str] = {}
         self._rounded: dict[str, _Scale] = {}
@@ -145,8 +146,7 @@ class Planner:
     def _asked(self, layer: Layer, node: onnx.NodeProto, slot: int) -> str:
         """Return the format in which a node is asked to read one of its inputs."""
         asked = self._types[layer.outputs[0]].data
-        is_grid = node.op_type == "GridSample" and slot == 1
-        return self._grid if is_grid and bits_of(self._grid) > bits_of(asked) else asked
+        return self._grid if _is_grid(node, slot) and bits_of(self._grid) > bits_of(asked) else asked
 
     def _wanted(self, layer: Layer, node: onnx.NodeProto, slot: int) -> str:
         """Return the format in which a node reads one of its inputs."""
@@ -155,26 +155,31 @@ class Planner:
 
     def _only_products_read(self, tensor: str) -> bool:
         """Tell whether only MatMuls of two live tensors read a tensor, directly or behind movement operators."""
-        if tensor not in self._signed:
-            self._signed[tensor] = False  # a tensor that nobody reads is no operand
+        return self._only_read_by("product", lambda node, slot: self.is_live_product(node) and slot < 2, tensor)
+
+    def _only_read_by(self, what: str, is_place: Callable[[onnx.NodeProto, int], bool], tensor: str) -> bool:
+        key = (what, tensor)
+        if key not in self._read_by:
             readers = self._readers.get(tensor, [])
-            self._signed[tensor] = (
+            self._read_by[key] = (
                 tensor not in self._outputs
                 and bool(readers)
                 and all(
-                    (self.is_live_product(node) and slot < 2)
+                    is_place(node, slot)
                     or (
                         node.op_type in self._passing
                         and layer.main is node
-                        and all(self._only_products_read(name) for name in layer.outputs)
+                        and all(self._only_read_by(what, is_place, name) for name in layer.outputs)
                     )
                     for layer, node, slot in readers
                 )
             )
-        return self._signed[tensor]
+        return self._read_by[key]
 
     def _round(self, tensor: str, asked: str) -> None:
         """Give a computed tensor a scale of its own."""
+        if bits_of(self._grid) > bits_of(asked) and self._only_read_by("grid", _is_grid, tensor):
+            asked = self._grid
         wanted = SIGNED_OF[asked] if self._only_products_read(tensor) else asked
         self._formats[tensor] = wanted
         if wanted == FP32:
@@ -208,6 +213,8 @@ class Planner:
             self._formats[tensor] = read
             return
         asked = coarsest(types.data, types.output)
+        if bits_of(self._grid) > bits_of(asked) and self._only_read_by("grid", _is_grid, tensor):
+            asked = self._grid
         wanted = SIGNED_OF[asked] if self._only_products_read(tensor) else asked
         scale = self._made_by.get(sources[0])
         if scale is None or (wanted != scale.format and bits_of(wanted) <= bits_of(scale.format)):
@@ -238,6 +245,10 @@ class Planner:
                     continue
                 low, high = self._ranges[tensor]
                 self._readings[node.output[0], slot] = quantization_of_range(wanted, low, high)
+
+
+def _is_grid(node: onnx.NodeProto, slot: int) -> bool:
+    return node.op_type == "GridSample" and slot == 1
 
 
 def _pads_with_values(node: onnx.NodeProto, prepared: Prepared) -> bool:

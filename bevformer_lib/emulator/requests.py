@@ -112,9 +112,7 @@ class _Grants:
     def findings(self) -> list[str]:
         lines = []
         for (place, text), names in sorted(self._notes.items()):
-            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-            named = ", ".join(names[:MOST_NAMED])
-            lines.append(f"{_what(place, self._requests[place])}: {text}: {named}{more}")
+            lines.append(f"{_what(place, self._requests[place])}: {text}: {_listed(names)}")
         return lines
 
     def _note(self, place: int, text: str, name: str) -> None:
@@ -171,15 +169,23 @@ def _bias_adds(layers: Sequence[Layer]) -> set[str]:
 def _unselected(request: LayerConfig, layers: Sequence[Layer], selected: Sequence[onnx.NodeProto]) -> Iterable[str]:
     names, kinds = {node.name for node in selected}, {node.op_type for node in selected}
     inside = {node.name for layer in layers for node in layer.nodes}
-    for name in request.layers:
-        if name not in names:
-            why = "it was fused into the one before" if name in inside else "it was fused away, or never there"
-            yield f"no operator '{name}' is built: {why}; the tool may refuse the whole build"
+    absent = [name for name in request.layers if name not in names]
+    for why, gone in (
+        ("fused into the one before", [name for name in absent if name in inside]),
+        ("fused away, or never there", [name for name in absent if name not in inside]),
+    ):
+        if gone:
+            yield f"not built, since {why}: {_listed(gone)}; the tool may refuse the whole build"
     for kind in request.types:
         if kind not in kinds:
             yield f"no operator of type {kind} is built; the request has no effect"
     if request.start_tensor_names and not selected:
         yield "no operator lies between these tensors; the request has no effect"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _what(place: int, request: LayerConfig) -> str:

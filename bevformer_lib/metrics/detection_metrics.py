@@ -1,14 +1,10 @@
-"""NDS and mAP by nuscenes-devkit's own functions: from annotations in the scenes, or from a nuScenes database.
+"""NDS and mAP as nuScenes defines them: from annotations in the scenes, or from a nuScenes database.
 
-Both ways end in the same lists of boxes, which the devkit filters, matches and averages. Only the loop over classes and
-match distances is repeated here (`DetectionEval.evaluate` can't be had without a database), for all frames, for each
-scene, and for bands of distance.
+Both ways end in the same records of boxes, scored over all frames, for each scene, and for bands of distance.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -17,6 +13,9 @@ import numpy as np
 
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import BevformerError, ConfigError
+from bevformer_lib.metrics.box_table import countable_boxes
+from bevformer_lib.metrics.class_metrics import pairs_of_class, score_class
+from bevformer_lib.metrics.constants import CLASS_NAMES, MEAN_AP_WEIGHT, RECALLS
 from bevformer_lib.metrics.eval_boxes import (
     FrameTables,
     ScoredFrame,
@@ -30,24 +29,14 @@ from bevformer_lib.metrics.metric_types import (
     ClassMetrics,
     DetectionMetrics,
     DistanceBand,
-    PrecisionRecall,
     SubsetMetrics,
     TruePositiveErrors,
 )
-from bevformer_lib.nuscenes.devkit import require_devkit
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.types import Scene
 
-CONFIG_NAME: Final = "detection_cvpr_2019"
-"""The devkit's configuration of the detection task: ranges, distances, weights."""
 BANDS_M: Final = ((0.0, 20.0), (20.0, 35.0), (35.0, 50.0))
 """Bands of distance from the car; nuScenes counts no box beyond 50 m."""
-
-_UNDEFINED: Final[Mapping[str, tuple[str, ...]]] = {
-    "traffic_cone": ("attr_err", "vel_err", "orient_err"),
-    "barrier": ("attr_err", "vel_err"),
-}
-"""Errors that nuScenes defines for all classes but these."""
 
 
 def score_scenes(
@@ -66,7 +55,6 @@ def score_scenes(
         on_progress: told the classes done.
 
     Raises:
-        MissingPackageError: nuscenes-devkit is not installed.
         ConfigError: classes are none of nuScenes'.
         BevformerError: no frame has annotations, or a scene's detections don't belong to its frames.
     """
@@ -103,7 +91,6 @@ def score_agreement(
         on_progress: told the classes done.
 
     Raises:
-        MissingPackageError: nuscenes-devkit is not installed.
         ConfigError: classes are none of nuScenes'.
         BevformerError: detections don't belong to the scenes' frames.
     """
@@ -128,10 +115,6 @@ def score_frames(
     on_progress: ProgressCallback = no_progress,
 ) -> DetectionMetrics:
     """Score frames that carry their own truth; see :func:`score_scenes`."""
-    require_devkit()
-    from nuscenes.eval.common.data_classes import EvalBoxes
-    from nuscenes.eval.detection.data_classes import DetectionBox
-
     check_classes(class_names)
     predicted = {
         frame.token: predictions_as_records(frame.detections, class_names, frame.token, frame.lidar_to_common)
@@ -139,8 +122,8 @@ def score_frames(
     }
     annotated = {frame.token: ground_truth_as_records(frame) for frame in frames}
     return score_boxes(
-        EvalBoxes.deserialize(annotated, DetectionBox),
-        EvalBoxes.deserialize(predicted, DetectionBox),
+        annotated,
+        predicted,
         FrameTables(frames),
         {frame.token: frame.scene for frame in frames},
         truth=truth,
@@ -154,18 +137,14 @@ def check_classes(class_names: Sequence[str]) -> None:
     Raises:
         ConfigError: it does not.
     """
-    from nuscenes.eval.detection.constants import DETECTION_NAMES
-
-    unknown = [name for name in class_names if name not in DETECTION_NAMES]
+    unknown = [name for name in class_names if name not in CLASS_NAMES]
     if unknown:
-        raise ConfigError(
-            f"nuScenes' metric has no class {', '.join(unknown)}; its classes: {', '.join(DETECTION_NAMES)}"
-        )
+        raise ConfigError(f"nuScenes' metric has no class {', '.join(unknown)}; its classes: {', '.join(CLASS_NAMES)}")
 
 
 def score_boxes(
-    ground_truth: Any,
-    predictions: Any,
+    ground_truth: Mapping[str, Sequence[Mapping[str, Any]]],
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]],
     tables: Any,
     scene_of_token: Mapping[str, str],
     *,
@@ -175,57 +154,49 @@ def score_boxes(
     """Filter, match and average as ``DetectionEval`` does.
 
     Args:
-        ground_truth: the devkit's ``EvalBoxes`` of ``DetectionBox``, by sample token; changed by the filters.
-        predictions: alike.
-        tables: what the devkit's filters look up samples, poses and bicycle racks in, by ``get(table, token)``.
+        ground_truth: by sample token, in the form of nuScenes' results file with ``num_pts``.
+        predictions: alike, without ``num_pts``.
+        tables: what samples, poses and bicycle racks are looked up in, by ``get(table, token)``.
         scene_of_token: the scene's name of every sample token.
         truth: ``ANNOTATIONS`` or ``REFERENCE_MODEL``.
         on_progress: told the classes done.
     """
-    from nuscenes.eval.common.config import config_factory
-    from nuscenes.eval.common.loaders import add_center_dist, filter_eval_boxes
-    from nuscenes.eval.detection.data_classes import DetectionMetrics as DevkitMetrics
-
-    config = config_factory(CONFIG_NAME)
-    for boxes in (ground_truth, predictions):
-        add_center_dist(tables, boxes)
-        if boxes.all:  # the devkit's filter takes the boxes' kind from the first one
-            filter_eval_boxes(tables, boxes, config.class_range)
-    total = DevkitMetrics(config)
+    tokens = list(scene_of_token)
+    wanted, given = (countable_boxes(records, tokens, tables) for records in (ground_truth, predictions))
+    frames_of_scene = {
+        name: np.array([scene == name for scene in scene_of_token.values()])
+        for name in dict.fromkeys(scene_of_token.values())
+    }
     classes: dict[str, ClassMetrics] = {}
-    by_scene: dict[str, dict[str, ClassMetrics]] = defaultdict(dict)
+    by_scene: dict[str, dict[str, ClassMetrics]] = {scene: {} for scene in frames_of_scene}
     by_band: list[dict[str, ClassMetrics]] = [{} for _ in BANDS_M]
-    tokens_of_scene = _tokens_by_scene(scene_of_token)
-    for done, name in enumerate(config.class_names, start=1):
-        wanted, given = _subset(ground_truth, name), _subset(predictions, name)
-        classes[name] = _score_class(wanted, given, name, config)
-        for distance, ap in classes[name].ap_at_m.items():
-            total.add_label_ap(name, distance, ap)
-        for metric_name, error in zip(_metric_names(), _values(classes[name].errors), strict=True):
-            total.add_label_tp(name, metric_name, math.nan if error is None else error)
-        for scene, tokens in tokens_of_scene.items():
-            in_scene = _subset(wanted, name, tokens), _subset(given, name, tokens)
-            by_scene[scene][name] = _score_class(in_scene[0], in_scene[1], name, config)
-        for band, scored in zip(BANDS_M, by_band, strict=True):
-            in_band = _subset(wanted, name, band_m=band), _subset(given, name, band_m=band)
-            scored[name] = _score_class(in_band[0], in_band[1], name, config)
-        on_progress("scoring classes", done, len(config.class_names))
+    for label, name in enumerate(CLASS_NAMES):
+        pairs = pairs_of_class(name, wanted.take(wanted.label == label), given.take(given.label == label))
+        both = pairs.truth, pairs.found
+        classes[name] = score_class(pairs, *(np.ones(len(boxes), dtype=np.bool_) for boxes in both))
+        for scene, in_scene in frames_of_scene.items():
+            by_scene[scene][name] = score_class(pairs, *(in_scene[boxes.frame] for boxes in both))
+        for (nearest, farthest), scored in zip(BANDS_M, by_band, strict=True):
+            in_band = [(nearest <= boxes.distance_m) & (boxes.distance_m < farthest) for boxes in both]
+            scored[name] = score_class(pairs, *in_band)
+        on_progress("scoring classes", label + 1, len(CLASS_NAMES))
+    mean_ap = float(np.mean([metrics.ap for metrics in classes.values()]))
+    errors = [_mean_of_known(column) for column in zip(*(_values(one.errors) for one in classes.values()), strict=True)]
     return DetectionMetrics(
-        nds=total.nd_score,
-        mean_ap=total.mean_ap,
-        errors=TruePositiveErrors(*(total.tp_errors[name] for name in _metric_names())),
+        nds=_nds(mean_ap, errors),
+        mean_ap=mean_ap,
+        errors=TruePositiveErrors(*errors),
         truth=truth,
-        frames=len(scene_of_token),
-        ground_truth=sum(metrics.ground_truth for metrics in classes.values()),
-        predictions=sum(metrics.predictions for metrics in classes.values()),
+        frames=len(tokens),
+        ground_truth=len(wanted),
+        predictions=len(given),
         classes_without_truth=tuple(name for name, metrics in classes.items() if not metrics.ground_truth),
-        recall_grid=tuple(np.linspace(0.0, 1.0, 101).tolist()),
+        recall_grid=tuple(np.linspace(0.0, 1.0, RECALLS).tolist()),
         classes=classes,
         bands=tuple(
-            DistanceBand(*band, _summary(scored, len(scene_of_token), config))
-            for band, scored in zip(BANDS_M, by_band, strict=True)
+            DistanceBand(*band, _summary(scored, len(tokens))) for band, scored in zip(BANDS_M, by_band, strict=True)
         ),
-        scenes={scene: _summary(by_scene[scene], len(tokens), config) for scene, tokens in tokens_of_scene.items()},
+        scenes={scene: _summary(by_scene[scene], int(kept.sum())) for scene, kept in frames_of_scene.items()},
     )
 
 
@@ -241,84 +212,32 @@ def _paired(scenes: Sequence[Scene], detections: Mapping[str, Sequence[Detection
         yield from ((scene, frame, boxes) for frame, boxes in zip(scene.frames, found, strict=True))
 
 
-def _metric_names() -> list[str]:
-    from nuscenes.eval.detection.constants import TP_METRICS
-
-    return list(TP_METRICS)
-
-
 def _values(errors: TruePositiveErrors) -> tuple[float | None, ...]:
     return errors.translation, errors.scale, errors.orientation, errors.velocity, errors.attribute
 
 
-def _tokens_by_scene(scene_of_token: Mapping[str, str]) -> dict[str, list[str]]:
-    tokens: dict[str, list[str]] = defaultdict(list)
-    for token, scene in scene_of_token.items():
-        tokens[scene].append(token)
-    return tokens
+def _mean_of_known(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else 1.0
 
 
-def _subset(
-    boxes: Any, class_name: str, tokens: Iterable[str] | None = None, *, band_m: tuple[float, float] | None = None
-) -> Any:
-    """Return the boxes of a class, of some samples, in a band of distance: as the devkit's matching sees them."""
-    from nuscenes.eval.common.data_classes import EvalBoxes
-
-    subset = EvalBoxes()
-    for token in boxes.sample_tokens if tokens is None else tokens:
-        kept = [box for box in boxes[token] if box.detection_name == class_name]
-        if band_m is not None:
-            kept = [box for box in kept if band_m[0] <= box.ego_dist < band_m[1]]
-        subset.add_boxes(token, kept)
-    return subset
+def _nds(mean_ap: float, errors: Sequence[float]) -> float:
+    """Weigh mAP and the errors' scores, of which none is below 0."""
+    scores = [max(0.0, 1.0 - error) for error in errors]
+    return (MEAN_AP_WEIGHT * mean_ap + sum(scores)) / (MEAN_AP_WEIGHT + len(scores))
 
 
-def _score_class(ground_truth: Any, predictions: Any, name: str, config: Any) -> ClassMetrics:
-    from nuscenes.eval.detection.algo import accumulate, calc_ap, calc_tp
-
-    data = {
-        distance: accumulate(ground_truth, predictions, name, config.dist_fcn_callable, distance)
-        for distance in config.dist_ths
-    }
-    ap_at_m = {distance: calc_ap(curve, config.min_recall, config.min_precision) for distance, curve in data.items()}
-    errors = [
-        None
-        if metric_name in _UNDEFINED.get(name, ())
-        else _finite(calc_tp(data[config.dist_th_tp], config.min_recall, metric_name))
-        for metric_name in _metric_names()
-    ]
-    return ClassMetrics(
-        ground_truth=len(ground_truth.all),
-        predictions=len(predictions.all),
-        ap=float(np.mean(list(ap_at_m.values()))),
-        ap_at_m=ap_at_m,
-        errors=TruePositiveErrors(*errors),
-        curves=tuple(
-            PrecisionRecall(distance, tuple(curve.precision.tolist()), tuple(curve.confidence.tolist()))
-            for distance, curve in data.items()
-        ),
-    )
-
-
-def _summary(classes: Mapping[str, ClassMetrics], frames: int, config: Any) -> SubsetMetrics:
+def _summary(classes: Mapping[str, ClassMetrics], frames: int) -> SubsetMetrics:
     """Average over the classes that are annotated, with the weights of NDS."""
     annotated = {name: metrics for name, metrics in classes.items() if metrics.ground_truth}
     mean_ap = float(np.mean([metrics.ap for metrics in annotated.values()])) if annotated else None
-    nds = None
     columns = zip(*(_values(metrics.errors) for metrics in annotated.values()), strict=True)
     errors = [[error for error in column if error is not None] for column in columns]
-    if mean_ap is not None and all(errors):
-        scores = [max(0.0, 1.0 - float(np.mean(column))) for column in errors]
-        nds = (config.mean_ap_weight * mean_ap + sum(scores)) / (config.mean_ap_weight + len(scores))
     return SubsetMetrics(
         frames=frames,
         ground_truth=sum(metrics.ground_truth for metrics in classes.values()),
         predictions=sum(metrics.predictions for metrics in classes.values()),
         mean_ap=mean_ap,
-        nds=nds,
+        nds=None if mean_ap is None or not all(errors) else _nds(mean_ap, [float(np.mean(one)) for one in errors]),
         ap={name: metrics.ap for name, metrics in annotated.items()},
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

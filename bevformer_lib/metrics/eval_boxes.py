@@ -1,4 +1,4 @@
-"""Frames, their annotations and their detections in the terms of nuscenes-devkit, without its database.
+"""Frames, their annotations and their detections in the terms of nuScenes' tables, without a database.
 
 Boxes are compared in the global frame where a scene gives its poses, else in the LiDAR frame, which differs by the
 car's tilt alone. nuScenes measures a box's range from the car's origin; where a scene does not say where that is, the
@@ -18,9 +18,10 @@ from bevformer_lib.detections.geometry import heading_from_yaw_rad
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.metrics.attributes import attribute_of
+from bevformer_lib.metrics.constants import CLASS_NAMES
+from bevformer_lib.nuscenes.annotations import BICYCLE_RACK
 from bevformer_lib.scenes.types import Frame, GroundTruthBox
 
-_ROTATION_TOLERANCE = 1e-3
 _SMALLEST_M = float(np.finfo(np.float32).tiny)
 """A size that underflowed; the devkit refuses sizes of 0."""
 
@@ -66,7 +67,7 @@ class ScoredFrame:
 
 
 class FrameTables:
-    """The few records that nuscenes-devkit's filters ask a database for."""
+    """The few records that the filters of boxes ask a database for."""
 
     def __init__(self, frames: Sequence[ScoredFrame]) -> None:
         self._records: dict[tuple[str, str], dict[str, Any]] = {}
@@ -130,13 +131,11 @@ def ground_truth_as_records(frame: ScoredFrame) -> list[dict[str, Any]]:
     Raises:
         ConfigError: a category is none of nuScenes' ten detection classes.
     """
-    from nuscenes.eval.detection.constants import DETECTION_NAMES
-
-    unknown = sorted({box.category for box in frame.ground_truth} - set(DETECTION_NAMES))
+    unknown = sorted({box.category for box in frame.ground_truth} - set(CLASS_NAMES))
     if unknown:
         raise ConfigError(
             f"{frame.frame.meta_path}: boxes of class {', '.join(unknown)}; nuScenes' metric knows "
-            f"{', '.join(DETECTION_NAMES)}"
+            f"{', '.join(CLASS_NAMES)}"
         )
     return [
         {
@@ -152,8 +151,6 @@ def ground_truth_as_records(frame: ScoredFrame) -> list[dict[str, Any]]:
 
 def racks_as_annotations(frame: ScoredFrame) -> list[dict[str, Any]]:
     """Return a frame's bicycle racks as records of ``sample_annotation``."""
-    from bevformer_lib.nuscenes.annotations import BICYCLE_RACK
-
     racks = frame.frame.bicycle_racks
     return [{**record, "category_name": BICYCLE_RACK} for record in _placed(racks, frame)]
 
@@ -198,10 +195,7 @@ def moved(
     Returns:
         Centres (n, 3), rotations (n, 4) as quaternions w, x, y, z, and velocities (n, 2).
     """
-    from pyquaternion import Quaternion
-
-    turn = Quaternion(matrix=transform, rtol=_ROTATION_TOLERANCE, atol=_ROTATION_TOLERANCE)
-    w, x, y, z = turn.elements
+    w, x, y, z = _quaternion(transform[:3, :3])
     cos, sin = np.cos(headings_rad / 2.0), np.sin(headings_rad / 2.0)
     rotations = np.stack([w * cos - z * sin, x * cos + y * sin, y * cos - x * sin, w * sin + z * cos], axis=1)
     return (
@@ -247,3 +241,18 @@ def _leveled(vectors: NDArray[np.float64], transform: NDArray[np.float64]) -> ND
     rotation = transform[:3, :3]
     z = -(vectors @ rotation[2, :2]) / rotation[2, 2]
     return np.asarray(np.column_stack([vectors, z]) @ rotation[:2].T)
+
+
+def _quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the unit quaternion w, x, y, z of a rotation (3, 3): the row of 4 q q^T whose diagonal is largest."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
+    products = np.array(
+        [
+            [1 + xx + yy + zz, zy - yz, xz - zx, yx - xy],
+            [zy - yz, 1 + xx - yy - zz, yx + xy, xz + zx],
+            [xz - zx, yx + xy, 1 - xx + yy - zz, zy + yz],
+            [yx - xy, xz + zx, zy + yz, 1 - xx - yy + zz],
+        ]
+    )
+    row = products[np.argmax(np.diag(products))]
+    return np.asarray(row / np.linalg.norm(row))

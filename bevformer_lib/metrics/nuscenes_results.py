@@ -94,7 +94,6 @@ def score_results(
     Raises:
         BevformerError: the samples have no annotations, as those of the test split.
     """
-    from nuscenes.eval.common.data_classes import EvalBoxes
     from nuscenes.eval.common.loaders import load_gt_of_sample_tokens
     from nuscenes.eval.detection.data_classes import DetectionBox
 
@@ -103,11 +102,11 @@ def score_results(
         raise BevformerError(
             f"nuScenes {dataset.version} has no annotations; submit the results file to the evaluation server instead"
         )
-    ground_truth = load_gt_of_sample_tokens(dataset, tokens, DetectionBox)
+    ground_truth = load_gt_of_sample_tokens(dataset, tokens, DetectionBox).serialize()
     scene_names = {token: dataset.get("scene", dataset.get("sample", token)["scene_token"])["name"] for token in tokens}
     return score_boxes(
         ground_truth,
-        EvalBoxes.deserialize(results["results"], DetectionBox),
+        results["results"],
         dataset,
         scene_names,
         truth=ANNOTATIONS,

@@ -13,13 +13,12 @@ from bevformer_lib.backends.runtimes import ONNXRUNTIME
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage, coverage_of
 from bevformer_lib.calibration.plan import CalibrationPlan
 from bevformer_lib.detections.types import SceneEvaluation
-from bevformer_lib.errors import ConfigError, MissingPackageError
+from bevformer_lib.errors import ConfigError
 from bevformer_lib.evaluate.tensors import TensorSummary, compare_tensors, summarize_tensors
 from bevformer_lib.export.intermediates_runtime import open_with_intermediates
 from bevformer_lib.files import write_json
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import DetectionMetrics
-from bevformer_lib.nuscenes.devkit import require_devkit
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import SCENE_CODE, SceneSource, open_artifact, read_scene_metas, scene_software
 from bevformer_lib.pipeline.runtimes import unload_models
@@ -49,10 +48,12 @@ class MetricsWork:
     Attributes:
         scenes: all scenes.
         evaluations: what ``EvaluateWork`` put out, by scene.
+        bound: name of the bound that the candidate is, where it is not the one that is judged.
     """
 
     scenes: tuple[SceneSource, ...]
     evaluations: Mapping[str, Artifact]
+    bound: str | None = None
 
     @property
     def step(self) -> Step:
@@ -66,6 +67,7 @@ class MetricsWork:
             },
             parameters={"proxy_score": PROXY_SCORE},
             packages=software(packages=(_DEVKIT,), code=_METRIC_CODE),
+            part=self.bound,
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -77,9 +79,8 @@ class MetricsWork:
         """
         evaluations = [read_evaluation(store, self.evaluations[scene.name]) for scene in self.scenes]
         try:
-            require_devkit()
             reference, candidate = _score(read_scene_metas(self.scenes), evaluations, on_progress)
-        except (MissingPackageError, ConfigError) as error:
+        except ConfigError as error:
             write_json(folder / METRICS, {"unavailable": str(error)})
             return {"unavailable": str(error)}
         write_json(folder / METRICS, {"reference": reference.to_dict(), "candidate": candidate.to_dict()})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
-from bevformer_lib.scenes.strict_json import read_json_object
+from bevformer_lib.strict_json import read_json_object
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,18 @@ def _indexed_scenes(index: Path) -> tuple[tuple[SceneEntry, ...], list[str]]:
     entries, defects = [], []
     for name, content in scenes.items():
         try:
-            entries.append(SceneEntry(_folder_name(name), _samples(content, name)))
+            entries.append(SceneEntry(require_folder_name(name), _samples(content, name)))
         except ValueError as error:
             defects.append(f"{index}: {error}")
     return tuple(entries), defects
 
 
-def _folder_name(name: str) -> str:
+def require_folder_name(name: str) -> str:
+    """Return a scene's name.
+
+    Raises:
+        ValueError: as a folder's name it would lead elsewhere.
+    """
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         raise ValueError(f"scene {name!r} is not a plain folder name")
     return name

@@ -39,20 +39,23 @@ def resolve_hub(address: HubAddress, access: HubAccess) -> ResolvedSource:
     with named_hub_errors(address, access):
         api = access.api()
         commit = api.repo_info(address.repo, revision=address.revision).sha
-        if commit is None:
+        if commit is None or not _COMMIT.fullmatch(commit):
             raise SourceError(f"{address.uri}: {access.endpoint_url} does not say which commit that is")
         is_folder, found = _files(api, address.at(commit), address)
-    prefix = f"{address.path}/" if is_folder and address.path else ("" if is_folder else _parent(address.path))
-    files = [SourceFile(file.path.removeprefix(prefix), file.size, _blob(file)) for file in found]
-    return ResolvedSource(
-        kind="hub",
-        place=address.path,
-        is_folder=is_folder,
-        files=tuple(sorted(files, key=lambda file: file.path)),
-        repo=address.repo,
-        revision=address.revision,
-        commit=commit,
-    )
+        prefix = f"{address.path}/" if is_folder and address.path else ("" if is_folder else _parent(address.path))
+        strange = next((file.path for file in found if not file.path.startswith(prefix)), None)
+        if strange is not None:
+            raise SourceError(f"{address.uri}: {access.endpoint_url} lists {ascii(strange)[:200]} in that folder")
+        files = [SourceFile(file.path.removeprefix(prefix), file.size, _blob(file)) for file in found]
+        return ResolvedSource(
+            kind="hub",
+            place=address.path,
+            is_folder=is_folder,
+            files=tuple(sorted(files, key=lambda file: file.path)),
+            repo=address.repo,
+            revision=address.revision,
+            commit=commit,
+        )
 
 
 def note_fetched(source: ResolvedSource) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -121,6 +122,11 @@ def named_hub_errors(address: HubAddress, access: HubAccess) -> Iterator[None]:
         ) from None
     except HFValidationError as error:
         raise SourceError(f"{address.uri}: {error}") from None
+    except (KeyError, TypeError, AttributeError, RecursionError, JSONDecodeError) as error:
+        raise SourceError(
+            f"{address.uri}: {access.endpoint_url} answers with what no hub says ({type(error).__name__}); correct "
+            "HF_ENDPOINT, or try another mirror"
+        ) from None
     except OfflineModeIsEnabled:
         raise SourceError(f"{address.uri}: {OFFLINE_ADVICE}") from None
     except HfHubHTTPError as error:

@@ -1,21 +1,23 @@
 """Downloading from the hub into the cache that all its clients on this machine share.
 
-huggingface_hub itself starts a download that was killed from zero, and compares only sizes. Its cache is made so that
-this can be done for it: a file's content lies at ``blobs/<etag>``, and what lies there is not downloaded again. So the
-content is put there by a download that goes on where the last one ended, after it was compared with the digest that is
-its name; then huggingface_hub makes the snapshot's link to it.
+huggingface_hub itself starts a download that was killed from zero, compares only sizes, and takes the name of a file in
+its cache from the server's headers. The form of its cache is documented: a file's content lies at ``blobs/<digest>``,
+and ``snapshots/<commit>/<path>`` links to it. So that is what is made here: by a download that goes on where the last
+one ended, under names that :class:`~bevformer_lib.source.resolved.ResolvedSource` has checked.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import PARTIAL_CONTENT
 from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.errors import SourceError
+from bevformer_lib.files import atomic_path
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.source.address import HubAddress
 from bevformer_lib.source.hub import note_fetched
@@ -30,6 +32,8 @@ _CHUNK_BYTES: Final = 1 << 20
 _SHA256_DIGITS: Final = 64
 _ATTEMPTS: Final = 2
 """One for what is left of a broken download, which may itself be broken, and one from zero."""
+_FRUITLESS_TRIES: Final = 5
+_PAUSE_SECONDS: Final = 1.0
 
 
 def fetch_hub(
@@ -62,14 +66,12 @@ class _Fetcher:
     def __init__(
         self, source: ResolvedSource, access: HubAccess, digests: DigestCache, on_progress: ProgressCallback
     ) -> None:
-        from huggingface_hub.file_download import repo_folder_name
-
         self.source = source
         self.access = access
         self.digests = digests
         self.stopped = threading.Event()
         self.address = HubAddress(str(source.repo), str(source.commit), source.place)
-        folder = repo_folder_name(repo_id=self.address.repo, repo_type="model")
+        folder = f"models--{self.address.repo.replace('/', '--')}"
         self.blobs = access.cache_folder / folder / "blobs"
         self.locks = access.cache_folder / ".locks" / folder
         self.snapshot = access.cache_folder / folder / "snapshots" / self.address.revision
@@ -87,19 +89,19 @@ class _Fetcher:
         if self.access.is_offline:
             raise SourceError(f"{self._uri(file)}: {OFFLINE_ADVICE}")
         with named_hub_errors(self.address, self.access), named_full_disk(self.blobs):
-            link.unlink(missing_ok=True)  # what is broken: huggingface_hub would leave it as it is
             self._make_blob(file)
-            self._make_link(name, file)
+            with atomic_path(link) as temporary:  # in place of what is broken
+                temporary.symlink_to(os.path.relpath(self.blobs / str(file.blob), link.parent))
 
     def _make_blob(self, file: SourceFile) -> None:
         """Download a file's content to its place in the cache, unless it is there."""
-        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+        from filelock import FileLock
 
         blob = self.blobs / str(file.blob)
         partial = blob.with_name(f"{blob.name}.incomplete")
         for folder in (self.blobs, self.locks):
             folder.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(self.locks / f"{blob.name}.lock"):
+        with FileLock(self.locks / f"{blob.name}.lock"):
             if blob.is_file() and _is_content(blob, file, self.digests):
                 self._count(file.size)
                 return
@@ -117,60 +119,63 @@ class _Fetcher:
 
     def _download(self, file: SourceFile, partial: Path) -> None:
         """Go on with a download where the last one ended, which may have been in another process."""
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+        from httpx2 import TransportError
 
         partial.touch()
         if partial.stat().st_size > file.size:
             partial.unlink()
             partial.touch()
-        resumed = partial.stat().st_size
-        self._count(resumed)
-        if resumed == file.size:
-            return
+        self._count(partial.stat().st_size)
+        failures = 0
+        while (arrived := partial.stat().st_size) < file.size:
+            try:
+                self._receive(file, partial, arrived)
+            except TransportError:
+                failures = 0 if partial.stat().st_size > arrived else failures + 1
+                if failures == _FRUITLESS_TRIES:
+                    raise
+                self.stopped.wait(_PAUSE_SECONDS)
+
+    def _receive(self, file: SourceFile, partial: Path, arrived: int) -> None:
+        """Append what the hub sends from a position on.
+
+        Raises:
+            SourceError: that is more, or less, than the file's rest.
+        """
+        from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+        from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
         url = hf_hub_url(
             self.address.repo, self._name(file), revision=self.address.revision, endpoint=self.access.endpoint_url
         )
-        headers = build_hf_headers(token=self.access.token, library_name="bevformer-axera")
-        with partial.open("r+b", buffering=0) as target:
-            target.seek(resumed)
-            try:
-                http_get(
-                    url,
-                    target,
-                    resume_size=resumed,
-                    headers={**headers, "Accept-Encoding": "identity"},
-                    expected_size=file.size,
-                    displayed_filename=file.path,
-                    tqdm_class=_counter(self._count_or_stop),
-                )
-            except OSError as error:
-                if type(error) is not OSError or error.errno is not None:
-                    raise
-                raise SourceError(
-                    f"{self._uri(file)}: {self.access.endpoint_url} sends another size than {file.size} bytes; try "
-                    "again, or another mirror (HF_ENDPOINT)"
-                ) from None
-
-    def _make_link(self, name: str, file: SourceFile) -> None:
-        """Let huggingface_hub link the content into the snapshot; it asks the hub once more which content that is."""
-        from huggingface_hub import hf_hub_download
-
-        path = Path(
-            hf_hub_download(
-                self.address.repo,
-                name,
-                revision=self.address.revision,
-                endpoint=self.access.endpoint_url,
-                token=self.access.token,
-                cache_dir=self.access.cache_folder,
-            )
-        )
-        if not _is_content(path, file, self.digests):
+        headers = {
+            **build_hf_headers(token=self.access.token, library_name="bevformer-axera"),
+            "Accept-Encoding": "identity",
+            **({"Range": f"bytes={arrived}-"} if arrived else {}),
+        }
+        with (
+            get_session().stream("GET", url, headers=headers, timeout=HF_HUB_DOWNLOAD_TIMEOUT) as response,
+            partial.open("r+b", buffering=0) as target,
+        ):
+            hf_raise_for_status(response)
+            if response.status_code != PARTIAL_CONTENT:  # not every server continues
+                target.truncate(0)
+                self._count(-arrived)
+                arrived = 0
+            target.seek(arrived)
+            for chunk in response.iter_raw(_CHUNK_BYTES):
+                arrived += len(chunk)
+                if arrived > file.size:
+                    break
+                target.write(chunk)
+                self._count_or_stop(len(chunk))
+        if arrived != file.size:
+            self._count(-partial.stat().st_size)
+            partial.unlink()
             raise SourceError(
-                f"{self._uri(file)}: {self.access.endpoint_url} lists the file with digest {file.blob}, but serves it "
-                "with another; try another mirror (HF_ENDPOINT)"
+                f"{self._uri(file)}: {self.access.endpoint_url} sends another size than {file.size} bytes; try "
+                "again, or another mirror (HF_ENDPOINT)"
             )
 
     def _count_or_stop(self, num_bytes: int) -> None:
@@ -215,17 +220,3 @@ def _sha(path: Path, digest: Any) -> str:
         while chunk := content.read(_CHUNK_BYTES):
             digest.update(chunk)
     return str(digest.hexdigest())
-
-
-def _counter(count: Callable[[int], None]) -> Any:
-    """Return what :func:`http_get` takes for a progress bar; it shows nothing and tells of every chunk."""
-    from tqdm import tqdm
-
-    class Counter(tqdm):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            count(int(n or 0))
-
-    return Counter

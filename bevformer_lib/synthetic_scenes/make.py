@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +22,12 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.scenes.types import GroundTruthBox
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
+from bevformer_lib.strict_json import read_json
 from bevformer_lib.synthetic_scenes.cameras import Camera, camera_calibration, image_size_hw
 from bevformer_lib.synthetic_scenes.drive import can_bus_absolute
 from bevformer_lib.synthetic_scenes.layout import make_world
 from bevformer_lib.synthetic_scenes.render import RenderedFrame, Renderer
+from bevformer_lib.synthetic_scenes.workers import BetweenFrames, scenes_in_processes
 from bevformer_lib.synthetic_scenes.world import World, box_in_lidar_frame
 
 FRAME_PERIOD_S: Final = 0.5
@@ -93,7 +97,9 @@ def scene_name(number: int) -> str:
     return f"synthetic-{number:04d}"
 
 
-def make_scenes(output: Path, recipe: SceneRecipe, *, on_progress: ProgressCallback = no_progress) -> int:
+def make_scenes(
+    output: Path, recipe: SceneRecipe, *, workers: int = 1, on_progress: ProgressCallback = no_progress
+) -> int:
     """Render synthetic scenes into ``output``.
 
     A scene's folder appears when it is whole, the scene index when all are. A folder that was begun with the same
@@ -102,28 +108,37 @@ def make_scenes(output: Path, recipe: SceneRecipe, *, on_progress: ProgressCallb
     Args:
         output: the folder; made if missing.
         recipe: what to render.
-        on_progress: told after every frame.
+        workers: processes that render, each its own scenes; 1: this one.
+        on_progress: told after every frame, with several processes after every scene.
 
     Returns:
         How many scenes had to be rendered; 0 if all were there.
 
     Raises:
-        SceneError: ``output`` holds something else.
+        SceneError: ``output`` holds something else, there is no worker, or one could not render its scene.
     """
+    if workers < 1:
+        raise SceneError(f"number of workers: {workers}: must be at least 1")
     _claim(output, recipe)
     names = [scene_name(number) for number in range(recipe.num_scenes)]
     missing = [number for number, name in enumerate(names) if not (output / name).is_dir()]
     total = recipe.num_scenes * recipe.frames_per_scene
     done = total - len(missing) * recipe.frames_per_scene
     on_progress("render", done, total)
-    for number in missing:
-        renderer, world = _renderer(number, recipe)
-        with atomic_path(output / names[number]) as folder:
-            for index in range(recipe.frames_per_scene):
-                rendered = renderer.render(index * FRAME_PERIOD_S, index)
-                _write(folder, number, index, rendered, world, recipe)
-                done += 1
-                on_progress("render", done, total)
+
+    def count(frames: int) -> None:
+        nonlocal done
+        done += frames
+        on_progress("render", done, total)
+
+    if min(workers, len(missing)) > 1:
+        render = partial(_render_scene, output, recipe)
+        with closing(scenes_in_processes(render, missing, workers=workers, name_of=scene_name)) as rendered:
+            for _ in rendered:
+                count(recipe.frames_per_scene)
+    else:
+        for number in missing:
+            _render_scene(output, recipe, number, partial(count, 1))
     if missing or not (output / SCENE_INDEX_NAME).is_file():
         write_scene_index(output, {name: range(recipe.frames_per_scene) for name in names})
     return len(missing)
@@ -146,6 +161,14 @@ def visible_boxes(rendered: RenderedFrame, world: World, class_names: Collection
         if near and shown >= MIN_VISIBLE_PX and actor.category in class_names:
             boxes.append(box)
     return tuple(boxes)
+
+
+def _render_scene(output: Path, recipe: SceneRecipe, number: int, after_frame: BetweenFrames) -> None:
+    renderer, world = _renderer(number, recipe)
+    with atomic_path(output / scene_name(number)) as folder:
+        for index in range(recipe.frames_per_scene):
+            _write(folder, number, index, renderer.render(index * FRAME_PERIOD_S, index), world, recipe)
+            after_frame()
 
 
 def _renderer(number: int, recipe: SceneRecipe) -> tuple[Renderer, World]:
@@ -203,7 +226,7 @@ def _claim(output: Path, recipe: SceneRecipe) -> None:
 def _read_recipe(path: Path) -> dict[str, Any] | None:
     """Return the recipe that a folder was begun with, or ``None`` where there is none to be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -159,10 +159,11 @@ def test_reading_back(world: ToyWorld, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"global_index\.json: can't be read"),
+        ("{", r"global_index\.json: is not valid JSON.*extract-quantization-data"),
         ("[]", r"global_index\.json: must hold a JSON object"),
         ("{}", r"global_index\.json: 'scenes' is missing or is not a list"),
         ('{"scenes": []}', r"global_index\.json: it lists no scenes"),
+        ('{"scenes": [{"name": "../secret"}]}', r"global_index\.json: scene '\.\./secret' is not a plain folder name"),
         ('{"scenes": [{"num_frames": 3}]}', "needs a 'name' in every entry"),
         ('{"scenes": [{"name": "none"}]}', r"none/scene_index\.json: can't be read"),
     ],

@@ -65,14 +65,14 @@ def test_branches_are_refused() -> None:
     node = helper.make_node("If", ["flag"], ["y"], name="choose", then_branch=branch, else_branch=branch)
     model = model_of([node], {"x": [3]}, {"y": [3]})
     model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
-    with pytest.raises(ConversionError, match="node 'choose' \\(If\\) is a branch or loop"):
+    with pytest.raises(ConversionError, match=r"node 'choose' \(If\) is a branch or loop"):
         prepare(model)
 
 
 def test_custom_operators_are_refused() -> None:
     node = helper.make_node("Magic", ["x"], ["y"], domain="mine")
     model = model_of([node, helper.make_node("Abs", ["y"], ["z"])], {"x": [3]}, {"z": [3]}, domains=["mine"])
-    with pytest.raises(ConversionError, match="the type of 'y' \\(Magic\\) can't be worked out"):
+    with pytest.raises(ConversionError, match=r"the type of 'y' \(Magic\) can't be worked out"):
         prepare(model)
 
 

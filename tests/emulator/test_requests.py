@@ -122,7 +122,7 @@ def test_names_and_types_that_are_not_built_are_findings(model: onnx.ModelProto)
     )
     graph = emulate_with(model, *requests)
     assert [finding.split(": ", 2)[2] for finding in graph.findings] == [
-        "no operator 'nowhere' is built: it was fused away, or never there; the tool may refuse the whole build",
+        "not built, since fused away, or never there: nowhere; the tool may refuse the whole build",
         "no operator of type FullyConnected is built; the request has no effect",
         "no operator lies between these tensors; the request has no effect",
     ]

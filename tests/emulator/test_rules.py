@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -282,3 +283,25 @@ def test_sixteen_bits_for_a_whole_model(tmp_path: Path) -> None:
     m = u16(s8(x, half=32767.5) @ s8(z, half=32767.5), x @ z)
     found = run_graph(graph.main, {"x": x, "z": z}, tmp_path)["y"]
     np.testing.assert_allclose(found, u16(m * u16(c), x @ z * u16(c)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("grid", "rounding"), [("U8", u8), ("U16", u16), ("FP32", lambda values, _: values)])
+def test_the_grid_of_a_sampling_can_be_kept_finer(tmp_path: Path, grid: str, rounding: Callable[[F, F], F]) -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "z"], ["places"]),
+        helper.make_node("Reshape", ["places", "shape"], ["grid"]),
+        helper.make_node("GridSample", ["map", "grid"], ["y"], align_corners=0),
+    ]
+    model = model_of(
+        nodes, {"x": [6, 2], "z": [6, 2], "map": [1, 1, 8, 8]}, {"y": None}, constants={"shape": int64(1, 2, 3, 2)}
+    )
+    feed = {"x": random(6, 2, low=-1, high=1), "z": random(6, 2, seed=1), "map": random(1, 1, 8, 8, seed=2)}
+    graph = emulated(model, [feed], grid=grid)
+    places = rounding(u8(feed["x"]) * u8(feed["z"]), feed["x"] * feed["z"])
+    plain = model_of([nodes[2]], {"map": [1, 1, 8, 8], "grid": [1, 2, 3, 2]}, {"y": None})
+
+    def sampled(image: F, places: F) -> F:
+        return run_graph(plain, {"map": image, "grid": places.reshape(1, 2, 3, 2)}, tmp_path)["y"]
+
+    expected = u8(sampled(u8(feed["map"]), places), sampled(feed["map"], feed["x"] * feed["z"]))
+    same(run_graph(graph.main, feed, tmp_path)["y"], expected)

@@ -63,7 +63,6 @@ def test_without_annotations_there_is_no_recall() -> None:
 
 @pytest.mark.parametrize("annotated", [True, False])
 def test_the_proxy_goes_by_its_own_name(annotated: bool) -> None:
-    pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed; make test installs it")
     boxes = tuple(GroundTruthBox("car", (5.0 * n, 5.0, -1.0), (2.0, 4.0, 1.5), 0.3, (3.0, 1.0), 9) for n in range(4))
     frame = Frame(0, (), np.zeros((6, 4, 4)), np.zeros(18), boxes if annotated else None, Path("meta_000000.json"))
     scenes = [Scene("a", (frame,))]

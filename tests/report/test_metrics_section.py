@@ -6,9 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed; make test installs it")
-
-
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.report.page import all_sections, render_report
 from bevformer_lib.report.sections.metrics import Score, curve_points

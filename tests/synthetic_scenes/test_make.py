@@ -3,8 +3,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -19,7 +22,7 @@ from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.synthetic_scenes.make import MAX_BOX_DISTANCE_M, RECIPE_NAME, SceneRecipe, make_scenes
 from tests.support.micro import micro_config
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _recipe(**changes: object) -> SceneRecipe:
@@ -40,6 +43,18 @@ def _recipe(**changes: object) -> SceneRecipe:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of_file(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _ends_within(group: int, seconds: float) -> bool:
+    """Whether no process of a group is left after a while."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +93,71 @@ def test_same_seed_same_bytes_in_another_process_with_other_threads(made: Path, 
     again = tmp_path / "again"
     subprocess.run([sys.executable, "-c", script, str(again), "3"], cwd=ROOT, check=True)
     assert _digests(again) == _digests(made)
+
+
+def test_several_processes_write_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    assert make_scenes(tmp_path / "made", _recipe(), workers=2, on_progress=lambda *now: told.append(now)) == 2
+    assert _digests(tmp_path / "made") == _digests(made)
+    assert told == [("render", 0, 4), ("render", 2, 4), ("render", 4, 4)]
+    assert make_scenes(tmp_path / "made", _recipe(), workers=2) == 0
+
+
+def test_one_failure_names_its_scene_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    output = tmp_path / "made"
+    broken = _recipe(class_names=None)
+    with pytest.raises(SceneError, match=r"synthetic-000[01]: could not be rendered: "):
+        make_scenes(output, broken, workers=2)
+    assert [path.name for path in output.iterdir()] == [RECIPE_NAME]
+    with pytest.raises(SceneError, match="number of workers: 0"):
+        make_scenes(output, broken, workers=0)
+
+
+def test_ctrl_c_ends_all_processes_and_the_next_run_carries_on(made: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from bevformer_lib.synthetic_scenes.make import make_scenes\n"
+        "from tests.synthetic_scenes.test_make import _recipe\n"
+        "make_scenes(Path(sys.argv[1]), _recipe(num_scenes=40), workers=2,\n"
+        "            on_progress=lambda what, done, total: print(done, flush=True))"
+    )
+    output = tmp_path / "made"
+    running = subprocess.Popen(
+        [sys.executable, "-c", script, str(output)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "0\n"
+    assert running.stdout.readline() == "2\n"
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert said.count("Traceback") == 1 and said.rstrip().endswith("KeyboardInterrupt")
+    assert _ends_within(running.pid, 20.0)
+    assert not list(output.glob(".*partial*"))
+    finished = {path.name for path in output.iterdir() if path.is_dir()}
+    assert 0 < len(finished) < 40
+    expected = _digests(made)
+    for name, digest in _digests(output).items():
+        assert expected.get(name, digest) == digest or name == RECIPE_NAME
+
+
+def test_another_image_size_gives_the_same_boxes(tmp_path: Path) -> None:
+    for name, scale in (("small", 0.1), ("large", 0.3)):
+        hw = (round(900 * scale), round(1600 * scale))
+        make_scenes(tmp_path / name, _recipe(num_scenes=2, frames_per_scene=1, image_hw=hw, image_scale=scale))
+    for scene in ("synthetic-0000", "synthetic-0001"):
+        small, large = (
+            json.loads((tmp_path / name / scene / "meta_000000.json").read_text()) for name in ("small", "large")
+        )
+        assert small["gt_boxes"] and small["gt_boxes"] == large["gt_boxes"]
+        assert small["can_bus"] == large["can_bus"]
+        scaled = np.diag([3.0, 3.0, 1.0, 1.0]) @ np.array(small["lidar2img"])
+        np.testing.assert_allclose(scaled, large["lidar2img"], rtol=1e-6, atol=1e-6)
 
 
 def test_a_scene_depends_neither_on_how_many_are_made_nor_on_frames_before(made: Path, tmp_path: Path) -> None:

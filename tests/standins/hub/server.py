@@ -60,6 +60,8 @@ class StandInHub:
     """Called with path and position before each chunk of a large file; may wait; ``False`` breaks the connection."""
     alter: Callable[[str, bytes], bytes] | None = None
     """What is sent instead of a large file's content."""
+    lie: Callable[[Any], Any] | None = None
+    """What is sent instead of an answer in JSON."""
 
     def commit(self, repo: str, files: Mapping[str, bytes], *, ref: str = "main", token: str | None = None) -> str:
         """Put files into a repository as a new commit and let a branch name it; return the commit."""
@@ -227,7 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(206, headers, content[start : end + 1], path, start)
 
     def _send_json(self, content: Any, headers: Mapping[str, str] | None = None) -> None:
-        self._send(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(content).encode())
+        told = content if self.hub.lie is None else self.hub.lie(content)
+        self._send(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(told).encode())
 
     def _send(
         self, status: int, headers: Mapping[str, str], body: bytes, path: str | None = None, start: int = 0
