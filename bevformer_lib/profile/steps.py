@@ -18,14 +18,6 @@ from numpy.typing import NDArray
 
 from bevformer_lib.convert.ranges import ReducedTensor, activation_reductions
 from bevformer_lib.export.graph import StaticShape, constant_values, static_shapes
-from bevformer_lib.names import (
-    HOST_GEOMETRY_OUTPUTS,
-    INPUT_CAN_BUS,
-    INPUT_IMG,
-    INPUT_LIDAR2IMG,
-    INPUT_PREV_BEV,
-    OUTPUT_COORDS,
-)
 from bevformer_lib.progress import ProgressCallback, no_progress
 
 U8_STEPS: Final = 255
@@ -208,32 +200,3 @@ def _factor(
         return np.array(0.0)
     found = reduced[name]
     return np.array(found.deviation if mean else max(abs(found.lowest), abs(found.highest)))
-
-
-def meaning(name: str) -> str:
-    """Return what the graph's own inputs and outputs hold; empty for tensors of the inside."""
-    return _MEANINGS.get(name, "")
-
-
-_MEANINGS: Final[Mapping[str, str]] = {
-    INPUT_IMG: "normalised pixels",
-    INPUT_CAN_BUS: "metres, radians, degrees",
-    INPUT_LIDAR2IMG: "pixels per metre",
-    INPUT_PREV_BEV: "features",
-    **dict(
-        zip(
-            HOST_GEOMETRY_OUTPUTS,
-            (
-                "features",
-                "logits",
-                "logits of the centre",
-                "logits of the centre",
-                "logarithms of metres",
-                "sine, cosine",
-                "metres per second",
-            ),
-            strict=True,
-        )
-    ),
-    OUTPUT_COORDS: "metres, logarithms, sine, cosine, metres per second",
-}
