@@ -19,7 +19,7 @@ _EXPLANATION = {
     "precision.json": "everything that was found",
     "layer_configs.yaml": "for bevformer convert --overrides",
     "keep_float.json": "for bevformer quantize --keep-float",
-    "trade_off.svg": "the trials as an image",
+    "trade_off.svg": "the candidates, plotted",
 }
 
 
@@ -47,10 +47,10 @@ def command(
     image: str | None = None,
     pulsar2: Path | None = None,
 ) -> None:
-    """Search the layers that must stay in higher precision so that a bar holds over whole scenes.
+    """Search the layers that must stay in higher precision so that thresholds hold over whole scenes.
 
-    Every candidate runs the scenes with its own bev_embed fed back, until the bar is missed. When the time is up the
-    same command carries on from what was learnt: no trial is run twice.
+    Every candidate runs the scenes with its own bev_embed fed back, until a threshold is missed. When the time is up
+    the same command carries on from what was learnt: no candidate is evaluated twice.
 
     Args:
         onnx: the float model.
@@ -59,8 +59,8 @@ def command(
         scenes: folder of scenes; all frames of each count.
         output_dir: gets the results, and holds what was learnt.
         converter: onnxruntime (kept layers are in float) or pulsar2 (kept layers are in 16 bits, run by its simulator).
-        min_cosine: the bar: smallest cosine of every output in every frame.
-        min_matched: the bar: smallest share of the float model's boxes that are found.
+        min_cosine: threshold: smallest cosine of every output in every frame.
+        min_matched: threshold: smallest share of the float model's boxes that are found.
         time_limit_minutes: time budget of this run.
         probe_frames: frames over which every group alone is measured.
         by_layer: in groups that have to be kept, search the single layers that have to.
@@ -83,7 +83,7 @@ def command(
     from bevformer_lib.convert.selection import select_nodes
     from bevformer_lib.errors import ConversionError
     from bevformer_lib.files import sha256_of_file
-    from bevformer_lib.precision.candidate import Bar
+    from bevformer_lib.precision.candidate import Thresholds
     from bevformer_lib.precision.groups import layer_groups, operators_after_fusion
     from bevformer_lib.precision.outputs import write_outputs
     from bevformer_lib.precision.tune import TuneTask, tune_precision
@@ -96,7 +96,7 @@ def command(
     for option, value in (("time-limit-minutes", time_limit_minutes), ("probe-frames", probe_frames)):
         if not value > 0:
             raise ConversionError(f"--{option} is {value:g}; give more than 0")
-    bar = Bar(min_cosine, min_matched)
+    thresholds = Thresholds(min_cosine, min_matched)
     config = read_inference_config(config_json)
     reference = OnnxRuntime(onnx, device=device)
     geometry = check_model(reference, config, onnx)
@@ -127,7 +127,7 @@ def command(
             scenes=found,
             groups=groups,
             builder=builder,
-            bar=bar,
+            thresholds=thresholds,
             score_threshold=config.box_coder.score_threshold if score_thr is None else score_thr,
             probe_frames=probe_frames,
             seconds=time_limit_minutes * 60,
@@ -135,7 +135,7 @@ def command(
             by_layer=by_layer,
         )
         result = tune_precision(task, output_dir, on_progress=on_progress)
-    write_outputs(result, groups, bar, identity, output_dir)
+    write_outputs(result, groups, thresholds, identity, output_dir)
     console = Console()
     console.print(_table(groups, result))
     for line in summary_lines(groups, result, output_dir):
@@ -196,9 +196,9 @@ def summary_lines(groups: Sequence[LayerGroup], result: TuneResult, output_dir: 
     from bevformer_lib.precision.outputs import macs_share
     from bevformer_lib.precision.tune import layers_of
 
-    trials = f"{result.new_trials} trials in this run, {len(result.trials)} over whole scenes in all"
+    candidates = f"{result.new_candidates} candidates in this run, {len(result.candidates)} over whole scenes in all"
     if result.kept is None:
-        return [f"no set is known yet that holds the bar ({trials}); the same command carries on"]
+        return [f"no set is known yet that holds the thresholds ({candidates}); the same command carries on"]
     if result.kept:
         layers = layers_of(result.groups, result.kept)
         touched = [group for group in groups if any(layer in layers for layer in group.layers)]
@@ -209,9 +209,12 @@ def summary_lines(groups: Sequence[LayerGroup], result: TuneResult, output_dir: 
         found += f" ({share:.1%} of the multiply-accumulates)"
         found += f": {', '.join(result.kept)}"
     else:
-        found = "nothing need be kept: the bar holds with everything in 8 bits"
+        found = "nothing need be kept: the thresholds hold with everything in 8 bits"
     state = "minimal" if result.minimal else "the time was up, the same command carries on to a smaller set"
-    return [f"{found} ({state}; {trials})", *(f"{output_dir / name}: {what}" for name, what in _EXPLANATION.items())]
+    return [
+        f"{found} ({state}; {candidates})",
+        *(f"{output_dir / name}: {what}" for name, what in _EXPLANATION.items()),
+    ]
 
 
 def _table(groups: Sequence[LayerGroup], result: TuneResult) -> Table:

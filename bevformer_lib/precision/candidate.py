@@ -1,4 +1,4 @@
-"""A candidate over whole scenes against the float model, until the bar is missed."""
+"""Comparison of a candidate with the float model over whole scenes, stopped at the first missed threshold."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bevformer_lib.scenes.types import Scene
 
 
 class BudgetExhaustedError(Exception):
-    """The time is up; the trial under way is dropped."""
+    """The time budget is used up; the candidate being evaluated is dropped."""
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a candidate must hold over whole scenes, its own ``bev_embed`` fed back.
+class Thresholds:
+    """Smallest cosine and share of matched boxes over whole scenes, the candidate's own ``bev_embed`` fed back.
 
     Attributes:
         min_cosine: smallest cosine of every output in every frame, in (0, 1].
@@ -39,18 +39,20 @@ class Bar:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_cosine <= 1.0:
-            raise ConfigError(f"the bar asks for a cosine of {self.min_cosine}; give a number above 0 and up to 1")
+            raise ConfigError(
+                f"the thresholds ask for a cosine of {self.min_cosine}; give a number above 0 and up to 1"
+            )
         if self.min_matched is not None and not 0.0 <= self.min_matched <= 1.0:
-            raise ConfigError(f"the bar asks for a share of {self.min_matched}; give a number from 0 to 1")
+            raise ConfigError(f"the thresholds ask for a share of {self.min_matched}; give a number from 0 to 1")
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """What a trial showed.
+class CandidateResult:
+    """Comparison of one candidate with the float model.
 
     Attributes:
-        passed: whether the bar held over all frames.
-        frames: frames seen; fewer than there are where the bar was missed early.
+        passed: whether all frames reach the thresholds.
+        frames: frames seen; fewer than the scenes have where a threshold was missed early.
         worst_cosine: smallest over outputs and frames seen; ``None`` where a value was not finite.
         matched_share: share of the float model's boxes found in the frames seen; ``None`` without boxes.
         mean_error: over frames seen, of the largest relative error of an output; ``None`` where a value was not finite.
@@ -66,8 +68,8 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class TrialWorld:
-    """What candidates are compared on.
+class EvaluationSetup:
+    """Scenes, reference and decoding that every candidate is evaluated with.
 
     Attributes:
         scenes: whole scenes.
@@ -93,45 +95,53 @@ class TrialWorld:
         return sum(len(scene.frames) for scene in self.scenes)
 
 
-def run_trial(
-    world: TrialWorld, candidate: Runtime, bar: Bar, *, max_frames: int | None = None, stop_early: bool = True
-) -> TrialResult:
-    """Compare a candidate with the float model, each with its own history.
+def evaluate_candidate(
+    setup: EvaluationSetup,
+    candidate: Runtime,
+    thresholds: Thresholds,
+    *,
+    max_frames: int | None = None,
+    stop_early: bool = True,
+) -> CandidateResult:
+    """Compare a candidate with the float model, each with its own prev_bev states.
 
     Args:
-        world: what it is compared on.
+        setup: scenes, reference and decoding.
         candidate: the model to judge.
-        bar: what it must hold.
+        thresholds: those to reach.
         max_frames: frames to look at, from the first scene's first; ``None``: all.
-        stop_early: whether to stop at the first frame that shows that the bar can't be held.
+        stop_early: whether to stop at the first frame after which the thresholds can't be reached any more.
 
     Raises:
         BudgetExhaustedError: the time is up.
     """
     started = time.perf_counter()
-    reference, given = TemporalSession(world.reference), TemporalSession(candidate)
+    reference, given = TemporalSession(setup.reference), TemporalSession(candidate)
     cosines: list[float] = []
     errors: list[float] = []
     reference_boxes = matched = 0
-    limit = world.frames if max_frames is None else min(max_frames, world.frames)
+    limit = setup.frames if max_frames is None else min(max_frames, setup.frames)
 
     def can_hold() -> bool:
-        if cosines and min(cosines) < bar.min_cosine:
+        if cosines and min(cosines) < thresholds.min_cosine:
             return False
         missed = reference_boxes - matched
-        return bar.min_matched is None or world.reference_boxes - missed >= bar.min_matched * world.reference_boxes
+        return (
+            thresholds.min_matched is None
+            or setup.reference_boxes - missed >= thresholds.min_matched * setup.reference_boxes
+        )
 
-    for scene in world.scenes:
+    for scene in setup.scenes:
         if len(cosines) >= limit or (stop_early and not can_hold()):
             break
-        for position, decoded in enumerate(stream_inputs(scene.frames[: limit - len(cosines)], world.preprocessor)):
-            world.check_time()
+        for position, decoded in enumerate(stream_inputs(scene.frames[: limit - len(cosines)], setup.preprocessor)):
+            setup.check_time()
             expected, found = (session.step(decoded.inputs, first=position == 0) for session in (reference, given))
             outputs = [tensor_fidelity(expected.outputs[name], found.outputs[name]) for name in OUTPUT_NAMES]
             cosines.append(min(-math.inf if one.cosine is None else one.cosine for one in outputs))
             errors.append(max(math.inf if one.relative_error is None else one.relative_error for one in outputs))
             boxes = [
-                decode_detections(step.outputs, world.config.box_coder, score_threshold=world.score_threshold)
+                decode_detections(step.outputs, setup.config.box_coder, score_threshold=setup.score_threshold)
                 for step in (expected, found)
             ]
             agreement = agreement_of(*boxes)
@@ -140,8 +150,8 @@ def run_trial(
             if stop_early and not can_hold():
                 break
     worst, mean = min(cosines), math.fsum(errors) / len(errors)
-    return TrialResult(
-        passed=can_hold() and len(cosines) == world.frames,
+    return CandidateResult(
+        passed=can_hold() and len(cosines) == setup.frames,
         frames=len(cosines),
         worst_cosine=worst if math.isfinite(worst) else None,
         matched_share=matched / reference_boxes if reference_boxes else None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.files import atomic_path, write_json
-from bevformer_lib.precision.candidate import Bar, TrialResult
+from bevformer_lib.precision.candidate import CandidateResult, Thresholds
 from bevformer_lib.precision.groups import LayerGroup
 from bevformer_lib.precision.plot import PlottedCandidate, trade_off_svg
 from bevformer_lib.precision.tune import TuneResult, layers_of
@@ -39,21 +39,21 @@ def write_overrides(layers: Sequence[str], path: Path) -> None:
 
 
 def write_outputs(
-    result: TuneResult, groups: Sequence[LayerGroup], bar: Bar, identity: Mapping[str, str], folder: Path
+    result: TuneResult, groups: Sequence[LayerGroup], thresholds: Thresholds, identity: Mapping[str, str], folder: Path
 ) -> None:
-    """Write everything into ``folder``; settings only where a set was found that holds the bar.
+    """Write everything into ``folder``; settings only where a set was found that holds the thresholds.
 
     Args:
         result: what was found.
         groups: the modules, as the search began with them.
-        bar: that had to be held.
+        thresholds: what had to be held.
         identity: what decided the results.
         folder: gets the files.
     """
     total = sum(group.macs for group in groups)
     layers = layers_of(result.groups, result.kept or ())
     facts = {
-        "bar": dataclasses.asdict(bar),
+        "thresholds": dataclasses.asdict(thresholds),
         "made_with": dict(identity),
         "minimal": result.minimal,
         "kept": None if result.kept is None else list(result.kept),
@@ -70,18 +70,18 @@ def write_outputs(
         ],
         "macs": total,
         "frames": result.frames,
-        "trials": [
-            {"kept": list(names), "macs_share": _share(groups, result, names), **dataclasses.asdict(trial)}
-            for names, trial in result.trials
+        "candidates": [
+            {"kept": list(names), "macs_share": _share(groups, result, names), **dataclasses.asdict(candidate)}
+            for names, candidate in result.candidates
         ],
     }
     write_json(folder / FACTS_FILE, facts)
     if result.kept is not None:
         write_overrides(layers, folder / LAYER_CONFIGS_FILE)
         write_json(folder / KEEP_FILE, layers)
-    points = [_point(groups, names, trial, result) for names, trial in result.trials]
+    points = [_point(groups, names, candidate, result) for names, candidate in result.candidates]
     with atomic_path(folder / PLOT_FILE) as temporary:
-        temporary.write_text(trade_off_svg(points, bar.min_cosine), encoding="utf-8")
+        temporary.write_text(trade_off_svg(points, thresholds.min_cosine), encoding="utf-8")
 
 
 def macs_share(groups: Sequence[LayerGroup], layers: Collection[str]) -> float:
@@ -96,13 +96,13 @@ def _share(groups: Sequence[LayerGroup], result: TuneResult, names: Sequence[str
 
 
 def _point(
-    groups: Sequence[LayerGroup], names: Sequence[str], trial: TrialResult, result: TuneResult
+    groups: Sequence[LayerGroup], names: Sequence[str], candidate: CandidateResult, result: TuneResult
 ) -> PlottedCandidate:
     return PlottedCandidate(
         macs_share=_share(groups, result, names),
-        worst_cosine=trial.worst_cosine,
-        passed=trial.passed,
-        complete=trial.frames == result.frames,
+        worst_cosine=candidate.worst_cosine,
+        passed=candidate.passed,
+        complete=candidate.frames == result.frames,
         chosen=result.kept is not None and set(names) == set(result.kept),
         label=", ".join(names) or "nothing kept",
     )

@@ -1,16 +1,16 @@
 """The search for the cheapest set of groups to keep, over questions that somebody else answers.
 
-1. Does everything quantised hold the bar? Then nothing is kept.
+1. Does everything quantised hold the thresholds? Then nothing is kept.
 2. Every group alone is quantised, on a few frames: its error, without the others'.
 3. Errors of groups are nearly independent, so that their squares add up: the groups are sorted by squared error per
-   multiply-accumulate, and the shortest beginning of that list that holds the bar is found by halving.
+   multiply-accumulate, and the shortest beginning of that list that holds the thresholds is found by halving.
 4. Whatever need not be kept is given up again, from the other end of that list: large blocks first, halves of these
-   where a block is needed. What is left is minimal: the bar is missed when any one of them is given up.
+   where a block is needed. What is left is minimal: the thresholds are missed when any one of them is given up.
 
 5. Groups that are kept may be searched again, layer by layer, as in step 4.
 
 All steps but 2 run whole scenes. Steps 3 to 5 suppose that keeping more never makes a model worse; where that is not so
-the result still holds the bar, for it was run, but may not be the smallest.
+the result still holds the thresholds, for it was run, but may not be the smallest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bevformer_lib.precision.groups import LayerGroup
 
 Kept: TypeAlias = frozenset[str]
 Holds: TypeAlias = Callable[[Kept], bool]
-"""Whether the bar holds over whole scenes with these groups kept."""
+"""Whether the thresholds hold over whole scenes with these groups kept."""
 ErrorOf: TypeAlias = Callable[[Kept], float]
 """The error over a few frames with these groups kept; infinite where a value is not finite."""
 
@@ -32,7 +32,7 @@ class PrecisionSearch:
     """A search that can be interrupted (by an exception from its questions) and asked what it had found.
 
     Attributes:
-        best: the cheapest set known to hold the bar; ``None``: none known yet.
+        best: the cheapest set known to hold the thresholds; ``None``: none known yet.
         sensitivity: error of every group quantised alone, as far as measured.
         minimal: whether the search came to its end.
     """
@@ -58,7 +58,7 @@ class PrecisionSearch:
         self.minimal = True
 
     def shrink(self) -> None:
-        """Give up what need not be kept, of all groups, which are known to hold the bar; the costliest first."""
+        """Give up what need not be kept, of all groups, which are known to hold the thresholds; the costliest first."""
         order = sorted(self._groups.values(), key=lambda group: group.macs, reverse=True)
         self.best = frozenset(self._groups)
         self._give_up(self.best, [group.name for group in order])
@@ -86,7 +86,7 @@ class PrecisionSearch:
         return frozenset(order[:holds])
 
     def _give_up(self, kept: Kept, block: Sequence[str]) -> Kept:
-        """Give up as much of ``block`` as the bar allows; return what is kept then."""
+        """Give up as much of ``block`` as the thresholds allow; return what is kept then."""
         if self._ask(kept - set(block)):
             return kept - set(block)
         if len(block) > 1:

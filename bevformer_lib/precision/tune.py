@@ -14,10 +14,16 @@ from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.precision.builders import CandidateBuilder
-from bevformer_lib.precision.candidate import Bar, BudgetExhaustedError, TrialResult, TrialWorld, run_trial
+from bevformer_lib.precision.candidate import (
+    BudgetExhaustedError,
+    CandidateResult,
+    EvaluationSetup,
+    Thresholds,
+    evaluate_candidate,
+)
 from bevformer_lib.precision.groups import LayerGroup
 from bevformer_lib.precision.search import Kept, PrecisionSearch
-from bevformer_lib.precision.state import TrialState
+from bevformer_lib.precision.state import CandidateState
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.recorded import RecordingRuntime
@@ -42,10 +48,10 @@ class TuneTask:
         reference: the float model, loaded.
         config: its inference config.
         preprocessor: turns frames into its inputs.
-        scenes: whole scenes, over which the bar must hold.
+        scenes: whole scenes, over which the thresholds must hold.
         groups: of its layers.
         builder: makes candidates.
-        bar: what a candidate must hold.
+        thresholds: those that a candidate must reach.
         score_threshold: boxes at or below are dropped; ``None``: no threshold.
         probe_frames: frames over which every group alone is measured.
         seconds: time budget of this run.
@@ -60,7 +66,7 @@ class TuneTask:
     scenes: Sequence[Scene]
     groups: Sequence[LayerGroup]
     builder: CandidateBuilder
-    bar: Bar
+    thresholds: Thresholds
     score_threshold: float | None
     probe_frames: int
     seconds: float
@@ -74,39 +80,39 @@ class TuneResult:
 
     Attributes:
         groups: those that were searched; a group whose layers were searched is there layer by layer.
-        kept: names of those to keep; ``None``: none known that holds the bar, the time was up before.
+        kept: names of those to keep; ``None``: none known that holds the thresholds, the time was up before.
         minimal: whether the search came to its end.
         sensitivity: error of every group quantised alone, as far as measured; infinite where a value was not finite.
-        trials: finished trials over scenes, of this run and earlier ones: the groups kept, and what was found.
+        candidates: groups kept and result of those evaluated over scenes, in this run and earlier ones.
         frames: frames of all scenes.
-        new_trials: trials that this run made.
+        new_candidates: how many this run evaluated, over scenes or probes.
     """
 
     groups: tuple[LayerGroup, ...]
     kept: tuple[str, ...] | None
     minimal: bool
     sensitivity: Mapping[str, float]
-    trials: Sequence[tuple[tuple[str, ...], TrialResult]]
+    candidates: Sequence[tuple[tuple[str, ...], CandidateResult]]
     frames: int
-    new_trials: int
+    new_candidates: int
 
 
 def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallback = no_progress) -> TuneResult:
     """Search until the smallest set is found or the time is up.
 
-    ``folder`` keeps the float model's outputs and every finished trial; the same call carries on from there.
+    ``folder`` keeps the float model's outputs and every finished evaluation; the same call carries on from there.
 
     Args:
         task: what is searched.
         folder: holds the state.
-        on_progress: told of the trials.
+        on_progress: told the candidates evaluated.
 
     Raises:
-        ConversionError: the bar is missed even with all groups kept.
+        ConversionError: the thresholds are missed even with all groups kept.
         OutputError: the folder holds the state of another search.
     """
     deadline = time.monotonic() + task.seconds
-    state = TrialState(folder, _identity(task))
+    state = CandidateState(folder, _identity(task))
     remove_abandoned(folder / _SCRATCH)
     made = 0
 
@@ -114,29 +120,29 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
         if time.monotonic() >= deadline:
             raise BudgetExhaustedError
 
-    def trial(kind: str, kept: Kept) -> TrialResult:
+    def evaluated(kind: str, kept: Kept) -> CandidateResult:
         nonlocal made
         found = state.find(kind, kept)
         if found is None:
             check_time()
-            found = _run(task, world, kind, layers_of((*task.groups, *singles), kept), folder)
+            found = _run(task, setup, kind, layers_of((*task.groups, *singles), kept), folder)
             state.add(kind, kept, found)
             made += 1
-        on_progress(f"trials over {kind}", made, made)
+        on_progress(f"candidates over {kind}", made, made)
         return found
 
     def error_of(kept: Kept) -> float:
-        error = trial(_PROBES, kept).mean_error
+        error = evaluated(_PROBES, kept).mean_error
         return math.inf if error is None else error
 
     def holds(kept: Kept) -> bool:
-        return trial(_SCENES, kept).passed
+        return evaluated(_SCENES, kept).passed
 
     singles: tuple[LayerGroup, ...] = ()
     search = PrecisionSearch(task.groups, holds, error_of)
     finer: PrecisionSearch | None = None
     try:
-        world = _world(task, folder, check_time, on_progress)
+        setup = _prepare(task, folder, check_time, on_progress)
         search.run()
         chosen = [group for group in task.groups if group.name in (search.best or ())]
         if task.by_layer and any(len(group.layers) > 1 for group in chosen):
@@ -148,8 +154,9 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
     if search.minimal and search.best is None:
         worst = state.find(_SCENES, [group.name for group in task.groups])
         raise ConversionError(
-            f"the bar is missed even with every layer kept (worst cosine {worst.worst_cosine if worst else None}): "
-            "lower it, or look at what the converter does to the rest of the graph"
+            "the thresholds are missed even with every layer kept "
+            f"(worst cosine {worst.worst_cosine if worst else None}): lower them, "
+            "or look at what the converter does to the rest of the graph"
         )
     best, groups = search.best, task.groups
     if finer is not None:
@@ -160,9 +167,9 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
         kept=None if best is None else tuple(group.name for group in groups if group.name in best),
         minimal=search.minimal and (finer is None or finer.minimal),
         sensitivity=search.sensitivity,
-        trials=state.scene_trials(),
+        candidates=state.scene_candidates(),
         frames=sum(len(scene.frames) for scene in task.scenes),
-        new_trials=made,
+        new_candidates=made,
     )
 
 
@@ -171,22 +178,24 @@ def layers_of(groups: Sequence[LayerGroup], names: Collection[str]) -> list[str]
     return list(dict.fromkeys(layer for group in groups if group.name in names for layer in group.layers))
 
 
-def _run(task: TuneTask, world: TrialWorld, kind: str, layers: Sequence[str], folder: Path) -> TrialResult:
+def _run(task: TuneTask, setup: EvaluationSetup, kind: str, layers: Sequence[str], folder: Path) -> CandidateResult:
     with scratch_folder(folder / _SCRATCH) as scratch:
         path = scratch / f"candidate{task.builder.suffix}"
         task.builder.build(layers, path)
         candidate = task.builder.open(path)
         if kind == _SCENES:
-            return run_trial(world, candidate, task.bar)
-        return run_trial(world, candidate, task.bar, max_frames=task.probe_frames, stop_early=False)
+            return evaluate_candidate(setup, candidate, task.thresholds)
+        return evaluate_candidate(setup, candidate, task.thresholds, max_frames=task.probe_frames, stop_early=False)
 
 
-def _world(task: TuneTask, folder: Path, check_time: Callable[[], None], on_progress: ProgressCallback) -> TrialWorld:
+def _prepare(
+    task: TuneTask, folder: Path, check_time: Callable[[], None], on_progress: ProgressCallback
+) -> EvaluationSetup:
     """Run the float model over all scenes once (frames recorded by an earlier run are read) and count its boxes."""
     recording = RecordingRuntime(task.reference, folder / REFERENCE_FOLDER, model_sha256=sha256_of_file(task.model))
     session = TemporalSession(recording)
     boxes = done = 0
-    world = TrialWorld(
+    setup = EvaluationSetup(
         scenes=task.scenes,
         reference=recording,
         config=task.config,
@@ -201,15 +210,16 @@ def _world(task: TuneTask, folder: Path, check_time: Callable[[], None], on_prog
             outputs = session.step(decoded.inputs, first=position == 0).outputs
             boxes += len(decode_detections(outputs, task.config.box_coder, score_threshold=task.score_threshold).scores)
             done += 1
-            on_progress("float model", done, world.frames)
-    return replace(world, reference_boxes=boxes)
+            on_progress("float model", done, setup.frames)
+    return replace(setup, reference_boxes=boxes)
 
 
 def _identity(task: TuneTask) -> dict[str, str]:
+    asked = task.thresholds
     return {
         **task.identity,
         "scenes": " ".join(scene_fingerprint(scene) for scene in task.scenes),
         "groups": " ".join(f"{group.name}:{len(group.layers)}" for group in task.groups),
-        "bar": f"cosine {task.bar.min_cosine}, matched {task.bar.min_matched}, score {task.score_threshold}",
+        "thresholds": f"cosine {asked.min_cosine}, matched {asked.min_matched}, score {task.score_threshold}",
         "probe_frames": str(task.probe_frames),
     }

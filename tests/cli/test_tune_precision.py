@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bevformer_lib.precision import groups
-from bevformer_lib.precision.candidate import TrialResult
+from bevformer_lib.precision.candidate import CandidateResult
 from tests.support.calibration import ToyWorld, make_calibration
 from tests.support.commands import bevformer
 from tests.support.planted import plant_sensitive_layers
@@ -45,10 +45,10 @@ def test_planted_layers_are_found_exactly(planted: Planted, tmp_path: Path, caps
     assert 0 < facts["kept_macs_share"] < 0.5
     alone = {group["name"]: group["error_alone"] for group in facts["groups"]}
     assert set(sorted(alone, key=alone.__getitem__)[-2:]) == set(PLANTED)
-    chosen = next(trial for trial in facts["trials"] if trial["kept"] == sorted(PLANTED))
+    chosen = next(candidate for candidate in facts["candidates"] if candidate["kept"] == sorted(PLANTED))
     assert chosen["passed"]
     assert chosen["frames"] == facts["frames"] == 15
-    without = next(trial for trial in facts["trials"] if trial["kept"] == [])
+    without = next(candidate for candidate in facts["candidates"] if candidate["kept"] == [])
     assert not without["passed"]
     assert without["frames"] < 15
 
@@ -59,10 +59,10 @@ def test_planted_layers_are_found_exactly(planted: Planted, tmp_path: Path, caps
     }
     svg = ElementTree.fromstring((out / "trade_off.svg").read_text())  # noqa: S314 - our own file
     dots = [node for node in svg.iter("{http://www.w3.org/2000/svg}circle") if node.get("class") != "chosen"]
-    assert len(dots) == len(facts["trials"])
+    assert len(dots) == len(facts["candidates"])
     assert {path.name for path in out.iterdir()} == {
         "precision.json", "layer_configs.yaml", "keep_float.json", "trade_off.svg",
-        "trials.json", "reference", "ranges", "scratch",
+        "candidates.json", "reference", "ranges", "scratch",
     }  # fmt: skip
     assert list((out / "scratch").iterdir()) == []
 
@@ -116,16 +116,16 @@ def test_a_search_carries_on_where_it_was_stopped(
     arguments = ("tune-precision", *planted.arguments, "--min-cosine", "0.995", "--output-dir")
     assert bevformer(*arguments, tmp_path / "whole") == 0
     ran: list[int] = []
-    real = tune.run_trial
+    real = tune.evaluate_candidate
 
-    def stopping(*given: object, **options: object) -> TrialResult:
+    def stopping(*given: object, **options: object) -> CandidateResult:
         if len(ran) % 3 == 2:
             ran.append(0)
             raise KeyboardInterrupt
         ran.append(1)
         return real(*given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tune, "run_trial", stopping)
+    monkeypatch.setattr(tune, "evaluate_candidate", stopping)
     statuses = []
     while not statuses or statuses[-1] == 130:
         statuses.append(bevformer(*arguments, tmp_path / "stopped"))
@@ -134,11 +134,11 @@ def test_a_search_carries_on_where_it_was_stopped(
     assert len(statuses) > 3
     facts = [json.loads((tmp_path / name / "precision.json").read_text()) for name in ("whole", "stopped")]
     for one in facts:
-        for trial in one["trials"]:
-            trial.pop("seconds")
+        for candidate in one["candidates"]:
+            candidate.pop("seconds")
     assert facts[0] == facts[1]
-    trials = json.loads((tmp_path / "whole" / "trials.json").read_text())
-    assert sum(ran) == len(trials["scenes"]) + len(trials["probes"])
+    candidates = json.loads((tmp_path / "whole" / "candidates.json").read_text())
+    assert sum(ran) == len(candidates["scenes"]) + len(candidates["probes"])
     capsys.readouterr()
 
 
@@ -147,7 +147,7 @@ def test_when_the_time_is_up_the_best_so_far_is_written(
 ) -> None:
     arguments = ("tune-precision", *planted.arguments, "--min-cosine", "0.995", "--output-dir", tmp_path / "out")
     assert bevformer(*arguments, "--time-limit-minutes", "0.000001") == 0
-    assert "no set is known yet that holds the bar" in capsys.readouterr().out
+    assert "no set is known yet that holds the thresholds" in capsys.readouterr().out
     facts = json.loads((tmp_path / "out" / "precision.json").read_text())
     assert facts["kept"] is None
     assert facts["minimal"] is False
@@ -167,8 +167,8 @@ def test_nothing_need_be_kept(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--min-cosine", "1.5"), "the bar asks for a cosine of 1.5"),
-        (("--min-matched", "-1"), "the bar asks for a share of -1"),
+        (("--min-cosine", "1.5"), "the thresholds ask for a cosine of 1.5"),
+        (("--min-matched", "-1"), "the thresholds ask for a share of -1"),
         (("--time-limit-minutes", "0"), "--time-limit-minutes is 0"),
         (("--converter", "magic"), "converter 'magic' is not known"),
     ],
@@ -184,4 +184,4 @@ def test_another_bar_is_another_search(planted: Planted, tmp_path: Path, capsys:
     arguments = ("tune-precision", *planted.arguments, "--output-dir", tmp_path / "out")
     assert bevformer(*arguments, "--time-limit-minutes", "0.000001") == 0
     assert bevformer(*arguments, "--min-cosine", "0.9") == 1
-    assert "belongs to another search (different bar)" in capsys.readouterr().err
+    assert "belongs to another search (different thresholds)" in capsys.readouterr().err
