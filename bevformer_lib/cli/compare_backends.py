@@ -44,9 +44,9 @@ def command(
     device: str = "cpu",
     host_rotate_center: tuple[float, float] | None = None,
 ) -> None:
-    """Run a model in all the forms that are given over the same frames, and name the first that falls below the bar.
+    """Run a model's backends over the same frames, and name the first that falls below the threshold.
 
-    Give two forms or more. Every form has its own history. Tensors of the inside are compared where a form can give
+    Give two or more. Each is fed its own prev_bev states. Intermediate outputs are compared where a backend gives
     them.
 
     Args:
@@ -55,13 +55,13 @@ def command(
         output: JSON file to write; the report stands beside it, with the end .html.
         checkpoint: PyTorch: the weights; give --model too.
         model: PyTorch: preset name (tiny, small, base), or an original config file.
-        recorded: folder that bevformer record wrote, as first form on machines that can't run it.
+        recorded: folder that bevformer record wrote, as first backend on machines that can't run it.
         onnx: the float graph.
         quantized: a quantised ONNX graph.
         emulated: what convert --converter emulator wrote; its other bound, which lies beside it, is run too.
         simulator: an .axmodel, run by pulsar2 run.
         board: an .axmodel, run by AXEngine on this machine; or the folder of its outputs, recorded on a board.
-        min_cosine: the bar: smallest cosine of a tensor with the first form's, in any frame.
+        min_cosine: threshold: smallest cosine of a tensor with the first backend's, in any frame.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
         start_scene: first scene, counted from 0.
         end_scene: scene to stop before.
@@ -75,7 +75,7 @@ def command(
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.emulator.emulation import optimistic_path
     from bevformer_lib.errors import ConfigError
-    from bevformer_lib.evaluate.backend_comparison import Backend, climb
+    from bevformer_lib.evaluate.backend_comparison import Backend, compare_backends
     from bevformer_lib.files import require_new_file, write_json
     from bevformer_lib.report.backend_comparison import comparison_verdict, write_backend_comparison
     from bevformer_lib.runtime.contract import check_model
@@ -117,7 +117,7 @@ def command(
     preprocessor = Preprocessor(geometries[0].image_hw, config.img_norm)
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
-        result = climb(
+        result = compare_backends(
             found,
             backends,
             config,

@@ -1,7 +1,6 @@
-"""One model in all its forms, from PyTorch to the board, on the same frames: where does it stop being itself?
+"""Comparison of one model's backends, from PyTorch to the board, tensor by tensor on the same frames.
 
-Every backend runs with its own history, as on the road, and is compared with the first backend and with the one
-above it.
+Every backend is fed its own prev_bev states and is compared with the first backend and with the one before it.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ class TensorFigures:
 
 
 @dataclass(frozen=True)
-class BelowBar:
-    """Where a backend first fell below the bar, compared with the first backend.
+class BelowThreshold:
+    """Where a backend first fell below the threshold, compared with the first backend.
 
     Attributes:
         backend: its name.
@@ -91,24 +90,24 @@ class BelowBar:
 
 @dataclass(frozen=True)
 class BackendResult:
-    """What a backend showed.
+    """Result of one backend.
 
     Attributes:
         name: of the backend.
         source: its file, or folder.
         from_first: tensors compared with the first backend, in computing order; empty for the first backend itself.
-        from_above: compared with the backend above.
+        from_previous: compared with the backend before.
         agreement: its boxes and the first backend's.
-        below: where it fell below the bar; ``None``: nowhere.
-        latency: inference, without every scene's first frame; ``None`` where no scene has a second one.
+        below: where it fell below the threshold; ``None``: nowhere.
+        latency: inference, without every scene's first frame; ``None`` where no scene has a second run.
     """
 
     name: str
     source: str
     from_first: Mapping[str, TensorFigures]
-    from_above: Mapping[str, TensorFigures]
+    from_previous: Mapping[str, TensorFigures]
     agreement: Agreement
-    below: BelowBar | None
+    below: BelowThreshold | None
     latency: Latency | None
 
 
@@ -117,7 +116,7 @@ class BackendComparison:
     """All backends.
 
     Attributes:
-        min_cosine: the bar.
+        min_cosine: the threshold.
         frames: how many were run.
         backends: from the first to the last.
     """
@@ -127,8 +126,8 @@ class BackendComparison:
     backends: tuple[BackendResult, ...]
 
     @property
-    def first_below(self) -> BelowBar | None:
-        """Where the first backend that fell below the bar did so; ``None``: all hold it."""
+    def first_below(self) -> BelowThreshold | None:
+        """Where the first backend that fell below the threshold did so; ``None``: all hold it."""
         return next((backend.below for backend in self.backends if backend.below is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,8 +137,8 @@ class BackendComparison:
 
 
 @dataclass
-class _Climb:
-    """A backend under way."""
+class _BackendRun:
+    """A backend, and what was collected of it so far."""
 
     backend: Backend
     runtime: IntermediatesRuntime
@@ -147,12 +146,12 @@ class _Climb:
     tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
     boxes: Detections | None = None
     from_first: list[tuple[FramePlace, dict[str, Fidelity]]] = field(default_factory=list)
-    from_above: list[tuple[FramePlace, dict[str, Fidelity]]] = field(default_factory=list)
+    from_previous: list[tuple[FramePlace, dict[str, Fidelity]]] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
     warm_seconds: list[float] = field(default_factory=list)
 
 
-def climb(
+def compare_backends(
     scenes: Sequence[Scene],
     backends: Sequence[Backend],
     config: InferenceConfig,
@@ -167,107 +166,107 @@ def climb(
     Args:
         scenes: whole scenes.
         backends: two or more, from the truest to the farthest.
-        config: how boxes are decoded, and for which cameras the compiled backends have room.
+        config: how boxes are decoded, and the camera capacity of the compiled backends.
         preprocessor: turns frames into inputs.
-        min_cosine: a tensor whose cosine with the first backend's is smaller in any frame is below the bar.
+        min_cosine: a tensor whose cosine with the first backend's is smaller in any frame is below the threshold.
         score_threshold: replaces the config's; ``None`` keeps that one.
         on_progress: told the frames done.
 
     Raises:
-        ConfigError: fewer than two backends, two of one name, a bar out of range, or tensors of different shapes.
+        ConfigError: fewer than two backends, two of one name, a threshold out of range, or tensors of different shapes.
         RuntimeUnavailableError: a backend is no BEVFormer graph, or the frames don't fit it.
-        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than a backend has room for.
+        CameraCalibrationError: a frame's cameras see a BEV cell with more cameras than a backend's graph takes.
     """
     if len(backends) < 2 or len({backend.name for backend in backends}) < len(backends):
         raise ConfigError("a backend comparison takes two backends or more, each with a name of its own")
     if not 0.0 < min_cosine <= 1.0:
-        raise ConfigError(f"the bar is a cosine of {min_cosine}; give a number above 0 and up to 1")
+        raise ConfigError(f"the threshold is a cosine of {min_cosine}; give a number above 0 and up to 1")
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    climbs = [_start(backend, config) for backend in backends]
+    runs = [_start(backend, config) for backend in backends]
     total = sum(len(scene.frames) for scene in scenes)
     done = 0
     for scene in scenes:
         for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
             place = FramePlace(scene.name, decoded.frame.index, position)
-            for above, one in zip([None, *climbs], climbs, strict=False):
-                step = one.session.step(decoded.inputs, first=position == 0)
-                one.tensors = dict(
+            for previous, run in zip([None, *runs], runs, strict=False):
+                step = run.session.step(decoded.inputs, first=position == 0)
+                run.tensors = dict(
                     sorted(
-                        {**one.runtime.with_intermediates, **step.outputs}.items(),
+                        {**run.runtime.with_intermediates, **step.outputs}.items(),
                         key=lambda item: computing_order(item[0]),
                     )
                 )
-                one.boxes = decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold)
+                run.boxes = decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold)
                 if position >= WARM_UP_FRAMES:
-                    one.warm_seconds.append(step.seconds)
-                _compare(place, climbs[0], above, one)
+                    run.warm_seconds.append(step.seconds)
+                _compare(place, runs[0], previous, run)
             done += 1
             on_progress("frames", done, total)
-    return BackendComparison(min_cosine, total, tuple(_result(one, min_cosine) for one in climbs))
+    return BackendComparison(min_cosine, total, tuple(_result(run, min_cosine) for run in runs))
 
 
-def _start(backend: Backend, config: InferenceConfig) -> _Climb:
+def _start(backend: Backend, config: InferenceConfig) -> _BackendRun:
     runtime = (
         backend.runtime if isinstance(backend.runtime, IntermediatesRuntime) else IntermediatesRuntime(backend.runtime)
     )
     session = TemporalSession(
         runtime, backend.preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
     )
-    return _Climb(backend, runtime, session)
+    return _BackendRun(backend, runtime, session)
 
 
-def _compare(place: FramePlace, first: _Climb, above: _Climb | None, one: _Climb) -> None:
-    assert first.boxes is not None and one.boxes is not None  # noqa: S101 - set for this frame by the caller
-    one.agreements.append(agreement_of(first.boxes, one.boxes))
-    if above is None:
+def _compare(place: FramePlace, first: _BackendRun, previous: _BackendRun | None, run: _BackendRun) -> None:
+    assert first.boxes is not None and run.boxes is not None  # noqa: S101 - set for this frame by the caller
+    run.agreements.append(agreement_of(first.boxes, run.boxes))
+    if previous is None:
         return
-    one.from_first.append((place, _fidelities(first, one)))
-    one.from_above.append((place, _fidelities(above, one)))
+    run.from_first.append((place, _fidelities(first, run)))
+    run.from_previous.append((place, _fidelities(previous, run)))
 
 
-def _fidelities(reference: _Climb, one: _Climb) -> dict[str, Fidelity]:
+def _fidelities(reference: _BackendRun, run: _BackendRun) -> dict[str, Fidelity]:
     found = {}
-    for name, tensor in one.tensors.items():
+    for name, tensor in run.tensors.items():
         if name not in reference.tensors:
             continue
         expected = reference.tensors[name]
         if expected.shape != tensor.shape:
             raise ConfigError(
-                f"{name} is {expected.shape} in {reference.backend.source} and {tensor.shape} in {one.backend.source}: "
+                f"{name} is {expected.shape} in {reference.backend.source} and {tensor.shape} in {run.backend.source}: "
                 "the backends are not forms of one model"
             )
         found[name] = tensor_fidelity(expected, tensor)
     return found
 
 
-def _result(one: _Climb, min_cosine: float) -> BackendResult:
+def _result(run: _BackendRun, min_cosine: float) -> BackendResult:
     latency = None
-    if one.warm_seconds:
-        median, p95 = np.percentile(one.warm_seconds, [50, 95])
-        latency = Latency(float(median), float(p95), len(one.warm_seconds))
+    if run.warm_seconds:
+        median, p95 = np.percentile(run.warm_seconds, [50, 95])
+        latency = Latency(float(median), float(p95), len(run.warm_seconds))
     return BackendResult(
-        name=one.backend.name,
-        source=one.backend.source,
-        from_first=_figures(one.from_first),
-        from_above=_figures(one.from_above),
+        name=run.backend.name,
+        source=run.backend.source,
+        from_first=_figures(run.from_first),
+        from_previous=_figures(run.from_previous),
         agreement=Agreement(
-            reference_boxes=sum(found.reference_boxes for found in one.agreements),
-            candidate_boxes=sum(found.candidate_boxes for found in one.agreements),
-            matched=sum(found.matched for found in one.agreements),
-            center_distance_sum_m=math.fsum(found.center_distance_sum_m for found in one.agreements),
-            score_difference_sum=math.fsum(found.score_difference_sum for found in one.agreements),
+            reference_boxes=sum(found.reference_boxes for found in run.agreements),
+            candidate_boxes=sum(found.candidate_boxes for found in run.agreements),
+            matched=sum(found.matched for found in run.agreements),
+            center_distance_sum_m=math.fsum(found.center_distance_sum_m for found in run.agreements),
+            score_difference_sum=math.fsum(found.score_difference_sum for found in run.agreements),
         ),
-        below=_below(one, min_cosine),
+        below=_below(run, min_cosine),
         latency=latency,
     )
 
 
-def _below(one: _Climb, min_cosine: float) -> BelowBar | None:
-    for place, fidelities in one.from_first:
+def _below(run: _BackendRun, min_cosine: float) -> BelowThreshold | None:
+    for place, fidelities in run.from_first:
         for position, (name, found) in enumerate(fidelities.items()):
             if found.cosine is None or found.cosine < min_cosine:
-                return BelowBar(one.backend.name, name, place, found.cosine, unseen_before=position == 0)
+                return BelowThreshold(run.backend.name, name, place, found.cosine, unseen_before=position == 0)
     return None
 
 

@@ -1,7 +1,8 @@
-"""Why a compiled model is worse: cheap trials on one frame that tell usual causes apart.
+"""Why a compiled model is worse: cheap checks on one frame that tell usual causes apart.
 
-A change is made to a frame's inputs, and the candidate's ``bev_embed`` has to answer as the float model's does. Answers
-are projected onto the float model's, so the noise of 8 bits, which has no direction in common with it, disturbs little.
+A change is made to a frame's inputs, and the candidate's ``bev_embed`` has to respond as the float model's does. The
+response is projected onto the float model's, so that the noise of 8 bits, which is
+uncorrelated with it, disturbs little.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CALIBRATION: Final = "calibration_foreign"
 DIAGNOSES: Final = (EGO_MOTION, PREV_BEV, CAMERAS, NORMALIZATION, CALIBRATION)
 
 MIN_EFFECT: Final = 1e-3
-"""Relative change of the float model's ``bev_embed`` below which a trial says nothing."""
+"""Relative change of the float model's ``bev_embed`` below which a check has no result."""
 SUSPICIOUS_ERROR: Final = 0.1
 """Relative error of ``bev_embed`` from which on causes in the images are looked for: no wrong image gives less."""
 _WORDS: Final = {EGO_MOTION: "ego motion", PREV_BEV: "prev_bev"}
@@ -55,11 +56,11 @@ _IMAGENET: Final = ImageNormConfig(mean=(123.675, 116.28, 103.53), std=(58.395, 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one trial.
+    """The result of one check.
 
     Attributes:
         value: for ``ego_motion`` and ``prev_bev`` the candidate's answer as a share of the float model's (1: the same,
-            0: none); for the others the number of things that are wrong. ``None``: the trial says nothing.
+            0: none); for the others the number of things that are wrong. ``None``: no result.
         note: what was found, or why nothing was.
     """
 
@@ -69,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the trials found.
+    """Results of all checks.
 
     Attributes:
         findings: by name, those of :data:`DIAGNOSES`.
@@ -101,7 +102,7 @@ def try_frame(
     img_norm: ImageNormConfig,
     on_progress: ProgressCallback = no_progress,
 ) -> dict[str, Finding]:
-    """Try a frame, with the prev_bev state that the float model has after the frame before.
+    """Run the checks on a frame, with the prev_bev state that the float model has after the frame before.
 
     Args:
         previous: the frame before; it is taken for a scene's first.
@@ -109,7 +110,7 @@ def try_frame(
         reference: the float model.
         candidate: the compiled one.
         img_norm: how ``img`` is normalised.
-        on_progress: told the trials done, of those that may be needed at most.
+        on_progress: told the checks done.
 
     Returns:
         All findings but that about the calibration set.
@@ -117,8 +118,8 @@ def try_frame(
     zeros = np.zeros(reference.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
     first = _feed(previous, zeros)
     prev_bev = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
-    trials = _Trials(_feed(inputs, prev_bev), reference, candidate, HostPreparation(img_norm))
-    found, seen = _images(trials, inputs.img, img_norm)
+    responses = _Responses(_feed(inputs, prev_bev), reference, candidate, HostPreparation(img_norm))
+    found, seen = _images(responses, inputs.img, img_norm)
     on_progress("diagnosis", 1, 2)
     standing = inputs.can_bus.copy()
     standing[:, CAN_BUS_POSITION] = standing[:, CAN_BUS_YAW_DEG] = 0.0
@@ -126,15 +127,15 @@ def try_frame(
     for name, change in changes.items():
         # Where the candidate is known to see other images, the reference sees them here too: one fault is one cause.
         try:
-            found[name] = _share(*trials.answers(change, seen), trials.norm, _WORDS[name])
+            found[name] = _relative_response(*responses.answers(change, seen), responses.norm, _WORDS[name])
         except UnrecordedError:
             found[name] = Finding(None, f"{_WORDS[name]} can't be told from the fault of the images on this machine")
     on_progress("diagnosis", 2, 2)
     return found
 
 
-class _Trials:
-    """Both models' ``bev_embed`` of a frame, and how it answers to changes."""
+class _Responses:
+    """Both models' ``bev_embed`` of a frame, and how it responds to changed inputs."""
 
     def __init__(
         self, feed: Mapping[str, _Array], reference: Runtime, candidate: Runtime, preparation: HostPreparation
@@ -177,7 +178,7 @@ def _feed(inputs: FrameInputs, prev_bev: _Array) -> dict[str, _Array]:
     }
 
 
-def _share(expected: NDArray[np.float64], given: NDArray[np.float64], norm: float, what: str) -> Finding:
+def _relative_response(expected: NDArray[np.float64], given: NDArray[np.float64], norm: float, what: str) -> Finding:
     """Return the slope of the candidate's answer over the reference's (least squares)."""
     if _norm(expected) < MIN_EFFECT * norm:
         return Finding(None, f"{what} has no effect on the float model in this frame")
@@ -185,14 +186,16 @@ def _share(expected: NDArray[np.float64], given: NDArray[np.float64], norm: floa
     return Finding(share, f"the compiled model answers to {what} with {share:.0%} of the float model's answer")
 
 
-def _images(trials: _Trials, img: _Array, img_norm: ImageNormConfig) -> tuple[dict[str, Finding], dict[str, _Array]]:
+def _images(
+    responses: _Responses, img: _Array, img_norm: ImageNormConfig
+) -> tuple[dict[str, Finding], dict[str, _Array]]:
     """Look for faults of the images; return what was found, and what the candidate sees instead of the frame's."""
-    error = _norm(trials.candidate - trials.reference) / trials.norm if trials.norm else 0.0
+    error = _norm(responses.candidate - responses.reference) / responses.norm if responses.norm else 0.0
     if error < SUSPICIOUS_ERROR:
         clean = Finding(0.0, f"bev_embed of the frame is off by {error:.1%} only")
         return {CAMERAS: clean, NORMALIZATION: clean}, {}
-    cameras, order = _cameras(trials, img)
-    normalization, image = _normalization(trials, img, img_norm, error)
+    cameras, order = _cameras(responses, img)
+    normalization, image = _normalization(responses, img, img_norm, error)
     seen = {}
     if normalization.value:
         seen[INPUT_IMG] = image
@@ -201,13 +204,13 @@ def _images(trials: _Trials, img: _Array, img_norm: ImageNormConfig) -> tuple[di
     return {CAMERAS: cameras, NORMALIZATION: normalization}, seen
 
 
-def _cameras(trials: _Trials, img: _Array) -> tuple[Finding, list[int]]:
+def _cameras(responses: _Responses, img: _Array) -> tuple[Finding, list[int]]:
     """Blank one camera after the other; the candidate has to miss what the reference misses.
 
     Returns:
         The finding, and for every place of a camera the one whose images the candidate sees there.
     """
-    answers = [trials.answers({INPUT_IMG: _without(img, camera)}) for camera in range(img.shape[1])]
+    answers = [responses.answers({INPUT_IMG: _without(img, camera)}) for camera in range(img.shape[1])]
     expected, given = (np.stack(side) for side in zip(*answers, strict=True))
     lengths = np.linalg.norm(given, axis=1)[:, None] * np.linalg.norm(expected, axis=1)[None, :]
     alike = np.divide(given @ expected.T, lengths, out=np.zeros_like(lengths), where=lengths > 0.0)
@@ -229,7 +232,9 @@ def _camera(number: int) -> str:
     return CAMERA_ORDER[number] if number < len(CAMERA_ORDER) else f"camera {number}"
 
 
-def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, error: float) -> tuple[Finding, _Array]:
+def _normalization(
+    responses: _Responses, img: _Array, img_norm: ImageNormConfig, error: float
+) -> tuple[Finding, _Array]:
     """Feed the reference images that are normalised wrongly; none of them may explain the candidate.
 
     Returns:
@@ -241,9 +246,9 @@ def _normalization(trials: _Trials, img: _Array, img_norm: ImageNormConfig, erro
         # A model whose 8 bits were chosen for rightly normalised images cuts off what lies beyond.
         for image in (wrong, np.clip(wrong, low, high)):
             fed = np.ascontiguousarray(image, dtype=np.float32)
-            expected = trials.expected({INPUT_IMG: fed})
+            expected = responses.expected({INPUT_IMG: fed})
             norm = _norm(expected)
-            left = _norm(trials.candidate - expected) / norm if norm else np.inf
+            left = _norm(responses.candidate - expected) / norm if norm else np.inf
             if left < best:
                 best, name, explained = left, mistake, fed
     if best < _CLEARLY_LESS * error:

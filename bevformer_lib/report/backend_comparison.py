@@ -1,4 +1,4 @@
-"""A backend comparison as one HTML file: every backend against the first one, and where the bar is missed."""
+"""A backend comparison as one HTML file: every backend against the first one, and where the threshold is missed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Cell:
     """One tensor of one backend; ``None``: the backend does not give it, or nothing to compare it with."""
 
     from_first: TensorFigures | None
-    from_above: TensorFigures | None
+    from_previous: TensorFigures | None
     below: bool
 
 
@@ -53,21 +53,21 @@ def render_backend_comparison(result: BackendComparison) -> str:
 
 
 def comparison_verdict(result: BackendComparison) -> str:
-    """Return the first backend and the first tensor below the bar, in words."""
+    """Return the first backend and the first tensor below the threshold, in words."""
     below = result.first_below
     if below is None:
-        return f"every backend holds the bar: no cosine below {result.min_cosine:g} in any frame"
+        return f"every backend holds the threshold: no cosine below {result.min_cosine:g} in any frame"
     cosine = "not finite" if below.cosine is None else f"cosine {below.cosine:.6f}"
     place = f"scene {below.place.scene}, frame {below.place.index}"
     hint = "; it gives no tensor that is computed before, the loss may begin earlier inside" * below.unseen_before
     where = f"{below.backend}, tensor {below.tensor} ({cosine}, {place}{hint})"
-    return f"first below the bar of {result.min_cosine:g}: {where}"
+    return f"first below the threshold of {result.min_cosine:g}: {where}"
 
 
 def _cell(backend: BackendResult, name: str, min_cosine: float) -> _Cell:
     found = backend.from_first.get(name)
     below = found is not None and (found.worst_cosine is None or found.worst_cosine < min_cosine)
-    return _Cell(found, backend.from_above.get(name), below)
+    return _Cell(found, backend.from_previous.get(name), below)
 
 
 def _points(backend: BackendResult, names: Sequence[str]) -> list[tuple[float, float | None]]:

@@ -43,16 +43,16 @@ def test_from_onnx_to_the_board(
     given = (config_json, toy_world.scenes_root, "--min-cosine", "0.995", "--output", tmp_path / "comparison.json")
     assert bevformer("compare-backends", *given, *options) == 0
     printed = capsys.readouterr().out
-    assert "first below the bar of 0.995: quantised, tensor bev_embed" in printed
+    assert "first below the threshold of 0.995: quantised, tensor bev_embed" in printed
     assert "15 frames on 3 backends" in printed
     content = json.loads((tmp_path / "comparison.json").read_text())
     assert [backend["name"] for backend in content["backends"]] == ["ONNX", "quantised", "board"]
     assert content["first_below"]["backend"] == "quantised"
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
-    assert "First below the bar of 0.995: quantised, tensor bev_embed" in page
+    assert "First below the threshold of 0.995: quantised, tensor bev_embed" in page
     assert page.count('class="number bad"') >= 2
     assert page.count("<figure") == 1
-    assert content["backends"][2]["from_above"]["bev_embed"]["worst_cosine"] > 0.999
+    assert content["backends"][2]["from_previous"]["bev_embed"]["worst_cosine"] > 0.999
 
 
 def test_with_an_emulation_in_both_bounds(
@@ -80,7 +80,7 @@ def test_against_a_recording(
     assert bevformer("record", forms["quantized"], config_json, scenes, "--output-dir", tmp_path / "rec") == 0
     options = ("--recorded", tmp_path / "rec", "--board", forms["compiled"], "--output", tmp_path / "comparison.json")
     assert bevformer("compare-backends", config_json, scenes, *options) == 0
-    assert "every backend holds the bar" in capsys.readouterr().out
+    assert "every backend holds the threshold" in capsys.readouterr().out
 
 
 def test_a_boards_recording_stands_for_the_board(

@@ -10,7 +10,7 @@ import pytest
 
 from bevformer_lib.config.inference_config import inference_config_of
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.evaluate.backend_comparison import Backend, BackendComparison, climb
+from bevformer_lib.evaluate.backend_comparison import Backend, BackendComparison, compare_backends
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
@@ -58,7 +58,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scene, ...]:
 
 def run(scenes: tuple[Scene, ...], *forms: Any) -> BackendComparison:
     backends = [Backend(f"backend {number}", "file", form) for number, form in enumerate(forms)]
-    return climb(scenes, backends, CONFIG, PREPROCESSOR, min_cosine=0.99, score_threshold=0.3)
+    return compare_backends(scenes, backends, CONFIG, PREPROCESSOR, min_cosine=0.99, score_threshold=0.3)
 
 
 def test_equal_rungs_hold_every_bar(scenes: tuple[Scene, ...], graph: Path) -> None:
@@ -92,7 +92,7 @@ def test_each_rung_is_compared_with_the_one_above_too(scenes: tuple[Scene, ...],
     result = run(scenes, Form(graph), Form(graph, "decoder.layer0"), Form(graph, "decoder.layer0"))
     last = result.backends[2]
     first_cosine, above_cosine = (
-        figures["decoder.layer0"].worst_cosine for figures in (last.from_first, last.from_above)
+        figures["decoder.layer0"].worst_cosine for figures in (last.from_first, last.from_previous)
     )
     assert above_cosine == pytest.approx(1.0)
     assert first_cosine is not None
@@ -131,4 +131,6 @@ def test_a_rung_without_insides(scenes: tuple[Scene, ...], graph: Path) -> None:
 @pytest.mark.parametrize("names", [("a",), ("a", "a")])
 def test_a_ladder_has_two_rungs(scenes: tuple[Scene, ...], graph: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="two backends or more"):
-        climb(scenes, [Backend(name, "f", Form(graph)) for name in names], CONFIG, PREPROCESSOR, min_cosine=0.9)
+        compare_backends(
+            scenes, [Backend(name, "f", Form(graph)) for name in names], CONFIG, PREPROCESSOR, min_cosine=0.9
+        )
