@@ -1,4 +1,4 @@
-"""The histories that the chosen frames of a scene are fed, at the least possible cost."""
+"""The prev_bev states that the chosen frames of a scene are fed, at the least possible cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def collect_scene_samples(
     """Run a scene as far as needed and store the ``prev_bev`` of the chosen frames.
 
     Only that input depends on the frames before; the others are computed from the frame itself when the set is
-    packed. A frame's history is made by the frames before it, so the last chosen frame is not run, and a scene's
+    packed. A frame's prev_bev state is made by the frames before it, so the last chosen frame is not run, and a scene's
     first frame costs nothing.
 
     Args:
@@ -40,27 +40,27 @@ def collect_scene_samples(
         runtime: the float model.
         preprocessor: makes the model's inputs from a frame.
         output: the folder to make; it appears whole or not at all. It holds a ``.npy`` per position, see
-            :func:`history_path`.
+            :func:`prev_bev_path`.
         on_progress: told of every frame that was run.
 
     Returns:
         ``output``.
 
     Raises:
-        CalibrationError: a history holds NaN or infinity, or can't be written.
+        CalibrationError: a state holds NaN or infinity, or can't be written.
     """
     session, wanted, last = TemporalSession(runtime), frozenset(positions), max(positions)
     with named_disk_errors(output), atomic_path(output) as folder:
         folder.mkdir()
 
         def keep(position: int) -> None:
-            history = session.history
-            if not np.isfinite(history).all():
+            prev_bev = session.prev_bev
+            if not np.isfinite(prev_bev).all():
                 raise CalibrationError(
                     f"{scene.frames[position - 1].meta_path}: the model's BEV of this frame holds NaN or infinity, "
                     "so the frames after it can't be used; check the model with 'bevformer infer'"
                 )
-            np.save(history_path(folder, position), history)
+            np.save(prev_bev_path(folder, position), prev_bev)
 
         if 0 in wanted:
             keep(0)
@@ -72,6 +72,6 @@ def collect_scene_samples(
     return output
 
 
-def history_path(collected: Path, position: int) -> Path:
+def prev_bev_path(collected: Path, position: int) -> Path:
     """Return the file of a frame's ``prev_bev`` in a folder that :func:`collect_scene_samples` made."""
     return collected / f"{INPUT_PREV_BEV}_{position:06d}.npy"

@@ -49,7 +49,7 @@ def foreign_samples(
         folder: the archives and the manifest.
         scenes: by name: all that the set may be made from; those of the first ``compared`` samples with images.
         preprocessor: of the model.
-        model_sha256: the float model that should have made the histories.
+        model_sha256: the float model that should have made the prev_bev states.
         compared: samples, from the first on, whose arrays are computed again and compared.
         host_geometry: of the model that the set is for; ``None``: it computes its geometry itself.
 
@@ -60,7 +60,7 @@ def foreign_samples(
     manifest = _manifest(folder)
     found = []
     if manifest["model_sha256"] not in (None, model_sha256):
-        found.append(f"its histories were made with another model ({manifest['model_sha256'][:12]})")
+        found.append(f"its prev_bev states were made with another model ({manifest['model_sha256'][:12]})")
     strangers = sorted({sample["scene"] for sample in manifest["samples"]} - set(scenes))
     if strangers:
         return [*found, f"it holds frames of scenes that are not of this build, such as {strangers[0]}"]

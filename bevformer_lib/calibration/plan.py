@@ -3,10 +3,10 @@
 The choice rests on sha256 of (seed, scene, position) alone: it does not depend on the order of the scenes, on the
 platform, or on a random generator whose stream may change between versions.
 
-A frame's cost is that of the frames before it in its scene, since the history has to be computed. Taking early
-frames would be cheaper, but they are not like the others: the history builds up over the first frames of a
+A frame's cost is that of the frames before it in its scene, since the prev_bev state has to be computed. Taking early
+frames would be cheaper, but they are not like the others: the state builds up over the first frames of a
 scene, so a set of early frames understates the range of ``prev_bev`` and of all that is made of it. So, inside a
-scene, every frame that has a history is equally likely.
+scene, every frame that has a state is equally likely.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PlannedSample:
     Attributes:
         number: 1..N, its name in the archives.
         scene: name of its scene.
-        position: its place in the scene, 0 for the first frame (which is fed no history).
+        position: its place in the scene, 0 for the first frame (which is fed no state).
     """
 
     number: int
@@ -51,7 +51,7 @@ class CalibrationPlan:
 def plan_samples(scene_frame_counts: Mapping[str, int], num_samples: int, seed: int) -> CalibrationPlan:
     """Choose the frames of a calibration set.
 
-    First frames (which have no history) are taken in proportion to their share of all frames, at least one of them
+    First frames (without prev_bev state) are taken in proportion to their share of all frames, at least one of them
     in a set of two or more. The others go to the scenes in turn, to those that hold fewest first: a scene is one
     place, weather and hour, and variety is worth more than weight. Numbers are given in shuffled order, so that a
     converter that reads only the first few gets a fair sample too.
@@ -77,14 +77,14 @@ def plan_samples(scene_frame_counts: Mapping[str, int], num_samples: int, seed: 
     chosen = list(first_scenes)
     shares = _shares(scene_frame_counts, {scene for scene, _ in first_scenes}, num_samples - num_first, seed)
     for scene, share in shares.items():
-        with_history = ((scene, position) for position in range(1, scene_frame_counts[scene]))
-        chosen += _shuffled(seed, "frame", with_history)[:share]
+        later_frames = ((scene, position) for position in range(1, scene_frame_counts[scene]))
+        chosen += _shuffled(seed, "frame", later_frames)[:share]
     numbered = enumerate(_shuffled(seed, "number", chosen), start=1)
     return CalibrationPlan(seed, tuple(PlannedSample(number, *frame) for number, frame in numbered))
 
 
 def _number_of_first_frames(num_scenes: int, num_frames: int, num_samples: int) -> int:
-    """Return how many samples are first frames; the rest is never more than the frames with a history."""
+    """Return how many samples are first frames; the rest is never more than the frames with a prev_bev state."""
     in_proportion = (2 * num_samples * num_scenes + num_frames) // (2 * num_frames)
     at_least = 1 if num_samples > 1 else 0
     return max(in_proportion, at_least, num_samples - (num_frames - num_scenes))
@@ -93,7 +93,7 @@ def _number_of_first_frames(num_scenes: int, num_frames: int, num_samples: int) 
 def _shares(
     scene_frame_counts: Mapping[str, int], scenes_with_first: set[str], num_samples: int, seed: int
 ) -> dict[str, int]:
-    """Give out ``num_samples`` frames with a history: always to the scene that holds the fewest samples."""
+    """Give out ``num_samples`` frames with a prev_bev state: always to the scene that holds the fewest samples."""
     order = [scene for scene, _ in _shuffled(seed, "scene", ((scene, 0) for scene in scene_frame_counts))]
     shares = dict.fromkeys(order, 0)
     level, left = 0, num_samples

@@ -40,7 +40,7 @@ def prepare_calibration(
 ) -> Path:
     """Choose samples, run the scenes that hold one, and pack the archives.
 
-    Histories are kept in a hidden folder inside ``output`` until the set is whole: after an interruption, scenes
+    States are kept in a hidden folder inside ``output`` until the set is whole: after an interruption, scenes
     that were finished are not run again.
 
     Args:
@@ -145,7 +145,7 @@ def _of_bev_shape(
 def _work_digest(
     scenes: Mapping[str, Scene], plan: CalibrationPlan, preprocessor: Preprocessor, model_sha256: str
 ) -> str:
-    """Return a digest of all that the histories depend on; files count by size and time of change."""
+    """Return a digest of all that the prev_bev states depend on; files count by size and time of change."""
     files = [
         (str(path), path.stat().st_size, path.stat().st_mtime_ns)
         for name, positions in plan.positions().items()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.calibration.collect import history_path
+from bevformer_lib.calibration.collect import prev_bev_path
 from bevformer_lib.calibration.plan import CalibrationPlan, PlannedSample
 from bevformer_lib.calibration.quantization_data import QuantizationData
 from bevformer_lib.config.host_geometry import HostGeometryConfig
@@ -41,16 +41,16 @@ def samples_from_scenes(
     collected: Mapping[str, Path],
     preprocessor: Preprocessor,
 ) -> Iterator[CalibrationSample]:
-    """Give the samples of a plan in order: images and poses from the scenes, histories as collected.
+    """Give the samples of a plan in order: images and poses from the scenes, prev_bev states as collected.
 
     Args:
         plan: the chosen frames.
         scenes: the scenes by name.
         collected: per scene, the folder that ``collect_scene_samples`` made.
-        preprocessor: the one that the histories were made with.
+        preprocessor: the one that the prev_bev states were made with.
 
     Raises:
-        CalibrationError: a history is missing or can't be read.
+        CalibrationError: a state is missing or can't be read.
     """
     for planned in plan.samples:
         frames = scenes[planned.scene].frames
@@ -61,7 +61,7 @@ def samples_from_scenes(
             INPUT_IMG: inputs.img,
             INPUT_LIDAR2IMG: inputs.lidar2img,
             INPUT_CAN_BUS: inputs.can_bus,
-            INPUT_PREV_BEV: _load_history(history_path(collected[planned.scene], planned.position)),
+            INPUT_PREV_BEV: _load_prev_bev(prev_bev_path(collected[planned.scene], planned.position)),
         }
         yield CalibrationSample(planned, frame.index, arrays)
 
@@ -82,9 +82,9 @@ def network_samples(
         yield sample if geometry is None else replace(sample, arrays=geometry.inputs(sample.arrays))
 
 
-def _load_history(path: Path) -> NDArray[np.float32]:
+def _load_prev_bev(path: Path) -> NDArray[np.float32]:
     try:
-        history: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        prev_bev: NDArray[np.float32] = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise CalibrationError(f"{path}: can't be read ({error}); remove its folder and run again") from error
-    return history
+    return prev_bev

@@ -27,7 +27,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "make-scenes": ("bevformer_lib.cli.make_scenes", "Render synthetic scenes with known boxes."),
     "extract-scenes": ("bevformer_lib.cli.extract_scenes", "Write scenes from a nuScenes dataset."),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
-    "export": ("bevformer_lib.cli.export", "Export a static, proven ONNX graph."),
+    "export": ("bevformer_lib.cli.export", "Export a static ONNX graph, with a parity check."),
     "lint": ("bevformer_lib.cli.lint", "Check an ONNX graph against what a chip's converter accepts."),
     "profile": ("bevformer_lib.cli.profile", "Print what an ONNX graph costs: MACs, memory, time per operator."),
     "extract-quantization-data": (

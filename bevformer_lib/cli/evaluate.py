@@ -26,7 +26,7 @@ def command(
     end_scene: int | None = None,
     host_rotate_center: tuple[float, float] | None = None,
 ) -> None:
-    """Run both models over scenes, each with its own history, and compare outputs and boxes frame by frame.
+    """Run both models over scenes, each fed its own prev_bev states, and compare outputs and boxes frame by frame.
 
     Args:
         reference: the float model, run by ONNX Runtime; or the folder of its outputs that bevformer record wrote, for

@@ -47,12 +47,12 @@ def command(
         checkpoint: the .pth file with the weights.
         output: the .onnx file to write.
         image_size: padded image size HxW in pixels, instead of the config's own.
-        spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (with room for a few per
+        spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (at most a few per
             cell), or dense, in every camera. Left out: slots where they are fewer than the cameras.
-        cameras_per_query: room per cell of the slots; if left out, what so many cameras around a car need, at least
+        cameras_per_query: cameras sampled per BEV query; if left out, what so many cameras around a car need, at least
             2. A frame that needs more is refused when it is run.
-        cameras_from: folder of scenes whose calibrations decide how much room there is, instead of cameras-per-query.
-        geometry: who computes where cells lie in the cameras and in the history: graph, the network itself, or host,
+        cameras_from: folder of scenes whose camera calibrations decide it, instead of cameras-per-query.
+        geometry: who computes where cells lie in the cameras and in prev_bev: graph, the network itself, or host,
             in floating point before every frame, which eight bits can't blur. Left out: what is best for the target.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
@@ -91,7 +91,7 @@ def command(
 
 
 def cameras_per_cell_of(scenes: Path, config: ModelConfig) -> int:
-    """Return the room per BEV cell that the calibrations of all frames of ``scenes`` need, with a margin.
+    """Return the cameras per BEV query that the calibrations of all frames of ``scenes`` need, with a margin.
 
     Raises:
         SceneError: the folder holds no scenes, their metas have defects, or they are for other cameras or images.
@@ -123,8 +123,8 @@ def result_table(result: ExportResult) -> Table:
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:
         worst = f"{result.proof.worst(output):.1e} (at most {result.proof.tolerance:.0e})"
-        table.add_row(f"proof {output}", f"relative difference to PyTorch {worst}")
-    table.add_row("without history", f"bev_embed moves by {result.proof.history_effect:.0%}")
+        table.add_row(f"parity {output}", f"relative difference to PyTorch {worst}")
+    table.add_row("without prev_bev", f"bev_embed moves by {result.proof.history_effect:.0%}")
     table.add_row("without ego motion", f"bev_embed moves by {result.proof.motion_effect:.0%}")
     table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
     return table

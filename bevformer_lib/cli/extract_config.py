@@ -13,7 +13,7 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
         config: preset name (tiny, small, base), an original config file (.py), or the same content as .json.
         output: the file to write.
         image_size: padded image size as HEIGHTxWIDTH, for a config that does not tell it.
-        onnx: the exported graph; how many cameras it has room for per BEV cell is then written too, and every camera
+        onnx: the exported graph; its cameras per BEV query are then written too, and every camera
             calibration checked against it on the board, where the compiled model does not tell.
     """
     from bevformer_lib.config.image_size import parse_image_size
@@ -29,8 +29,8 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
 
         capacity, geometry = capacity_of_graph(onnx, model), host_geometry_of_graph(onnx)
     write_inference_config(inference_config_of(model, capacity, geometry), output)
-    room = "" if capacity is None else f", {capacity.cameras_per_query} cameras per BEV cell"
+    sampled = "" if capacity is None else f", {capacity.cameras_per_query} cameras per BEV cell"
     sys.stdout.write(
         f"{output}: {model.name}, BEV {model.bev_h} x {model.bev_w}, {model.num_query} queries, "
-        f"{model.num_classes} classes, images {model.image_hw[0]} x {model.image_hw[1]}{room}\n"
+        f"{model.num_classes} classes, images {model.image_hw[0]} x {model.image_hw[1]}{sampled}\n"
     )

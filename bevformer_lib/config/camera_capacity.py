@@ -68,7 +68,7 @@ class PillarGrid:
 
 @dataclass(frozen=True)
 class CameraCapacity:
-    """What a graph that samples only the cameras that see a cell has room for.
+    """Camera capacity of a graph with visible-camera attention.
 
     Attributes:
         cameras_per_query: cameras that may see a cell; a cell seen by more would lose some.

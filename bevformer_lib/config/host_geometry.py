@@ -41,8 +41,8 @@ class HostGeometryConfig:
         num_cams: cameras per frame.
         cameras_per_query: cameras that a cell is sampled in; ``None``: in all of them.
         box_range: range of the detection head, m, LiDAR frame: minima of x, y, z, then maxima.
-        rotate_center: (x, y) in cells about which the history turns; ``None``: it doesn't.
-        use_shift: whether the history follows the car's translation.
+        rotate_center: (x, y) in cells about which ``prev_bev`` is rotated; ``None``: it is not.
+        use_shift: whether ``prev_bev`` follows the car's translation.
         use_can_bus: whether the network reads ``can_bus``.
         reach_images: reference points further outside an image than so many images are moved there: the sampling
             offsets don't reach further.

@@ -36,7 +36,7 @@ class InferenceConfig:
         class_names: in the order of the class scores.
         box_coder: how raw outputs become boxes.
         img_norm: pixel normalisation.
-        camera_capacity: how many cameras the model has room for per BEV cell, for compiled formats, which lose the
+        camera_capacity: cameras per BEV query that the model samples, for compiled formats, which lose the
             graph's metadata; ``None``: not known, or it samples every cell in every camera.
         host_geometry: what the host needs to compute the model's geometry, likewise; ``None``: the model computes it.
     """

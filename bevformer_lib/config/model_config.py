@@ -55,7 +55,7 @@ class EncoderConfig:
         num_layers: number of layers.
         num_heads: attention heads of both attentions.
         temporal_points: sampling points per head and queue of the temporal self-attention.
-        temporal_queues: BEV maps attended to (the history and the current one): 2.
+        temporal_queues: BEV maps attended to (``prev_bev`` and the current one): 2.
         pillar_points: heights per BEV cell that are projected into the cameras.
         spatial_points: sampling points per head and level of the spatial cross-attention, a multiple of the pillar's.
         spatial_levels: feature levels of the spatial cross-attention.
@@ -130,7 +130,7 @@ class ModelConfig:
         pc_range: range of the detection head, m, LiDAR frame.
         rotate_center: (x, y) in cells about which ``prev_bev`` is rotated.
         rotate_prev_bev: whether ``prev_bev`` is rotated by the change of yaw.
-        use_shift: whether the history's reference points are shifted by the ego motion.
+        use_shift: whether ``prev_bev``'s reference points are shifted by the ego motion.
         use_can_bus: whether ``can_bus`` is embedded and added to the BEV queries.
         can_bus_norm: whether that embedding ends in a LayerNorm.
         use_cams_embeds: whether a learnt vector per camera is added to the image features.

@@ -167,14 +167,14 @@ class FrameEvaluation:
 
 @dataclass(frozen=True)
 class SceneEvaluation:
-    """A scene, run by both models, each with its own history.
+    """A scene, run by both models, each fed its own prev_bev states.
 
     Attributes:
         scene: its name.
         class_names: in the order of the labels.
         score_threshold: boxes at or below were dropped; ``None``: no threshold.
         match_distance_m: centres farther apart than this are not the same object.
-        frames: in time order; the first had no history.
+        frames: in time order; the first was fed zeros.
     """
 
     scene: str

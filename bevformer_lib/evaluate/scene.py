@@ -52,7 +52,7 @@ def evaluate_scene(
     Raises:
         ConfigError: the two models' outputs differ in shape.
         RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
-        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than a model has room for.
+        CameraCalibrationError: a frame's cameras exceed a model's camera capacity.
     """
     _check_same_outputs(reference, candidate)
     if score_threshold is None:

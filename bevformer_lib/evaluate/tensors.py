@@ -72,7 +72,7 @@ def compare_tensors(
     candidate_preparation: HostPreparation | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> SceneTensors:
-    """Run two models that put out tensors of their inside, each with its own history, and compare what both put out.
+    """Run two models, each fed its own prev_bev states, and compare the intermediate outputs that both give.
 
     Args:
         scene: frames in time order.

@@ -52,7 +52,7 @@ class InferModel:
 
     Attributes:
         runtime: runs it.
-        config: how its outputs become boxes, the class names, and for which cameras it has room.
+        config: how its outputs become boxes, the class names, and its camera capacity.
         preprocessor: turns frames into its inputs.
         name: shown in the images.
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
@@ -160,7 +160,7 @@ def infer_scenes(
         OutputError: a scene's folder holds something else, or an image or video can't be written.
         SceneError: an image can't be read.
         RuntimeUnavailableError: the model is no BEVFormer graph, or the frames don't fit it.
-        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than the model has room for.
+        CameraCalibrationError: a frame's cameras exceed the model's camera capacity.
     """
     conditions = {
         scene.name: {**model.made_with, **dataclasses.asdict(settings), "scene_sha256": scene_fingerprint(scene)}

@@ -1,4 +1,4 @@
-"""How many cameras a loaded model has room for per BEV cell: what it says itself, or what its inference config says."""
+"""Camera capacity of a loaded model, from its own metadata or its inference config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OUR_METADATA: Final = "bevformer."
 def camera_capacity_of(
     runtime: Runtime, stated: CameraCapacity | None, *, source: str = "the model"
 ) -> CameraCapacity | None:
-    """Return a model's room; ``None``: it samples every cell in every camera, or nobody knows.
+    """Return a model's camera capacity; ``None``: it samples every cell in every camera, or the capacity is not known.
 
     Args:
         runtime: the loaded model.
@@ -24,7 +24,7 @@ def camera_capacity_of(
         source: the model, for the message.
 
     Raises:
-        CameraCalibrationError: what the model says is damaged, or the room is that of another model.
+        CameraCalibrationError: the model's metadata is damaged, or the capacity is another model's.
     """
     capacity, said_by = CameraCapacity.from_metadata(runtime.metadata, source=source), "its metadata"
     if capacity is None and not any(key.startswith(_OUR_METADATA) for key in runtime.metadata):

@@ -59,7 +59,7 @@ def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> Model
     Raises:
         ConfigError: with every disagreement.
         RuntimeUnavailableError: the model leaves its geometry to the host, and nothing says how.
-        CameraCalibrationError: the room for cameras that the model or the config gives is damaged, or another model's.
+        CameraCalibrationError: the camera capacity of the model or the config is damaged, or another model's.
     """
     runtime = with_host_geometry(runtime, config.host_geometry, source=str(model))
     defects = _defects(runtime, config, model)
@@ -82,7 +82,7 @@ def check_graph(runtime: Runtime, config: ModelConfig, model: Path) -> None:
     Raises:
         ConfigError: with every disagreement.
         RuntimeUnavailableError: the graph leaves its geometry to the host, and does not say how.
-        CameraCalibrationError: the room for cameras that the graph gives is damaged, or another model's.
+        CameraCalibrationError: the graph's camera capacity is damaged, or another model's.
     """
     runtime = with_host_geometry(runtime, source=str(model))
     defects = _defects(runtime, inference_config_of(config), model)

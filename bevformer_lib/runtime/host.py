@@ -18,7 +18,7 @@ from bevformer_lib.runtime.base import TensorSpec
 
 @dataclass(frozen=True)
 class HostRotation:
-    """Rotates the history by the ego's change of yaw: nearest neighbour, zeros outside.
+    """Rotates ``prev_bev`` by the ego's change of yaw: nearest neighbour, zeros outside.
 
     Our own graphs do it inside; the vendor's exported models leave it to the host. See
     :func:`bevformer_lib.geometry.host.rotated_source`.

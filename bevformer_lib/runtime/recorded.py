@@ -1,7 +1,7 @@
 """A model's outputs on disk, so that a board can be compared with a model that it can't run.
 
 The machine that has the float model records what it gives for every frame of some scenes; the board reads it back. A
-frame is found by the digest of everything that the model was fed, its history included: other images, another
+frame is found by the digest of everything that the model was fed, prev_bev included: other images, another
 preprocessing or another order of frames find nothing, instead of a wrong reference.
 """
 
@@ -118,7 +118,7 @@ class RecordedRuntime:
         """Return what the model gave for this feed.
 
         Raises:
-            UnrecordedError: this frame, with this history, was not recorded.
+            UnrecordedError: this frame, with this prev_bev, was not recorded.
             RuntimeUnavailableError: the recording is damaged.
         """
         name = _frame_name(feed)

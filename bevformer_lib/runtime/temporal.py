@@ -35,7 +35,7 @@ class StepResult:
     """What one frame gave.
 
     Attributes:
-        prev_bev: the history, (bev_h * bev_w, 1, embed_dims) float32, before the host rotates it where a model needs
+        prev_bev: the state, (bev_h * bev_w, 1, embed_dims) float32, before the host rotates it where a model needs
             that; zeros for a first frame.
         outputs: all outputs by name, float32.
         prepare_seconds: time that it took to bring the tensors into the model's types.
@@ -52,7 +52,7 @@ class TemporalSession:
     """Runs a model frame by frame and feeds its ``bev_embed`` back as ``prev_bev``.
 
     Frames are checked against the model once, on the first step: those of one session come from one
-    preprocessor. Where the model has room for a few cameras per BEV cell only, every frame's cameras are proven to
+    preprocessor. Where the model samples a limited number of cameras per BEV cell, every frame's cameras are checked to
     fit.
     """
 
@@ -75,21 +75,21 @@ class TemporalSession:
         Raises:
             RuntimeUnavailableError: the model lacks an input or output of a BEVFormer graph, has another, or
                 its ``bev_embed`` can't be fed back as ``prev_bev``.
-            CameraCalibrationError: the room for cameras that the model or ``stated_capacity`` gives is damaged, or
+            CameraCalibrationError: the camera capacity of the model or ``stated_capacity`` is damaged, or
                 another model's.
         """
         runtime = with_host_geometry(runtime, stated_geometry)
         _check_names("input", INPUT_NAMES, runtime.inputs)
         _check_names("output", OUTPUT_NAMES, runtime.outputs)
-        fed_back, history = runtime.outputs[OUTPUT_BEV_EMBED], runtime.inputs[INPUT_PREV_BEV]
-        if fed_back.shape != history.shape:
+        fed_back, prev_bev = runtime.outputs[OUTPUT_BEV_EMBED], runtime.inputs[INPUT_PREV_BEV]
+        if fed_back.shape != prev_bev.shape:
             raise RuntimeUnavailableError(
                 f"the model's {OUTPUT_BEV_EMBED} is {fed_back.shape} and its {INPUT_PREV_BEV} "
-                f"{history.shape}: it can't be fed back; export the model again"
+                f"{prev_bev.shape}: it can't be fed back; export the model again"
             )
         self._runtime = runtime
         self._preparation = preparation or HostPreparation()
-        self._history: NDArray[np.float32] | None = None
+        self._prev_bev: NDArray[np.float32] | None = None
         self._checked = False
         capacity = camera_capacity_of(runtime, stated_capacity)
         self._capacity_check = None if capacity is None else CapacityCheck(capacity)
@@ -99,42 +99,42 @@ class TemporalSession:
 
         Args:
             inputs: the frame's own inputs.
-            first: whether it begins a scene: there is no history then, and zeros are fed.
+            first: whether it begins a scene: there is no state yet, and zeros are fed.
 
         Raises:
             RuntimeUnavailableError: the shapes are not the model's, it takes integers of unknown meaning, or the
-                session's first frame has no history and is not marked as a scene's first.
-            CameraCalibrationError: the frame's cameras show a BEV cell to more cameras than the model has room for.
+                session's first frame has no prev_bev state and is not marked as a scene's first.
+            CameraCalibrationError: the frame's cameras exceed the model's camera capacity.
         """
-        history = self._zero_history() if first else self._history
-        if history is None:
-            raise RuntimeUnavailableError("the first frame of a session has no history; pass first=True")
+        prev_bev = self._zero_state() if first else self._prev_bev
+        if prev_bev is None:
+            raise RuntimeUnavailableError("the first frame of a session has no prev_bev state; pass first=True")
         begun = time.perf_counter()
-        feed = self._feed(inputs, history)
+        feed = self._feed(inputs, prev_bev)
         if self._capacity_check is not None:
             self._capacity_check.require(inputs.lidar2img[0], frame=inputs.source)
         started = time.perf_counter()
         raw = self._runtime.run(feed)
         ended = time.perf_counter()
         outputs = {name: raw[name].astype(np.float32, copy=False) for name in OUTPUT_NAMES}
-        self._history = outputs[OUTPUT_BEV_EMBED]
-        return StepResult(prev_bev=history, outputs=outputs, prepare_seconds=started - begun, seconds=ended - started)
+        self._prev_bev = outputs[OUTPUT_BEV_EMBED]
+        return StepResult(prev_bev=prev_bev, outputs=outputs, prepare_seconds=started - begun, seconds=ended - started)
 
     @property
-    def history(self) -> NDArray[np.float32]:
+    def prev_bev(self) -> NDArray[np.float32]:
         """What the next frame of this scene would be fed as ``prev_bev``; zeros before the first step."""
-        return self._zero_history() if self._history is None else self._history
+        return self._zero_state() if self._prev_bev is None else self._prev_bev
 
-    def _zero_history(self) -> NDArray[np.float32]:
+    def _zero_state(self) -> NDArray[np.float32]:
         return np.zeros(self._runtime.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
 
-    def _feed(self, inputs: FrameInputs, history: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def _feed(self, inputs: FrameInputs, prev_bev: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Name the arrays and turn them into what the model asks for."""
         arrays: dict[str, NDArray[np.float32]] = {
             INPUT_IMG: inputs.img,
             INPUT_CAN_BUS: inputs.can_bus,
             INPUT_LIDAR2IMG: inputs.lidar2img,
-            INPUT_PREV_BEV: history,
+            INPUT_PREV_BEV: prev_bev,
         }
         if not self._checked:
             self._check_shapes(arrays)

@@ -84,7 +84,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Scene:
-    """A recording: frames in time order; the first has no history."""
+    """A recording: frames in time order; the first has no prev_bev state."""
 
     name: str
     frames: tuple[Frame, ...]

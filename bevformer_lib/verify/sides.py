@@ -1,4 +1,4 @@
-"""The models that are compared, each as a function from a frame to named tensors, with its own history."""
+"""The models that are compared, each a function from a frame to named tensors, fed its own prev_bev states."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Moment:
         can_bus_delta: (18,) float64, delta form; the original takes it from the frame's meta data.
         lidar_to_image: (cameras, 4, 4) float64, likewise.
         scene_token: tells the original which scene this is.
-        first: whether the frame is its scene's first: there is no history.
+        first: whether the frame is its scene's first: there is no state yet.
     """
 
     inputs: FrameInputs
@@ -71,7 +71,7 @@ class Moment:
 
 
 class OriginalSide:
-    """The original detector; gets no history (``None``) on a scene's first frame, as its own test loop has it."""
+    """The original detector; gets no prev_bev (``None``) on a scene's first frame, as its own test loop has it."""
 
     def __init__(self, model: nn.Module, intermediate_outputs: Sequence[IntermediateOutput]) -> None:
         self._model: Any = model
@@ -124,10 +124,10 @@ class PyTorchSide:
     """Our model; gets zeros on a scene's first frame, as the graph does."""
 
     def __init__(
-        self, model: nn.Module, intermediate_outputs: Sequence[IntermediateOutput], history_shape: tuple[int, int, int]
+        self, model: nn.Module, intermediate_outputs: Sequence[IntermediateOutput], prev_bev_shape: tuple[int, int, int]
     ) -> None:
         self._model, self._intermediate_outputs = model, intermediate_outputs
-        self._zeros = torch.zeros(history_shape)
+        self._zeros = torch.zeros(prev_bev_shape)
         self._prev_bev = self._zeros
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
@@ -149,7 +149,7 @@ def open_graph(path: Path, config: ModelConfig) -> GraphSide:
     Raises:
         RuntimeUnavailableError: ONNX Runtime is missing, or can't load the file.
         ConfigError: the graph is not of this model.
-        CameraCalibrationError: the room for cameras that the graph gives is damaged, or another model's.
+        CameraCalibrationError: the graph's camera capacity is damaged, or another model's.
     """
     # Loaded as it is first: a file that can't be run is refused with the runtime's own words.
     runtime = open_runtime(ONNXRUNTIME, path)
@@ -180,7 +180,7 @@ class GraphSide:
         """Run one frame and hand every output, the named tensors among them, to ``sink``.
 
         Raises:
-            CameraCalibrationError: the frame's cameras show a BEV cell to more cameras than the graph has room for.
+            CameraCalibrationError: the frame's cameras exceed the graph's camera capacity.
         """
         step = self._session.step(moment.inputs, first=moment.first)
         for name, output in {**self._runtime.with_intermediates, **step.outputs}.items():

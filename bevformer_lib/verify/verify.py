@@ -1,4 +1,4 @@
-"""Scenes through the original, our model and the exported graph, each with its own history."""
+"""Scenes through the original, our model and the exported graph, each fed its own prev_bev states."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def verify(
 ) -> VerifyReport:
     """Compare our model, and a graph if given, with the original on the first frames of every scene.
 
-    Every model is fed its own ``bev_embed`` as history, so an error carries over as it would on the road; the first
+    Every model is fed its own ``bev_embed`` as ``prev_bev``, so an error carries over to later frames; the first
     divergence is nevertheless where the error is made, because everything before it agrees.
 
     Args:
@@ -55,7 +55,7 @@ def verify(
     Raises:
         VerifyError: the original's code fails, or no frame was given.
         CheckpointError: the checkpoint does not fit our model.
-        CameraCalibrationError: a frame's cameras show a BEV cell to more cameras than the graph has room for.
+        CameraCalibrationError: a frame's cameras exceed the graph's camera capacity.
     """
     if frames_per_scene < 1:
         raise VerifyError(f"{frames_per_scene} frames per scene; give 1 or more")
@@ -63,8 +63,8 @@ def verify(
     model = build_model(config)
     load_checkpoint(checkpoint, model)
     reference = OriginalSide(original.model, intermediate_outputs)
-    history_shape = (config.num_bev_cells, 1, config.embed_dims)
-    sides: dict[str, PyTorchSide | GraphSide] = {PYTORCH: PyTorchSide(model, intermediate_outputs, history_shape)}
+    prev_bev_shape = (config.num_bev_cells, 1, config.embed_dims)
+    sides: dict[str, PyTorchSide | GraphSide] = {PYTORCH: PyTorchSide(model, intermediate_outputs, prev_bev_shape)}
     if graph is not None:
         sides[ONNX] = graph
     order = {name: position for position, name in enumerate(tensor_order(config))}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bevformer_lib.calibration.collect import collect_scene_samples, history_path
+from bevformer_lib.calibration.collect import collect_scene_samples, prev_bev_path
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-from tests.support.calibration import ToyWorld, brute_force_history
+from tests.support.calibration import ToyWorld, brute_force_prev_bev
 
 SCENE = "scene-0001"
 
@@ -30,12 +30,12 @@ def _collect(world: ToyWorld, positions: tuple[int, ...], output: Path) -> tuple
     return collect_scene_samples(scene, positions, runtime, world.preprocessor, output), runtime.runs
 
 
-def test_histories_are_those_of_a_whole_run(world: ToyWorld, tmp_path: Path) -> None:
+def test_states_are_those_of_a_whole_run(world: ToyWorld, tmp_path: Path) -> None:
     folder, _ = _collect(world, (0, 2, 4), tmp_path / SCENE)
-    expected = brute_force_history(world, SCENE)
+    expected = brute_force_prev_bev(world, SCENE)
     for position in (0, 2, 4):
-        assert np.array_equal(np.load(history_path(folder, position)), expected[position])
-    assert not np.load(history_path(folder, 0)).any()
+        assert np.array_equal(np.load(prev_bev_path(folder, position)), expected[position])
+    assert not np.load(prev_bev_path(folder, 0)).any()
     assert len(list(folder.iterdir())) == 3
 
 
@@ -50,7 +50,7 @@ def test_same_bytes_again(world: ToyWorld, tmp_path: Path) -> None:
     contents = []
     for name in ("one", "two"):
         folder, _ = _collect(world, (2,), tmp_path / name)
-        contents.append(history_path(folder, 2).read_bytes())
+        contents.append(prev_bev_path(folder, 2).read_bytes())
     assert contents[0] == contents[1]
 
 

@@ -16,7 +16,7 @@ from bevformer_lib.calibration.quantization_data import read_quantization_data
 from bevformer_lib.calibration.samples import samples_from_quantization_data
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-from tests.support.calibration import ToyWorld, brute_force_history
+from tests.support.calibration import ToyWorld, brute_force_prev_bev
 
 
 class CountingRuntime(OnnxRuntime):
@@ -68,10 +68,10 @@ def test_the_vendors_format(world: ToyWorld, tmp_path: Path) -> None:
     inputs = world.preprocessor.inputs(frames[3], frames[2])
     for name in ("img", "lidar2img", "can_bus"):
         assert np.array_equal(np.load(scene / f"frame_0003_{name}.npy"), getattr(inputs, name))
-    for position, history in enumerate(brute_force_history(world, "scene-0001")):
+    for position, prev_bev in enumerate(brute_force_prev_bev(world, "scene-0001")):
         stored = np.load(scene / f"frame_{position:04d}_prev_bev.npy")
         assert stored.dtype == np.float32
-        assert np.array_equal(stored, history)
+        assert np.array_equal(stored, prev_bev)
     assert (scene / "frame_0003_meta.json").read_bytes() == frames[3].meta_path.read_bytes()
 
 

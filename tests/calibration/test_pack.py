@@ -16,7 +16,7 @@ import pytest
 from bevformer_lib.calibration.pack import ARCHIVE_ORDER, MANIFEST_NAME, archive_name, pack_calibration
 from bevformer_lib.calibration.samples import CalibrationSample
 from bevformer_lib.errors import CalibrationError
-from tests.support.calibration import ToyWorld, brute_force_history, make_samples
+from tests.support.calibration import ToyWorld, brute_force_prev_bev, make_samples
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_plain_tarfile_and_numpy_read_the_planned_frames(
                 position = entry["position"]
                 assert frames[position].index == entry["frame"]
                 if name == "prev_bev":
-                    assert np.array_equal(array, brute_force_history(world, entry["scene"])[position])
+                    assert np.array_equal(array, brute_force_prev_bev(world, entry["scene"])[position])
                 else:
                     previous = frames[position - 1] if position else None
                     inputs = world.preprocessor.inputs(frames[position], previous)

@@ -32,7 +32,7 @@ def test_a_config_file_and_a_checkpoint_become_two_graphs(
     assert bevformer(*arguments, "--image-size", "96x160") == 0
     assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x_raw.onnx"}
     out, err = capsys.readouterr()
-    for text in ("sha256", "check for AX650", "proof bev_embed", "without ego motion", "pass simplify"):
+    for text in ("sha256", "check for AX650", "parity bev_embed", "without ego motion", "pass simplify"):
         assert text in out
     assert [line for line in err.splitlines() if line.startswith("export: ")] == [
         f"export: {stage}: {done}/1" for stage in ("load", "trace", "passes", "check", "proof") for done in (0, 1)

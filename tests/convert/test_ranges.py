@@ -38,8 +38,8 @@ def test_ranges_are_the_extremes_over_all_samples(model: onnx.ModelProto, tmp_pa
     session = onnxruntime.InferenceSession(tmp_path / "toy.onnx")
     outputs = [session.run(["bev_embed"], sample)[0] for sample in samples]
     assert ranges["bev_embed"] == pytest.approx((np.min(outputs), np.max(outputs)), rel=1e-6)
-    histories = [sample["prev_bev"] for sample in samples]
-    assert ranges["prev_bev"] == (np.min(histories), np.max(histories))
+    states = [sample["prev_bev"] for sample in samples]
+    assert ranges["prev_bev"] == (np.min(states), np.max(states))
     assert ranges["stem.relu"][0] == 0
     assert seen == [("calibrate", number, 3) for number in (1, 2, 3)]
 

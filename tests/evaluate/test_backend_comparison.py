@@ -99,7 +99,7 @@ def test_each_rung_is_compared_with_the_one_above_too(scenes: tuple[Scene, ...],
     assert first_cosine < 0.99
 
 
-def test_a_disturbed_history_is_fed_back(scenes: tuple[Scene, ...], graph: Path) -> None:
+def test_a_disturbed_state_is_fed_back(scenes: tuple[Scene, ...], graph: Path) -> None:
     result = run(scenes, Form(graph), Form(graph, "bev_embed", 0, 0.02))
     assert result.backends[1].from_first["encoder.layer9"].worst_cosine < 1.0
     place = result.backends[1].from_first["encoder.layer9"].worst_at

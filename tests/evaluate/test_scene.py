@@ -93,7 +93,7 @@ def test_a_model_equals_itself(scene: Scene, runtime: Runtime, config: Inference
         assert min(dataclasses.astuple(frame.seconds)) > 0
 
 
-def test_each_model_is_fed_its_own_history(scene: Scene, runtime: Runtime, config: InferenceConfig) -> None:
+def test_each_model_is_fed_its_own_states(scene: Scene, runtime: Runtime, config: InferenceConfig) -> None:
     reference, candidate = Disturbed(runtime), Disturbed(runtime, offset=0.25)
     evaluation = evaluate(scene, reference, candidate, config)
     for feeds, offset in ((reference.feeds, 0.0), (candidate.feeds, 0.25)):

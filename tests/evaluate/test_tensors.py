@@ -57,8 +57,8 @@ def test_the_same_numbers_as_by_hand(world: ToyWorld, models: tuple[Path, Path])
     for position, frame in enumerate(frames):
         inputs = world.preprocessor.inputs(frame, frames[position - 1] if position else None)
         outputs = []
-        for runtime, history in zip(plain, feeds, strict=True):
-            feed = {"img": inputs.img, "can_bus": inputs.can_bus, "lidar2img": inputs.lidar2img, "prev_bev": history}
+        for runtime, prev_bev in zip(plain, feeds, strict=True):
+            feed = {"img": inputs.img, "can_bus": inputs.can_bus, "lidar2img": inputs.lidar2img, "prev_bev": prev_bev}
             outputs.append(runtime.run(feed))
         feeds = [output["bev_embed"] for output in outputs]
         for name in found.fidelity:

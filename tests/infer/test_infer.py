@@ -123,7 +123,7 @@ def test_detections_say_what_the_model_gave(scenes_root: Path, tmp_path: Path) -
         car, truck = frame["boxes"]
         assert (car["class"], truck["class"]) == ("car", "truck")
         assert car["score"] == pytest.approx(0.880797)
-        # The history counts the frames, from 0 again in the second scene.
+        # prev_bev counts the frames, from 0 again in the second scene.
         assert car["center_m"] == [position, 10.0, -1.0]
         assert car["box"] == pytest.approx([position, 10, -1.75, 2, 4, 1.5, 0, 3, -4])
         assert car["size_wlh_m"] == pytest.approx([2, 4, 1.5])

@@ -15,7 +15,7 @@ from bevformer_lib.pulsar2.tool import find_tool
 from bevformer_lib.runtime.temporal import TemporalSession
 from tests.standins.axmodel_container import write_axmodel
 from tests.standins.install import install_standin
-from tests.support.calibration import ToyWorld, brute_force_history, make_toy_world
+from tests.support.calibration import ToyWorld, brute_force_prev_bev, make_toy_world
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ def simulator(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("simulator")
-def test_history_is_fed_back_frame_by_frame(world: ToyWorld, compiled: Path, tmp_path: Path) -> None:
+def test_bev_is_fed_back_frame_by_frame(world: ToyWorld, compiled: Path, tmp_path: Path) -> None:
     runtime = open_runtime("pulsar2", compiled)
     assert (tuple(runtime.inputs), tuple(runtime.outputs)) == (INPUT_NAMES, OUTPUT_NAMES)
     session = TemporalSession(runtime)
     (scene,) = world.scenes.values()
-    histories = brute_force_history(world, scene.name)
+    states = brute_force_prev_bev(world, scene.name)
     for position, frame in enumerate(scene.frames[:2]):
         inputs = world.preprocessor.inputs(frame, scene.frames[position - 1] if position else None)
         result = session.step(inputs, first=position == 0)
-        np.testing.assert_allclose(result.prev_bev, histories[position], atol=1e-5)
-        np.testing.assert_allclose(result.outputs["bev_embed"], histories[position + 1], atol=1e-5)
+        np.testing.assert_allclose(result.prev_bev, states[position], atol=1e-5)
+        np.testing.assert_allclose(result.outputs["bev_embed"], states[position + 1], atol=1e-5)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

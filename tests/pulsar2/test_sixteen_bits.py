@@ -34,13 +34,13 @@ def test_every_output_follows_the_float_graph(spatial: SpatialForm, tmp_path: Pa
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
 
-    history = np.zeros((config.num_bev_cells, 1, config.embed_dims), np.float32)
+    prev_bev = np.zeros((config.num_bev_cells, 1, config.embed_dims), np.float32)
     samples, expected = [], []
     for index in range(2):
         frame = clip_frame(config, index, seed=3)
-        samples.append({"img": frame.img, "can_bus": frame.can_bus, "lidar2img": frame.lidar2img, "prev_bev": history})
+        samples.append({"img": frame.img, "can_bus": frame.can_bus, "lidar2img": frame.lidar2img, "prev_bev": prev_bev})
         expected.append(session.run(names, samples[-1]))
-        history = expected[-1][names.index("bev_embed")]
+        prev_bev = expected[-1][names.index("bev_embed")]
 
     ranges = calibrate(graph, samples, lambda *_: None)
     quantized = quantize(graph, built_types(EVERYTHING_U16, graph.graph), ranges)

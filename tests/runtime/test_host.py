@@ -30,7 +30,7 @@ def test_rotates_as_the_model_does(yaw_deg: float, center: tuple[float, float]) 
     assert np.mean(np.any(rotated != expected, axis=-1)) <= 0.01
 
 
-def test_the_history_is_rotated_before_it_is_fed_and_kept_as_it_was() -> None:
+def test_prev_bev_is_rotated_before_it_is_fed_and_kept_as_it_was() -> None:
     def function(feed):  # type: ignore[no-untyped-def]
         bev = np.arange(24, dtype=np.float32).reshape(6, 1, 4) + 1
         rest = {name: np.zeros(shape, np.float32) for name, shape in MICRO_OUTPUTS.items()}

@@ -24,8 +24,8 @@ def test_bev_embed_is_fed_back_by_name() -> None:
     fed = [session.step(_inputs(), first=position == 0).prev_bev for position in range(3)]
     assert [float(prev_bev.max()) for prev_bev in fed] == [0.0, 1.0, 2.0]
     assert [float(prev_bev.min()) for prev_bev in fed] == [0.0, 1.0, 2.0]
-    assert session.history.shape == BEV_SHAPE
-    assert float(session.history.max()) == 3.0
+    assert session.prev_bev.shape == BEV_SHAPE
+    assert float(session.prev_bev.max()) == 3.0
 
 
 def test_a_first_frame_forgets_the_scene_before() -> None:
@@ -44,7 +44,7 @@ def test_feed_has_the_models_dtype_and_results_are_float32() -> None:
     assert result.seconds >= 0
 
 
-def test_history_must_exist() -> None:
+def test_a_state_must_exist() -> None:
     with pytest.raises(RuntimeUnavailableError, match="pass first=True"):
         TemporalSession(counting_runtime()).step(_inputs(), first=False)
 
@@ -60,7 +60,7 @@ def test_a_model_with_other_names_is_refused() -> None:
         TemporalSession(FakeRuntime(inputs, MICRO_OUTPUTS, lambda _: {}))
 
 
-def test_a_model_whose_bev_does_not_fit_its_history_is_refused() -> None:
+def test_a_model_whose_bev_does_not_fit_its_prev_bev_is_refused() -> None:
     outputs = {**MICRO_OUTPUTS, "bev_embed": (1, 6, 4)}
     with pytest.raises(RuntimeUnavailableError, match=r"bev_embed is \(1, 6, 4\) and its prev_bev \(6, 1, 4\)"):
         TemporalSession(FakeRuntime(MICRO_INPUTS, outputs, lambda _: {}))
@@ -91,7 +91,7 @@ def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -
     session, inputs = camera_session(cameras_per_query=1)
     with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
         session.step(inputs, first=True)
-    assert not session.history.any()
+    assert not session.prev_bev.any()
 
 
 def test_a_model_without_metadata_is_proven_with_what_its_config_states() -> None:

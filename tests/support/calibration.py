@@ -46,7 +46,7 @@ def make_toy_world(folder: Path, *, num_scenes: int = 3, frames_per_scene: int =
 
 
 def make_samples(world: ToyWorld, folder: Path, num_samples: int, seed: int = 0) -> list[CalibrationSample]:
-    """Plan and collect; histories go into ``folder``."""
+    """Plan and collect; states go into ``folder``."""
     plan = plan_samples({name: len(scene.frames) for name, scene in world.scenes.items()}, num_samples, seed)
     runtime = OnnxRuntime(world.model, threads=1)
     collected = {
@@ -64,13 +64,13 @@ def make_calibration(world: ToyWorld, folder: Path, num_samples: int = 4) -> Pat
     return output
 
 
-def brute_force_history(world: ToyWorld, scene: str) -> list[np.ndarray]:
+def brute_force_prev_bev(world: ToyWorld, scene: str) -> list[np.ndarray]:
     """Every frame's ``prev_bev``, by running the whole scene."""
     from bevformer_lib.runtime.temporal import TemporalSession
 
     session = TemporalSession(OnnxRuntime(world.model, threads=1))
-    frames, histories = world.scenes[scene].frames, []
+    frames, states = world.scenes[scene].frames, []
     for position, frame in enumerate(frames):
         previous = frames[position - 1] if position else None
-        histories.append(session.step(world.preprocessor.inputs(frame, previous), first=position == 0).prev_bev)
-    return histories
+        states.append(session.step(world.preprocessor.inputs(frame, previous), first=position == 0).prev_bev)
+    return states

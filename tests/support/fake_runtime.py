@@ -50,7 +50,7 @@ MICRO_OUTPUTS: Shapes = {
 
 
 def counting_runtime(dtype: type[np.generic] = np.float32) -> FakeRuntime:
-    """Return a runtime whose ``bev_embed`` is ``prev_bev + 1``: it counts frames with a history."""
+    """Return a runtime whose ``bev_embed`` is ``prev_bev + 1``: it counts frames with a prev_bev state."""
 
     def function(feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {

@@ -88,7 +88,7 @@ def test_a_planted_divergence_is_named(
 
 
 @pytest.mark.usefixtures("openmmlab_standin")
-def test_a_divergence_in_the_history_shows_from_the_second_frame_on(
+def test_a_divergence_in_prev_bev_shows_from_the_second_frame_on(
     make_plugin: MakePlugin, checkpoint: Path, scenes: Path
 ) -> None:
     report = run(make_plugin((f"{TRANSFORMER}.rotation", 0.5)), checkpoint, scenes)
