@@ -9,14 +9,14 @@ from bevformer_lib.backends.converters import EXECUTED_BY
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
-from bevformer_lib.pipeline.convert import ConvertWork
+from bevformer_lib.pipeline.convert import EMULATION_FACTS, OPTIMISTIC, ConvertWork
 from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork
 from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, ExportWork
 from bevformer_lib.pipeline.gates import GatesWork, find_baseline
-from bevformer_lib.pipeline.measure import CoverageWork, MetricsWork, TensorsWork
+from bevformer_lib.pipeline.measure import METRICS, CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
-from bevformer_lib.pipeline.report import DoneStep, ReportWork
+from bevformer_lib.pipeline.report import OTHER_BOUND, DoneStep, ReportWork
 from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.work import Executor, Work
 from bevformer_lib.store.base import Store
@@ -50,6 +50,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     compiled, converted = chain.convert(exported[GRAPH], archives)
     evaluations = chain.evaluate(exported, compiled)
     measured = chain.measure(exported, compiled, archives, evaluations)
+    measured |= chain.bracket(exported, converted)
     measured |= chain.judge(evaluations, measured)
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
     calibration = {f"calibration/{name}": artifact for name, artifact in archives.items()}
@@ -96,7 +97,9 @@ class _Chain:
         [outputs] = self.do(work)
         return outputs[work.output], outputs
 
-    def evaluate(self, exported: Mapping[str, Artifact], compiled: Artifact) -> dict[str, Artifact]:
+    def evaluate(
+        self, exported: Mapping[str, Artifact], compiled: Artifact, bound: str | None = None
+    ) -> dict[str, Artifact]:
         """Return the comparison of both models, by scene."""
         graph, config = exported[GRAPH], exported[INFERENCE_CONFIG]
         inputs, needs, device = self._inputs, self._inputs.requirements, self._request.device
@@ -106,7 +109,9 @@ class _Chain:
             recorded = {scene.name: run[RECORDING] for scene, run in zip(inputs.scenes, runs, strict=True)}
         decode = (self._runtime, device, self._request.score_threshold)
         compare = [
-            EvaluateWork(scene, graph, compiled, config, needs, *decode, recorded.get(scene.name), self._simulator)
+            EvaluateWork(
+                scene, graph, compiled, config, needs, *decode, recorded.get(scene.name), self._simulator, bound
+            )
             for scene in inputs.scenes
         ]
         return {scene.name: run[EVALUATION] for scene, run in zip(inputs.scenes, self.do(*compare), strict=True)}
@@ -135,6 +140,14 @@ class _Chain:
         ):
             measured |= self.do(work)[0]
         return measured
+
+    def bracket(self, exported: Mapping[str, Artifact], converted: Mapping[str, Artifact]) -> dict[str, Artifact]:
+        """Return the facts of an emulation and the metrics of its other bound; empty where nothing was emulated."""
+        if OPTIMISTIC not in converted:
+            return {}
+        evaluations = self.evaluate(exported, converted[OPTIMISTIC], OTHER_BOUND)
+        [metrics] = self.do(MetricsWork(self._inputs.scenes, evaluations, OTHER_BOUND))
+        return {EMULATION_FACTS: converted[EMULATION_FACTS], f"{OTHER_BOUND}/{METRICS}": metrics[METRICS]}
 
     def judge(self, evaluations: Mapping[str, Artifact], measured: Mapping[str, Artifact]) -> Mapping[str, Artifact]:
         """Return the verdict of the gates."""

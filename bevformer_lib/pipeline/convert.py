@@ -25,6 +25,8 @@ QUANTIZED: Final = "model_int8.onnx"
 COMPILED: Final = "model.axmodel"
 CONVERSION_FACTS: Final = "conversion.json"
 EMULATION_FACTS: Final = "emulation.json"
+OPTIMISTIC: Final = "model_int8_optimistic.onnx"
+"""The other bound of an emulation."""
 CONVERSION_LOG: Final = "conversion.log"
 _PACKAGES: Final = ("onnx", "onnxruntime")
 _CODE: Final = (

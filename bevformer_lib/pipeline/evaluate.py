@@ -44,6 +44,7 @@ class EvaluateWork:
         score_threshold: boxes at or below are dropped; ``None``: as the inference config says.
         recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
+        bound: name of the bound that the candidate is, where it is not the one that is judged.
     """
 
     scene: SceneSource
@@ -56,6 +57,7 @@ class EvaluateWork:
     score_threshold: float | None
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
+    bound: str | None = None
 
     @property
     def step(self) -> Step:
@@ -77,7 +79,7 @@ class EvaluateWork:
                 **dataclasses.asdict(self.requirements),
             },
             packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
-            part=self.scene.name,
+            part=self.scene.name if self.bound is None else f"{self.scene.name}, {self.bound}",
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

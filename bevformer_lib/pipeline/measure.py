@@ -47,10 +47,12 @@ class MetricsWork:
     Attributes:
         scenes: all scenes.
         evaluations: what ``EvaluateWork`` put out, by scene.
+        bound: name of the bound that the candidate is, where it is not the one that is judged.
     """
 
     scenes: tuple[SceneSource, ...]
     evaluations: Mapping[str, Artifact]
+    bound: str | None = None
 
     @property
     def step(self) -> Step:
@@ -64,6 +66,7 @@ class MetricsWork:
             },
             parameters={"proxy_score": PROXY_SCORE},
             packages=software(code=_METRIC_CODE),
+            part=self.bound,
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

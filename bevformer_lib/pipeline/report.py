@@ -12,8 +12,9 @@ from typing import Any, Final
 from bevformer_lib.config.inference_config import read_inference_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.detections.types import SceneEvaluation
+from bevformer_lib.emulator.emulation import Emulation, emulation_of
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.convert import CONVERSION_FACTS
+from bevformer_lib.pipeline.convert import CONVERSION_FACTS, EMULATION_FACTS
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.gates import GATES, read_verdict_file
 from bevformer_lib.pipeline.images import draw_shown_frames, frames_to_show
@@ -41,6 +42,8 @@ _READERS: Final[Mapping[str, Callable[[Store, Artifact], object]]] = {
     TENSORS: read_tensors,
 }
 """What the measuring steps put out -> the domain's types in it, which the sections of the report look for."""
+OTHER_BOUND: Final = "optimistic"
+"""The bound of an emulation that is shown beside the judged one."""
 _CODE: Final = (
     "bevformer_lib.report",
     "bevformer_lib.report.sections",
@@ -83,7 +86,8 @@ class ReportWork:
         inference_config: how boxes were decoded.
         requirements: what the model asks of scenes.
         candidate_name: how to call the compiled model in a sentence.
-        measured: what the steps between put out, by file name: metrics, coverage, tensors, gates.
+        measured: what the steps between put out, by file name: metrics, coverage, tensors, gates, and of an emulation
+            its facts and the metrics of its other bound.
     """
 
     model: ModelConfig
@@ -138,6 +142,8 @@ class ReportWork:
         for name, read in _READERS.items():
             found = read(store, self.measured[name])
             yield from found if isinstance(found, tuple) else (found,)
+        if EMULATION_FACTS in self.measured:
+            yield _emulation(store, self.measured[EMULATION_FACTS], self.measured[f"{OTHER_BOUND}/{METRICS}"])
 
     def _images(self, store: Store, evaluations: Mapping[str, SceneEvaluation]) -> tuple[ReportImage, ...]:
         shown = frames_to_show(list(evaluations.values()), at_most=_IMAGES)
@@ -150,6 +156,12 @@ class ReportWork:
             Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
             (REFERENCE_NAME, self.candidate_name),
         )
+
+
+def _emulation(store: Store, facts: Artifact, metrics: Artifact) -> Emulation:
+    content = json.loads(open_artifact(store, facts).read_text(encoding="utf-8"))
+    other = read_metrics(store, metrics)
+    return emulation_of(content, (None, None) if isinstance(other, str) else (other[1].mean_ap, other[1].nds))
 
 
 def _conversion(store: Store, records: Iterable[StepRecord]) -> Mapping[str, Any] | None:

@@ -187,3 +187,24 @@ def test_finding_stops_at_what_is_not_done(micro_inputs: Path, tmp_path: Path) -
     request = make_request(micro_inputs, store.root)
     with pytest.raises(NotDoneError, match="check-scenes"):
         run_chain(request, read_inputs(request, store.digests), store, FindingExecutor(store))
+
+
+def test_an_emulation_is_evaluated_in_both_bounds_and_named_one(
+    micro_inputs: Path, store: FolderStore, tmp_path: Path
+) -> None:
+    result = build(micro_inputs, store, converter="emulator", pulsar2={"recipe": "int8"})
+    assert [title for title in done(result) if title not in {"diagnose", "tensors", "gates", "report"}] == [
+        "convert",
+        "evaluate scene-0000",
+        "evaluate scene-0001",
+        "metrics",
+        "evaluate scene-0000, optimistic",
+        "evaluate scene-0001, optimistic",
+        "metrics optimistic",
+    ]
+    outputs = result.build.outputs
+    assert {"model_int8.onnx", "model_int8_optimistic.onnx", "emulation.json"} <= outputs.keys()
+    folder = tmp_path / "laid out"
+    report = (lay_out(store, result.build, folder) / "report.html").read_text(encoding="utf-8")
+    assert "What the emulated NPU computes" in report
+    assert "emulation, movement operators not rounded" in report or "mAP and NDS not measured" in report

@@ -56,7 +56,7 @@ def test_the_form_has_bounds_choices_and_descriptions() -> None:
     assert positions == sorted(positions)
     assert list(request)[:4] == ["model", "checkpoint", "scenes", "store"]
     assert request["num_samples"]["minimum"] == 1
-    assert request["converter"]["enum"] == ["onnxruntime", "pulsar2"]
+    assert request["converter"]["enum"] == ["onnxruntime", "pulsar2", "emulator"]
     settings = schema["definitions"]["RunSettings"]["properties"]
     assert not any("password" in str(field) for field in settings.values())
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage
 from bevformer_lib.detections.types import SceneEvaluation
+from bevformer_lib.emulator.emulation import Emulation, emulation_of
 from bevformer_lib.evaluate.tensors import TensorSummary
 from bevformer_lib.gates.judge import GateResult, Verdict
 from bevformer_lib.metrics.metric_types import (
@@ -175,6 +176,18 @@ def bare_content(evaluations: list[SceneEvaluation] | None = None) -> ReportCont
     return ReportContent(micro_config(), ("float model", "INT8 model"), steps=(), evaluations=found)
 
 
+def example_emulation() -> Emulation:
+    tensor = {"name": "projected", "layer": "projection/Mul", "op_type": "Mul", "format": "U8", "scale": 609.4}
+    facts = {
+        "recipe": "int8",
+        "tensors": [{**tensor, "lowest": 0.0, "highest": 155_392.0, "rounded": True}],
+        "findings": ["layer_configs.0 (Softmax: FP32): FP32 changes no bit of Softmax: softmax"],
+        "uncertain": ["GridSample: whether its grid is unquantised"],
+        "bounds": {"all tensors rounded": "int8.onnx", "movement operators not rounded": "int8_optimistic.onnx"},
+    }
+    return emulation_of(facts, (0.412, 0.455))
+
+
 def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportContent:
     """Every section."""
     bare = bare_content(evaluations)
@@ -188,6 +201,7 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
             example_metrics(0.354, 0.252),
             example_metrics(0.341, 0.239, scale=0.95),
             example_coverage(),
+            example_emulation(),
             *example_tensors(),
         ),
         conversion=example_conversion(),

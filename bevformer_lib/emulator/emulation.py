@@ -1,0 +1,91 @@
+"""What a build keeps of an emulation, for its report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_MOST_NAMED = 12
+
+
+@dataclass(frozen=True)
+class WideTensor:
+    """A tensor whose step is large.
+
+    Attributes:
+        name: of the tensor.
+        layer: the node that makes it; empty for inputs.
+        op_type: its type.
+        format: U8, S8, U16 or S16.
+        step: value of one step.
+        lowest: smallest value over the calibration set.
+        highest: largest one.
+    """
+
+    name: str
+    layer: str
+    op_type: str
+    format: str
+    step: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """An emulated converter's work, in short.
+
+    Attributes:
+        recipe: named settings.
+        formats: format -> tensors kept in it.
+        widest: the tensors with the largest steps, largest first, one for every scale.
+        findings: requests that have no effect, and differences to a real build.
+        uncertain: what nobody has measured.
+        bounds: name of a bound -> its file.
+        optimistic_map: mAP of the other bound; ``None``: not measured.
+        optimistic_nds: NDS of the other bound; likewise.
+    """
+
+    recipe: str
+    formats: Mapping[str, int]
+    widest: tuple[WideTensor, ...]
+    findings: tuple[str, ...]
+    uncertain: tuple[str, ...]
+    bounds: Mapping[str, str]
+    optimistic_map: float | None = None
+    optimistic_nds: float | None = None
+
+
+def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float | None] = (None, None)) -> Emulation:
+    """Read an emulation's facts.
+
+    Args:
+        facts: what the emulator's conversion put out.
+        optimistic: mAP and NDS of the other bound.
+    """
+    tensors = facts["tensors"]
+    rounded = sorted((one for one in tensors if one["rounded"]), key=lambda one: -one["scale"])
+    widest = tuple(
+        WideTensor(
+            name=one["name"],
+            layer=one["layer"],
+            op_type=one["op_type"],
+            format=one["format"],
+            step=one["scale"],
+            lowest=one["lowest"],
+            highest=one["highest"],
+        )
+        for one in rounded[:_MOST_NAMED]
+    )
+    return Emulation(
+        recipe=facts["recipe"],
+        formats=dict(sorted(Counter(one["format"] for one in tensors).items())),
+        widest=widest,
+        findings=tuple(facts["findings"]),
+        uncertain=tuple(facts["uncertain"]),
+        bounds=facts["bounds"],
+        optimistic_map=optimistic[0],
+        optimistic_nds=optimistic[1],
+    )
