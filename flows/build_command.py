@@ -42,8 +42,8 @@ def command(
     cameras_per_query: int | None = None,
     geometry: str | None = None,
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    converter: str = "onnxruntime",
-    recipe: str = "vendor-tiny",
+    converter: str = "emulator",
+    recipe: str | None = None,
     npu_mode: str | None = None,
     overrides: Path | None = None,
     image: str | None = None,
@@ -76,7 +76,7 @@ def command(
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
         converter: onnxruntime, pulsar2, or emulator, which works out what pulsar2 would make.
-        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16.
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny; emulator: all-u16].
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4.
         overrides: pulsar2, emulator: YAML file with build config settings of your own.
         image: pulsar2: docker image.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bevformer_lib.backends.converters import EXECUTED_BY
+from bevformer_lib.backends.converters import EMULATOR, EXECUTED_BY
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
@@ -160,7 +160,8 @@ class _Chain:
         self, config: Artifact, evaluations: Mapping[str, Artifact], measured: Mapping[str, Artifact]
     ) -> Mapping[str, Artifact]:
         """Return the report and its summary."""
-        inputs, name = self._inputs, f"{self._request.converter} INT8 model"
+        inputs, converter = self._inputs, self._request.converter
+        name = "emulated model" if converter == EMULATOR else f"{converter} INT8 model"
         done = tuple(DoneStep.of(step) for step in self.steps)
         needs = inputs.requirements
         [outputs] = self.do(ReportWork(inputs.model, done, evaluations, inputs.scenes, config, needs, name, measured))

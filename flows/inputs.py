@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevformer_lib.backends.converters import EMULATOR, PULSAR2
+from bevformer_lib.backends.converters import DEFAULT_RECIPES, EMULATOR, PULSAR2
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
@@ -68,7 +68,7 @@ def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | N
     asked = request.pulsar2
     minutes = asked.time_limit_minutes
     return Pulsar2Settings(
-        recipe=asked.recipe,
+        recipe=asked.recipe or DEFAULT_RECIPES[request.converter],
         npu_mode=asked.npu_mode,
         overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
         image=asked.image,

@@ -17,8 +17,9 @@ class Pulsar2Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     recipe: Annotated[
-        Literal["vendor-tiny", "int8", "w8a16", "all-u16"], Field(description="Named settings of quantisation.")
-    ] = "vendor-tiny"
+        Literal["vendor-tiny", "int8", "w8a16", "all-u16"] | None,
+        Field(description="Named settings of quantisation; empty: vendor-tiny, or all-u16 where they are emulated."),
+    ] = None
     npu_mode: Annotated[
         Literal["NPU1", "NPU2", "NPU3", "NPU4"] | None,
         Field(description="Cores to compile for; empty: all that the chip has."),
@@ -72,7 +73,7 @@ class BuildRequest(BaseModel):
     converter: Annotated[
         Literal["onnxruntime", "pulsar2", "emulator"],
         Field(description="What makes the quantised model; the emulator works out what Pulsar2 would make."),
-    ] = "onnxruntime"
+    ] = "emulator"
     pulsar2: Annotated[Pulsar2Request, Field(description="Settings of Pulsar2, where it or its emulator converts.")] = (
         Pulsar2Request()
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from bevformer_lib.geometry.host import HostGeometry
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import FrameInputs, Scene
+from bevformer_lib.strict_json import read_json
 
 _AFFINE_RESIDUAL: Final = 1e-3
 """Share of an image's spread that a change of mean and std leaves."""
@@ -79,7 +79,7 @@ def foreign_samples(
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         if not isinstance(content["samples"], list):
             raise KeyError("samples")
         content.setdefault("model_sha256", None)

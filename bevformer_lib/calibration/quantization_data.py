@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import INPUT_NAMES
 from bevformer_lib.scenes.index import require_folder_name
+from bevformer_lib.strict_json import read_json_object
 
 GLOBAL_INDEX: Final = "global_index.json"
 SCENE_INDEX: Final = "scene_index.json"
@@ -107,14 +107,9 @@ def read_index(path: Path) -> dict[str, Any]:
         CalibrationError: the file can't be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CalibrationError(
-            f"{path}: can't be read ({error}); it is written by 'bevformer extract-quantization-data'"
-        ) from error
-    if not isinstance(content, dict):
-        raise CalibrationError(f"{path}: must hold a JSON object")
-    return content
+        return read_json_object(path)
+    except ValueError as error:
+        raise CalibrationError(f"{path}: {error}; it is written by 'bevformer extract-quantization-data'") from error
 
 
 def _field(path: Path, key: str, kind: type) -> Any:

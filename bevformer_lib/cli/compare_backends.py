@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from bevformer_lib.config.inference_config import InferenceConfig
     from bevformer_lib.evaluate.backend_comparison import Backend, BackendComparison
 
-PYTORCH, RECORDED, ONNX, QUANTIZED, SIMULATOR, BOARD = (
+PYTORCH, RECORDED, ONNX, QUANTIZED, EMULATED_OPTIMISTIC, EMULATED, SIMULATOR, BOARD = (
     "PyTorch",
     "recorded",
     "ONNX",
     "quantised",
+    "emulation, optimistic",
+    "emulation",
     "simulator",
     "board",
 )
@@ -32,6 +34,7 @@ def command(
     recorded: Path | None = None,
     onnx: Path | None = None,
     quantized: Path | None = None,
+    emulated: Path | None = None,
     simulator: Path | None = None,
     board: Path | None = None,
     min_cosine: float = 0.99,
@@ -55,6 +58,7 @@ def command(
         recorded: folder that bevformer record wrote, as first form on machines that can't run it.
         onnx: the float graph.
         quantized: a quantised ONNX graph.
+        emulated: what convert --converter emulator wrote; its other bound, which lies beside it, is run too.
         simulator: an .axmodel, run by pulsar2 run.
         board: an .axmodel, run by AXEngine on this machine; or the folder of its outputs, recorded on a board.
         min_cosine: the bar: smallest cosine of a tensor with the first form's, in any frame.
@@ -69,6 +73,7 @@ def command(
 
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.emulator.emulation import optimistic_path
     from bevformer_lib.errors import ConfigError
     from bevformer_lib.evaluate.backend_comparison import Backend, climb
     from bevformer_lib.files import require_new_file, write_json
@@ -91,14 +96,22 @@ def command(
         from bevformer_lib.runtime.recorded import RecordedRuntime
 
         backends.append(Backend(RECORDED, recorded.name, RecordedRuntime(recorded)))
-    for name, path in ((ONNX, onnx), (QUANTIZED, quantized)):
+    optimistic = None if emulated is None else optimistic_path(emulated)
+    for name, path in (
+        (ONNX, onnx),
+        (QUANTIZED, quantized),
+        (EMULATED_OPTIMISTIC, optimistic),
+        (EMULATED, emulated),
+    ):
         if path is not None:
             from bevformer_lib.export.intermediates_runtime import open_onnx_with_intermediates
 
             backends.append(Backend(name, path.name, open_onnx_with_intermediates(path, device=device)))
     backends += _compiled(simulator, board, config, host_rotate_center)
     if len(backends) < 2:
-        raise ConfigError("give two forms or more: --checkpoint, --recorded, --onnx, --quantized, --simulator, --board")
+        raise ConfigError(
+            "give two forms or more: --checkpoint, --recorded, --onnx, --quantized, --emulated, --simulator, --board"
+        )
     geometries = [check_model(backend.runtime, config, Path(backend.source)) for backend in backends]
     requirements = SceneRequirements(geometries[0].num_cams, geometries[0].image_hw, config.img_norm)
     preprocessor = Preprocessor(geometries[0].image_hw, config.img_norm)

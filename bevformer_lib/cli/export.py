@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bevformer_lib.cli.progress import progress_bar
+from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.names import OUTPUT_NAMES
@@ -102,18 +103,6 @@ def cameras_per_cell_of(scenes: Path, config: ModelConfig) -> int:
     return cameras_per_query_of_calibrations(
         config, [frame.lidar_to_image for scene in found for frame in scene.frames]
     )
-
-
-def parse_image_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of a size written HxW.
-
-    Raises:
-        ConfigError: the text is not two positive whole numbers with an x between them.
-    """
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"image size {text!r}: write it as HEIGHTxWIDTH in pixels, for example 480x800")
-    return int(parts[0]), int(parts[1])
 
 
 def result_table(result: ExportResult) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from bevformer_lib.profile.latency import Latency
     from bevformer_lib.profile.profile import GraphCost
+    from bevformer_lib.profile.steps import TensorStep
+    from bevformer_lib.progress import ProgressCallback
 
 _MIB = 1024 * 1024
 
@@ -24,6 +27,7 @@ def command(
     /,
     *,
     runs: int = 3,
+    calibration: Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -33,6 +37,8 @@ def command(
     Args:
         model: the .onnx file.
         runs: measured runs, after one that is not; 0 runs nothing and prints what follows from the graph alone.
+        calibration: folder with the archives of prepare-calibration: prints the tensors too whose step in eight bits
+            is coarse for what their values mean.
         device: where to run: cpu, cuda or cuda:N.
         threads: threads inside an operator; left out: one per physical core.
         as_json: print one JSON object instead of tables.
@@ -60,12 +66,17 @@ def command(
     if runs > 0:
         with progress_bar() as on_progress:
             latency = measure_latency(model, feed, runs=runs, device=device, threads=threads, on_progress=on_progress)
+    steps: tuple[TensorStep, ...] = ()
+    if calibration is not None:
+        with progress_bar() as on_progress:
+            steps = _steps(model, calibration, device, threads, on_progress)
     if as_json:
         content = {
             "model": str(model),
             "device": device,
             "cost": asdict(cost),
             "latency": None if latency is None else asdict(latency),
+            **({} if calibration is None else {"steps": [{**asdict(step), "wide": step.is_wide} for step in steps]}),
         }
         sys.stdout.write(json.dumps(content, indent=1) + "\n")
         return
@@ -74,6 +85,44 @@ def command(
     console.print(operator_table(cost))
     if latency is not None:
         console.print(latency_table(latency, device))
+    if calibration is not None:
+        console.print(step_table(steps))
+
+
+def _steps(
+    model: Path, calibration: Path, device: str, threads: int | None, on_progress: ProgressCallback
+) -> tuple[TensorStep, ...]:
+    from bevformer_lib.calibration.archive import read_calibration
+    from bevformer_lib.convert.float_model import check_inputs, load_float_model
+    from bevformer_lib.profile.steps import tensor_steps
+
+    graph, samples = load_float_model(model), read_calibration(calibration)
+    check_inputs(graph, model, samples)
+    return tensor_steps(
+        graph, samples, num_samples=samples.num_samples, device=device, threads=threads, on_progress=on_progress
+    )
+
+
+def step_table(steps: Sequence[TensorStep]) -> Table:
+    """Return a row per tensor that is too wide for eight bits, the widest first."""
+    from rich.table import Table
+
+    table = Table("too wide for eight bits", "made by")
+    for column in ("lowest", "highest", "step", "is", "with 16 bits"):
+        table.add_column(column, justify="right")
+    wide = [step for step in steps if step.is_wide]
+    for step in wide:
+        table.add_row(
+            step.name,
+            step.made_by,
+            f"{step.lowest:,.4g}",
+            f"{step.highest:,.4g}",
+            f"{step.step:,.3g}",
+            f"{step.step_in_units:,.3g} {step.unit}",
+            f"{step.step_in_units_u16:,.2g}",
+        )
+    table.caption = f"{len(wide)} of {len(steps)} tensors; pixels of the map that is sampled, or standard deviations"
+    return table
 
 
 def cost_table(cost: GraphCost, *, title: str) -> Table:

@@ -50,8 +50,8 @@ def command(
     """
     from rich.console import Console
 
-    from bevformer_lib.cli.export import parse_image_size
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
     from bevformer_lib.files import require_new_file, write_json
     from bevformer_lib.scenes.reader import read_scenes

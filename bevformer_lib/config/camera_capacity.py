@@ -11,6 +11,7 @@ from typing import Any, Final
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.section import Section
 from bevformer_lib.errors import CameraCalibrationError, ConfigError
+from bevformer_lib.strict_json import parse_json
 
 CAPACITY_KEY: Final = "bevformer.camera_capacity"
 """Key of a graph's metadata under which its capacity stands, as JSON."""
@@ -110,8 +111,8 @@ class CameraCapacity:
             return None
         damaged = f"{source}: its metadata entry {CAPACITY_KEY} is damaged"
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            content = parse_json(text)
+        except ValueError as error:
             raise CameraCalibrationError(f"{damaged} ({error}); export it again") from None
         if not isinstance(content, dict):
             raise CameraCalibrationError(f"{damaged} (it is no JSON object); export it again")

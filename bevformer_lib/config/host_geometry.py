@@ -12,6 +12,7 @@ from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.section import Section
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.strict_json import parse_json
 
 GeometryForm: TypeAlias = Literal["graph", "host"]
 """Who computes sampling locations, visibility and ego motion: the graph itself, or the host before every frame."""
@@ -116,8 +117,8 @@ class HostGeometryConfig:
             return None
         damaged = f"{source}: its metadata entry {HOST_GEOMETRY_KEY} is damaged"
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            content = parse_json(text)
+        except ValueError as error:
             raise ConfigError(f"{damaged} ({error}); export it again") from None
         if not isinstance(content, dict):
             raise ConfigError(f"{damaged} (it is no JSON object); export it again")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.config.image_size import image_of_size
-from bevformer_lib.config.limits import MAX_DEPTH, measure
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.config.original import model_config_from_original
 from bevformer_lib.config.presets import PRESETS
@@ -17,6 +15,7 @@ from bevformer_lib.config.python_config import read_config_text, read_python_con
 from bevformer_lib.config.sizes import check_sizes
 from bevformer_lib.demo import CONFIG, DEMO
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.strict_json import parse_json
 
 SHIPPED_CONFIGS: Final[Mapping[str, Path]] = {DEMO: CONFIG}
 """Preset name -> config file of a model that comes with its weights."""
@@ -64,18 +63,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: unreadable, not JSON, holds NaN or an infinity, is nested too deep, or is no object.
     """
-
-    def refuse_constant(constant: str) -> None:
-        raise ConfigError(f"{path}: holds {constant}; every number must be finite")
-
     try:
-        content = json.loads(read_config_text(path), parse_constant=refuse_constant)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: not a config: {error}") from error
+        content = parse_json(read_config_text(path))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold a JSON object, not a {type(content).__name__}")
-    if measure(content)[1] > MAX_DEPTH:
-        raise ConfigError(f"{path}: not a config: nested deeper than {MAX_DEPTH} levels")
     return content

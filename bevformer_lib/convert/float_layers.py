@@ -8,7 +8,6 @@ A kept layer reads its input as it was before it became 8 bits, whoever else rea
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import onnx
 
 from bevformer_lib.convert.selection import Selection
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.strict_json import read_json
 
 _QUANTIZE: Final = "QuantizeLinear"
 _DEQUANTIZE: Final = "DequantizeLinear"
@@ -45,8 +45,8 @@ def read_kept(path: Path) -> tuple[str, ...]:
         ConversionError: the file can't be read, or is no list of names.
     """
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        names = read_json(path)
+    except (OSError, ValueError) as error:
         raise ConversionError(f"{path}: can't be read as JSON ({error})") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConversionError(f'{path}: must be a list of layer names, such as ["/img_backbone/conv1/Conv"]')

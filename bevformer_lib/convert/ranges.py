@@ -7,9 +7,10 @@ leave it. Memory is that of one inference, however many samples and tensors ther
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -21,6 +22,23 @@ from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
 Range = tuple[np.float32, np.float32]
+
+_REDUCTIONS: Final = ("ReduceMin", "ReduceMax", "ReduceSumSquare")
+
+
+@dataclass(frozen=True)
+class ReducedTensor:
+    """What is kept of a tensor over all samples.
+
+    Attributes:
+        lowest: its smallest value.
+        highest: its largest.
+        deviation: root of the mean square of its values.
+    """
+
+    lowest: float
+    highest: float
+    deviation: float
 
 
 def activation_ranges(
@@ -47,29 +65,83 @@ def activation_ranges(
     Raises:
         ConversionError: a tensor holds NaN or infinity.
     """
+    runs = _reduced_runs(
+        model, tensors, samples, _REDUCTIONS[:2], num_samples, device=device, threads=threads, on_progress=on_progress
+    )
     lowest = np.full(len(tensors), np.inf, dtype=np.float32)
     highest = np.full(len(tensors), -np.inf, dtype=np.float32)
+    for minima, maxima in runs:
+        lowest, highest = np.minimum(lowest, minima), np.maximum(highest, maxima)
+    return {name: (lowest[place], highest[place]) for place, name in enumerate(tensors)}
+
+
+def activation_reductions(
+    model: onnx.ModelProto,
+    sizes: Mapping[str, int],
+    samples: Iterable[Mapping[str, NDArray[Any]]],
+    *,
+    num_samples: int,
+    device: str,
+    threads: int | None,
+    on_progress: ProgressCallback,
+) -> dict[str, ReducedTensor]:
+    """As :func:`activation_ranges`, with the spread of the values; ``sizes`` are the tensors' numbers of values."""
+    runs = list(
+        _reduced_runs(
+            model,
+            list(sizes),
+            samples,
+            _REDUCTIONS,
+            num_samples,
+            device=device,
+            threads=threads,
+            on_progress=on_progress,
+        )
+    )
+    if not runs:
+        return {}
+    lowest, highest, squares = (np.stack([run[kind] for run in runs]).astype(np.float64) for kind in range(3))
+    deviations = np.sqrt(squares.mean(axis=0) / np.array(list(sizes.values())))
+    return {
+        name: ReducedTensor(float(lowest[:, place].min()), float(highest[:, place].max()), float(deviations[place]))
+        for place, name in enumerate(sizes)
+    }
+
+
+def _reduced_runs(
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    samples: Iterable[Mapping[str, NDArray[Any]]],
+    operators: Sequence[str],
+    num_samples: int,
+    *,
+    device: str,
+    threads: int | None,
+    on_progress: ProgressCallback,
+) -> Iterator[list[NDArray[np.float32]]]:
+    """Give, per sample, what every operator makes of every tensor: the smallest values first, then the largest."""
     with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:
         path = Path(folder) / "ranges.onnx"
-        path.write_bytes(_with_extremes(model, tensors).SerializeToString())
+        path.write_bytes(_with_reductions(model, tensors, operators).SerializeToString())
         runtime = OnnxRuntime(path, device=device, threads=threads)
         for number, sample in enumerate(samples, start=1):
             outputs = runtime.run({name: sample[name] for name in runtime.inputs})
-            minima = np.array([outputs[_minimum(place)] for place in range(len(tensors))])
-            maxima = np.array([outputs[_maximum(place)] for place in range(len(tensors))])
-            finite = np.isfinite(minima) & np.isfinite(maxima)
+            reduced = [
+                np.array([outputs[_reduced(operator, place)] for place in range(len(tensors))])
+                for operator in operators
+            ]
+            finite = np.isfinite(reduced[0]) & np.isfinite(reduced[1])
             if not finite.all():
                 raise ConversionError(
                     f"calibration sample {number}: '{tensors[int(np.argmin(finite))]}' in the float model holds NaN "
                     "or infinity; check the model with 'bevformer infer' before quantising it"
                 )
-            lowest, highest = np.minimum(lowest, minima), np.maximum(highest, maxima)
+            yield reduced
             on_progress("calibrate", number, num_samples)
-    return {name: (lowest[place], highest[place]) for place, name in enumerate(tensors)}
 
 
-def _with_extremes(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy of ``model`` whose outputs are the minimum and the maximum of every tensor.
+def _with_reductions(model: onnx.ModelProto, tensors: Sequence[str], operators: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy of ``model`` whose outputs are what the operators make of every tensor.
 
     ONNX Runtime works its way to the outputs from the last node to the first. So the tensors nearest to the inputs come
     last: each is reduced as soon as it is there, and can go. In the other order every one of them stays in memory until
@@ -79,15 +151,12 @@ def _with_extremes(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.Model
     augmented.CopyFrom(model)
     del augmented.graph.output[:]
     for place, tensor in reversed(list(enumerate(tensors))):
-        for op, name in (("ReduceMin", _minimum(place)), ("ReduceMax", _maximum(place))):
-            augmented.graph.node.append(helper.make_node(op, [tensor], [name], name=name, keepdims=0))
+        for operator in operators:
+            name = _reduced(operator, place)
+            augmented.graph.node.append(helper.make_node(operator, [tensor], [name], name=name, keepdims=0))
             augmented.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
     return augmented
 
 
-def _minimum(place: int) -> str:
-    return f"calibration.minimum.{place}"
-
-
-def _maximum(place: int) -> str:
-    return f"calibration.maximum.{place}"
+def _reduced(operator: str, place: int) -> str:
+    return f"calibration.{operator}.{place}"

@@ -12,8 +12,8 @@ import numpy as np
 from bevformer_lib.detections.infer_records import BOX_VALUES, DETECTIONS_FILE
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import BevformerError
-from bevformer_lib.scenes.strict_json import read_json_object
 from bevformer_lib.scenes.types import Scene
+from bevformer_lib.strict_json import read_json_object
 
 
 @dataclass(frozen=True)

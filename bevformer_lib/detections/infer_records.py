@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from bevformer_lib.detections.geometry import heading_from_yaw_rad
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import OutputError
 from bevformer_lib.scenes.types import Frame, Scene
+from bevformer_lib.strict_json import read_json
 
 DETECTIONS_FILE: Final = "detections.json"
 BOX_VALUES: Final = ("x", "y", "z_bottom", "width", "length", "height", "yaw", "vx", "vy")
@@ -78,7 +78,7 @@ def is_finished(folder: Path, made_with: Mapping[str, Any]) -> bool:
             f"{folder} is in the way: it holds no {DETECTIONS_FILE} of an earlier run; choose another output folder"
         )
     try:
-        earlier = json.loads((folder / DETECTIONS_FILE).read_text(encoding="utf-8"))["made_with"]
+        earlier = read_json(folder / DETECTIONS_FILE)["made_with"]
         differing = [name for name in made_with if earlier.get(name) != made_with[name]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(

@@ -18,16 +18,18 @@ from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
+from bevformer_lib.emulator.emulation import optimistic_path
 from bevformer_lib.emulator.formats import FP32
 from bevformer_lib.emulator.replay import replay
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.pulsar2.converter import DEFAULT_RECIPE, samples_used
+from bevformer_lib.pulsar2.converter import samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.quantization_record import read_record
 
 CONVERTER_NAME: Final = "emulator"
+DEFAULT_RECIPE: Final = "all-u16"
 METADATA_PREFIX: Final = "bevformer.quantization."
 MAIN: Final = "all tensors rounded"
 OPTIMISTIC: Final = "movement operators not rounded"
@@ -70,11 +72,6 @@ class EmulatorConversion(Conversion):
     optimistic: Path
     facts: Mapping[str, Any]
     findings: tuple[str, ...]
-
-
-def optimistic_path(output: Path) -> Path:
-    """Return where the optimistic bound of a graph lies."""
-    return output.with_name(f"{output.stem}_optimistic{output.suffix}")
 
 
 class EmulatorConverter:

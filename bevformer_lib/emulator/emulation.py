@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _MOST_NAMED = 12
@@ -56,6 +57,11 @@ class Emulation:
     bounds: Mapping[str, str]
     optimistic_map: float | None = None
     optimistic_nds: float | None = None
+
+
+def optimistic_path(output: Path) -> Path:
+    """Return where the optimistic bound of a graph lies."""
+    return output.with_name(f"{output.stem}_optimistic{output.suffix}")
 
 
 def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float | None] = (None, None)) -> Emulation:

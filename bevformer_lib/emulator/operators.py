@@ -26,7 +26,9 @@ MAY_BE_UNDEFINED: Final = frozenset({"Div", "Log", "Sqrt", "Pow", "Reciprocal"})
 _NO_DATA_AFTER: Final[Mapping[str, int]] = MappingProxyType(
     {
         **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze", "Slice", "Split", "Pad", "Expand", "Tile", "Gather"), 1),
-        **dict.fromkeys(("Clip", "Resize", "TopK", "LayerNormalization", "InstanceNormalization"), 1),
+        **dict.fromkeys(
+            ("Clip", "Resize", "TopK", "LayerNormalization", "InstanceNormalization", "GroupNormalization"), 1
+        ),
         **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "BatchNormalization"), 1),
     }
 )

@@ -146,18 +146,27 @@ class Planner:
     def _asked(self, layer: Layer, node: onnx.NodeProto, slot: int) -> str:
         """Return the format in which a node is asked to read one of its inputs."""
         asked = self._types[layer.outputs[0]].data
-        return self._grid if _is_grid(node, slot) and bits_of(self._grid) > bits_of(asked) else asked
+        return self._grid if _is_grid(layer, node, slot) and bits_of(self._grid) > bits_of(asked) else asked
 
     def _wanted(self, layer: Layer, node: onnx.NodeProto, slot: int) -> str:
         """Return the format in which a node reads one of its inputs."""
         asked = self._asked(layer, node, slot)
         return SIGNED_OF[asked] if self.is_live_product(node) and slot < 2 else asked
 
-    def _only_products_read(self, tensor: str) -> bool:
-        """Tell whether only MatMuls of two live tensors read a tensor, directly or behind movement operators."""
-        return self._only_read_by("product", lambda node, slot: self.is_live_product(node) and slot < 2, tensor)
+    def _signed_for(self, asked: str, tensor: str) -> str:
+        """Return the format of a tensor that is asked for in ``asked``.
 
-    def _only_read_by(self, what: str, is_place: Callable[[onnx.NodeProto, int], bool], tensor: str) -> bool:
+        It is signed where only MatMuls of two live tensors, of as many bits, read it, directly or behind movement
+        operators.
+        """
+
+        def is_operand(layer: Layer, node: onnx.NodeProto, slot: int) -> bool:
+            same = bits_of(self._types[layer.outputs[0]].data) == bits_of(asked)
+            return same and slot < 2 and self.is_live_product(node)
+
+        return SIGNED_OF[asked] if self._only_read_by(f"products in {bits_of(asked)}", is_operand, tensor) else asked
+
+    def _only_read_by(self, what: str, is_place: Callable[[Layer, onnx.NodeProto, int], bool], tensor: str) -> bool:
         key = (what, tensor)
         if key not in self._read_by:
             readers = self._readers.get(tensor, [])
@@ -165,7 +174,7 @@ class Planner:
                 tensor not in self._outputs
                 and bool(readers)
                 and all(
-                    is_place(node, slot)
+                    is_place(layer, node, slot)
                     or (
                         node.op_type in self._passing
                         and layer.main is node
@@ -178,9 +187,9 @@ class Planner:
 
     def _round(self, tensor: str, asked: str) -> None:
         """Give a computed tensor a scale of its own."""
-        if bits_of(self._grid) > bits_of(asked) and self._only_read_by("grid", _is_grid, tensor):
+        if bits_of(self._grid) > bits_of(asked) and self._only_read_by("grids", _is_grid, tensor):
             asked = self._grid
-        wanted = SIGNED_OF[asked] if self._only_products_read(tensor) else asked
+        wanted = self._signed_for(asked, tensor)
         self._formats[tensor] = wanted
         if wanted == FP32:
             return
@@ -213,9 +222,9 @@ class Planner:
             self._formats[tensor] = read
             return
         asked = coarsest(types.data, types.output)
-        if bits_of(self._grid) > bits_of(asked) and self._only_read_by("grid", _is_grid, tensor):
+        if bits_of(self._grid) > bits_of(asked) and self._only_read_by("grids", _is_grid, tensor):
             asked = self._grid
-        wanted = SIGNED_OF[asked] if self._only_products_read(tensor) else asked
+        wanted = self._signed_for(asked, tensor)
         scale = self._made_by.get(sources[0])
         if scale is None or (wanted != scale.format and bits_of(wanted) <= bits_of(scale.format)):
             if scale is None and wanted == FP32:
@@ -247,7 +256,7 @@ class Planner:
                 self._readings[node.output[0], slot] = quantization_of_range(wanted, low, high)
 
 
-def _is_grid(node: onnx.NodeProto, slot: int) -> bool:
+def _is_grid(_: Layer, node: onnx.NodeProto, slot: int) -> bool:
     return node.op_type == "GridSample" and slot == 1
 
 

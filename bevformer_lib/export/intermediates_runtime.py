@@ -26,7 +26,9 @@ class IntermediatesRuntime:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._outputs = MappingProxyType({name: spec for name, spec in runtime.outputs.items() if name in OUTPUT_NAMES})
+        self.outputs: Mapping[str, TensorSpec] = MappingProxyType(
+            {name: spec for name, spec in runtime.outputs.items() if name in OUTPUT_NAMES}
+        )
         self.with_intermediates: Mapping[str, NDArray[Any]] = MappingProxyType({})
         """Tensors of the inside in the last run, by name."""
 
@@ -36,11 +38,6 @@ class IntermediatesRuntime:
         return self._runtime.inputs
 
     @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The outputs of a BEVFormer."""
-        return self._outputs
-
-    @property
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata."""
         return self._runtime.metadata
@@ -48,8 +45,8 @@ class IntermediatesRuntime:
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return a BEVFormer's outputs."""
         results = self._runtime.run(feed)
-        self.with_intermediates = {name: array for name, array in results.items() if name not in self._outputs}
-        return {name: results[name] for name in self._outputs}
+        self.with_intermediates = {name: array for name, array in results.items() if name not in self.outputs}
+        return {name: results[name] for name in self.outputs}
 
 
 def open_onnx_with_intermediates(

@@ -48,18 +48,8 @@ class PyTorchRuntime:
             (layers, 1, config.num_query, config.num_classes),
             (layers, 1, config.num_query, config.code_size),
         )
-        self._inputs = _float_specs(shapes)
-        self._outputs = _float_specs(dict(zip(OUTPUT_NAMES, outputs, strict=True)))
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The outputs of a BEVFormer; running it gives the named tensors too."""
-        return self._outputs
+        self.inputs: Mapping[str, TensorSpec] = _float_specs(shapes)
+        self.outputs: Mapping[str, TensorSpec] = _float_specs(dict(zip(OUTPUT_NAMES, outputs, strict=True)))
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -73,7 +63,7 @@ class PyTorchRuntime:
         from bevformer_lib.export.intermediate_outputs import named_tensors_put_out
 
         with torch.inference_mode(), named_tensors_put_out(self._model, self._tensors):
-            results = self._model(*(torch.from_numpy(np.ascontiguousarray(feed[name])) for name in self._inputs))
+            results = self._model(*(torch.from_numpy(np.ascontiguousarray(feed[name])) for name in self.inputs))
         names = (*OUTPUT_NAMES, *(tensor.name for tensor in self._tensors))
         return {name: result.numpy() for name, result in zip(names, results, strict=True)}
 

@@ -30,6 +30,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.scenes.preprocess import READ_COLOR
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
+from bevformer_lib.strict_json import read_json
 
 RECORD_NAME: Final = "extracted.json"
 """The file in the output folder that says what is being extracted there."""
@@ -218,7 +219,7 @@ def _claim(output: Path, extraction: Extraction) -> None:
         write_json(path, wanted)
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise SceneError(
             f"{output}: is not empty and holds no readable {RECORD_NAME}; choose another folder or empty this one"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from bevformer_lib.errors import OutputError
 from bevformer_lib.files import write_json
 from bevformer_lib.precision.candidate import TrialResult
+from bevformer_lib.strict_json import read_json
 
 STATE_FILE: Final = "trials.json"
 
@@ -58,7 +59,7 @@ class TrialState:
 
     def _read(self) -> None:
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
+            content = read_json(self._path)
             earlier = content["identity"]
             for kind in self._trials:
                 self._trials[kind] = content[kind]

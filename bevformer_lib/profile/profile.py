@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import onnx
@@ -14,7 +13,6 @@ from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import STANDARD_DOMAINS, graph_inputs
 from bevformer_lib.export.lint.facts import GraphFacts, graph_facts, type_name
 from bevformer_lib.export.lint.validity import objections
-from bevformer_lib.profile.latency import Latency
 from bevformer_lib.profile.macs import count_macs, is_left_out
 from bevformer_lib.profile.memory import ActivationMemory, activation_memory
 
@@ -65,21 +63,6 @@ class GraphCost:
     parameter_bytes: int
     activations: ActivationMemory
     operators: tuple[OperatorCost, ...]
-
-
-@dataclass(frozen=True)
-class ModelProfile:
-    """What a graph costs and, where it was run, the time that ONNX Runtime took.
-
-    Attributes:
-        model: the file.
-        cost: whatever runs it.
-        latency: ``None`` where it was not run.
-    """
-
-    model: Path
-    cost: GraphCost
-    latency: Latency | None
 
 
 def graph_cost(model: onnx.ModelProto) -> GraphCost:

@@ -135,7 +135,7 @@ class Pulsar2Converter:
         )
         tool = find_tool(executable=options.executable, image=options.image)
         version = tool.identify()
-        tool.stop_abandoned()
+        tool.stop_orphaned()
         with _work_folder(output, tool) as work:
             built, config, left_out = self._build_what_is_there(tool, model, config, work, on_progress)
             evidence = collect_evidence(

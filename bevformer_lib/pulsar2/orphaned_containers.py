@@ -1,7 +1,7 @@
 """Containers that go on when whoever started them is gone, found by a lock that nobody holds any more.
 
-A container is no child of its client. Where the caller and its guard end at the same moment, as when the worker's own
-container is killed, it goes on. Its name is therefore kept as that of a file which the two hold locked. The kernel
+A container is no child of its client. Where the caller and its watchdog end at the same moment, as when the worker's
+own container is killed, it goes on. Its name is therefore kept as that of a file which the two hold locked. The kernel
 opens the lock when both are gone, and knows it in every container that has the file. The next conversion finds it open,
 and stops the container.
 """
@@ -43,7 +43,7 @@ def holding(lock: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def stop_abandoned(docker: Path, folder: Path, prefix: str) -> None:
+def stop_orphaned(docker: Path, folder: Path, prefix: str) -> None:
     """Stop the containers whose lock files in ``folder`` nobody holds; what can't be stopped is left for next time.
 
     Args:

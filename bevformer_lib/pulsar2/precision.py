@@ -6,7 +6,6 @@ float type for an operator that can't be float. So what was asked is compared wi
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from bevformer_lib.errors import ConversionError
 from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, MOST_NAMED, LayerConfig
 from bevformer_lib.pulsar2.quantization_record import FLOAT_BITS, entries_of_operators
 from bevformer_lib.pulsar2.subgraph import tensors_between
+from bevformer_lib.strict_json import read_json
 
 TABLE_COLUMNS: Final = ("Operator", "Type", "Output Tensor", "Shape", "DType", "QDType", "Cosin", "MSE")
 FLOAT: Final = "FP32"
@@ -145,7 +145,7 @@ def read_weight_types(record: Path, constants: Collection[str]) -> dict[str, str
 def _recorded_types(path: Path) -> dict[str, dict[str, str]]:
     """Return operator -> tensor -> built type."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ConversionError(f"{path.name}: can't be read ({error})") from error
     return {

@@ -1,7 +1,7 @@
 """Run the converter as a child process that is never left behind.
 
 Its output is streamed line by line. It is stopped when the caller is interrupted (Ctrl-C, SIGTERM, any exception),
-asks for it, when time is up, or when memory is; and a guard process stops it even if this process is killed.
+asks for it, when time is up, or when memory is; and a watchdog process stops it even if this process is killed.
 """
 
 from __future__ import annotations
@@ -102,21 +102,21 @@ def run_child(invocation: Invocation, *, limits: Limits, on_line: LineCallback |
     with _sigterm_interrupts(), _held(invocation.lock) as held:
         started = time.monotonic()
         child = _start(invocation)
-        guarded: _Guard | None = None
+        watcher: _Watchdog | None = None
         try:
-            guarded = _Guard(child.pid, invocation.stop, held)
+            watcher = _Watchdog(child.pid, invocation.stop, held)
             lines = _follow(child, invocation, limits, started, on_line)
             _end_group(child.pid)
-            guarded.release()
+            watcher.release()
         except BaseException:
             stop(child, invocation)
-            if guarded is not None:
-                guarded.release()
+            if watcher is not None:
+                watcher.release()
             raise
         finally:
-            # Where stopping was itself interrupted, the guard has not been released, and stops the child now.
-            if guarded is not None:
-                guarded.close()
+            # Where stopping was itself interrupted, the watchdog has not been released, and stops the child now.
+            if watcher is not None:
+                watcher.close()
             if child.stdout is not None:
                 child.stdout.close()
     return Completed(child.returncode, tuple(lines), time.monotonic() - started)
@@ -254,8 +254,8 @@ def _group_memory(group: int) -> int:
     return total
 
 
-class _Guard:
-    """The guard process of one child."""
+class _Watchdog:
+    """The watchdog process of one child."""
 
     def __init__(self, group: int, stop_container: Sequence[str], held: Sequence[int]) -> None:
         self._process = subprocess.Popen(
@@ -268,14 +268,14 @@ class _Guard:
         )
 
     def close(self) -> None:
-        """Close the pipe; without :meth:`release` the guard then stops everything."""
+        """Close the pipe; without :meth:`release` the watchdog then stops everything."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         self._process.wait()
 
     def release(self) -> None:
-        """Tell the guard that nothing is left to stop."""
+        """Tell the watchdog that nothing is left to stop."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(watchdog.DONE)
@@ -283,7 +283,7 @@ class _Guard:
 
 @contextlib.contextmanager
 def _held(lock: Path | None) -> Iterator[tuple[int, ...]]:
-    """Hold a lock file, if there is one to hold; gives the descriptors that the guard has to inherit."""
+    """Hold a lock file, if there is one to hold; gives the descriptors that the watchdog has to inherit."""
     if lock is None:
         yield ()
         return

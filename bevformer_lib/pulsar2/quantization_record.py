@@ -7,7 +7,6 @@ is never rounded, whatever the record says of it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Final
 import onnx
 
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.strict_json import read_json
 
 QUANTIZATION_RECORD: Final = "quant_axmodel.json"
 QUANTIZED_GRAPH: Final = "quant_axmodel.onnx"
@@ -93,7 +93,7 @@ def read_record(build: Path) -> QuantizationRecord:
     if path is None:
         raise ConversionError(f"{build}: holds no {_FOLDER}/{QUANTIZATION_RECORD}; give the output folder of a build")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         values = content["values"]
         operators: dict[str, dict[str, RecordedNumbers]] = {}
         for operator, tensors in entries_of_operators(content).items():

@@ -62,18 +62,8 @@ class Pulsar2Run:
             raise RuntimeUnavailableError(str(error)) from error
         self._model = model
         self._seconds = seconds
-        self._inputs = MappingProxyType(dict(compiled.inputs))
-        self._outputs = MappingProxyType(dict(compiled.outputs))
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name."""
-        return self._outputs
+        self.inputs: Mapping[str, TensorSpec] = MappingProxyType(dict(compiled.inputs))
+        self.outputs: Mapping[str, TensorSpec] = MappingProxyType(dict(compiled.outputs))
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -97,7 +87,7 @@ class Pulsar2Run:
             (work / name).mkdir()
         sample = work / "input" / _SAMPLE
         sample.mkdir()
-        for name, spec in self._inputs.items():
+        for name, spec in self.inputs.items():
             array = np.ascontiguousarray(feed[name], dtype=_little_endian(spec.dtype))
             (sample / file_name(name)).write_bytes(array.tobytes())
         (work / _LIST_FILE).write_text(f"{_SAMPLE}\n", encoding="utf-8")
@@ -107,7 +97,7 @@ class Pulsar2Run:
             raise RuntimeUnavailableError(str(error)) from error
         except ConversionError as error:
             raise RuntimeUnavailableError(f"{self._model}: the simulation was stopped: {error}") from error
-        return {name: self._read_output(work, spec) for name, spec in self._outputs.items()}
+        return {name: self._read_output(work, spec) for name, spec in self.outputs.items()}
 
     def _run_tool(self, work: Path) -> None:
         model = self._tool.mount(named_link(self._model, work / _MODEL_FILE), f"model/{_MODEL_FILE}")

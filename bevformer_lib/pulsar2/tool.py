@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.pulsar2.errors import ImageMissingError, ToolMissingError
-from bevformer_lib.pulsar2.orphaned_containers import SUFFIX, stop_abandoned
+from bevformer_lib.pulsar2.orphaned_containers import SUFFIX, stop_orphaned
 from bevformer_lib.pulsar2.process import Completed, Invocation, Limits, run_child
 
 PINNED_IMAGE: Final = "pulsar2:4.2"
@@ -88,7 +88,7 @@ class Tool(Protocol):
             ImageMissingError: its docker image is not loaded.
         """
 
-    def stop_abandoned(self) -> None:
+    def stop_orphaned(self) -> None:
         """Stop what earlier runs left behind: they hold memory, and write where nobody looks any more."""
 
     def remove(self, folder: Path) -> None:
@@ -115,8 +115,8 @@ class NativeTool:
         completed = run_child(self.invocation(["version"], (), None), limits=Limits(seconds=VERSION_SECONDS))
         return _version("native", str(self._executable), None, completed)
 
-    def stop_abandoned(self) -> None:
-        """Do nothing: a process ends with its guard."""
+    def stop_orphaned(self) -> None:
+        """Do nothing: a process ends with its watchdog."""
 
     def remove(self, folder: Path) -> None:
         """Remove a folder."""
@@ -162,9 +162,9 @@ class DockerTool:
         completed = run_child(self.invocation(["version"], (), None), limits=Limits(seconds=VERSION_SECONDS))
         return _version("docker", self._image, image_id, completed)
 
-    def stop_abandoned(self) -> None:
-        """Stop the containers of runs that are gone, guard included, and had this machine's temporary folder."""
-        stop_abandoned(self._docker, Path(tempfile.gettempdir()), _CONTAINER_NAME)
+    def stop_orphaned(self) -> None:
+        """Stop the containers of runs that are gone, watchdog included, and had this machine's temporary folder."""
+        stop_orphaned(self._docker, Path(tempfile.gettempdir()), _CONTAINER_NAME)
 
     def remove(self, folder: Path) -> None:
         """Remove a folder; what the container's root user wrote is removed by that user."""

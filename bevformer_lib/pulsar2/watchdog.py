@@ -1,6 +1,6 @@
 """A process that stops a build whose parent was killed; it is run as a script and imports nothing of ours.
 
-``python guard.py <process group> [command to stop the container ...]``, with a pipe from the parent as standard
+``python watchdog.py <process group> [command to stop the container ...]``, with a pipe from the parent as standard
 input. The parent writes ``done`` when nothing is left to stop. When the pipe closes without that word, the parent is
 gone, and whatever it started is stopped here.
 """

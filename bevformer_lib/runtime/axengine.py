@@ -72,8 +72,8 @@ class AxEngineRuntime:
                 send_last_words_to_stderr()
                 # Registered after the library's own farewell, so run before it: no session outlives its device.
                 atexit.register(_release, weakref.ref(self))
-                self._inputs = _specs(self._session.get_inputs(), model)
-                self._outputs = _specs(self._session.get_outputs(), model)
+                self.inputs: Mapping[str, TensorSpec] = _specs(self._session.get_inputs(), model)
+                self.outputs: Mapping[str, TensorSpec] = _specs(self._session.get_outputs(), model)
             except BaseException as error:
                 self._let_go()
                 if isinstance(error, RuntimeUnavailableError) or not isinstance(error, Exception):
@@ -91,16 +91,6 @@ class AxEngineRuntime:
             give_board_back()
 
     @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name."""
-        return self._outputs
-
-    @property
     def metadata(self) -> Mapping[str, str]:
         """Empty: a compiled model has none."""
         return {}
@@ -112,7 +102,7 @@ class AxEngineRuntime:
             RuntimeUnavailableError: the NPU failed.
         """
         # All names in the model's own order: in any other order the library mixes its outputs up.
-        names = list(self._outputs)
+        names = list(self.outputs)
         # C order, since the library copies memory as it lies.
         arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
         with _one_at_a_time, stdout_kept_apart(_log):

@@ -59,18 +59,8 @@ class HostGeometryRuntime:
         coords = TensorSpec(OUTPUT_COORDS, (*parts[0][:-1], code_size), np.dtype(np.float32))
         own = {name: runtime.outputs[name] for name in (OUTPUT_BEV_EMBED, OUTPUT_CLASSES)}
         others = {name: spec for name, spec in runtime.outputs.items() if name not in HOST_GEOMETRY_OUTPUTS}
-        self._inputs = MappingProxyType({name: inputs[name] for name in INPUT_NAMES})
-        self._outputs = MappingProxyType({**own, OUTPUT_COORDS: coords, **others})
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The four inputs of a BEVFormer graph."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The three outputs of a BEVFormer graph, then what else the network gives."""
-        return self._outputs
+        self.inputs: Mapping[str, TensorSpec] = MappingProxyType({name: inputs[name] for name in INPUT_NAMES})
+        self.outputs: Mapping[str, TensorSpec] = MappingProxyType({**own, OUTPUT_COORDS: coords, **others})
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -85,7 +75,7 @@ class HostGeometryRuntime:
         """
         results = self._runtime.run(self.network_inputs(feed))
         joined = join_boxes(results, self._geometry.config.box_range)
-        return {name: joined if name == OUTPUT_COORDS else results[name] for name in self._outputs}
+        return {name: joined if name == OUTPUT_COORDS else results[name] for name in self.outputs}
 
     def network_inputs(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return what the network itself is fed, in its own types."""

@@ -108,18 +108,8 @@ class OnnxRuntime:
                 f"device '{device}': {wanted} is installed but did not start; check that the CUDA and "
                 f"cuDNN versions are those that onnxruntime-gpu {ort.__version__} needs, or use device 'cpu'"
             )
-        self._inputs = _specs(self._session.get_inputs(), model)
-        self._outputs = _specs(self._session.get_outputs(), model)
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name."""
-        return self._outputs
+        self.inputs: Mapping[str, TensorSpec] = _specs(self._session.get_inputs(), model)
+        self.outputs: Mapping[str, TensorSpec] = _specs(self._session.get_outputs(), model)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -129,7 +119,7 @@ class OnnxRuntime:
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return all its outputs by name."""
-        names = list(self._outputs)
+        names = list(self.outputs)
         return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
 
     def end_profiling(self) -> Path:

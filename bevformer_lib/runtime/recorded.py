@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.strict_json import parse_json
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
@@ -106,18 +106,8 @@ class RecordedRuntime:
         description = _read_description(recording)
         self._recording = recording
         self.model_sha256: str = description["model_sha256"]
-        self._inputs = _specs(description["inputs"])
-        self._outputs = _specs(description["outputs"])
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The recorded model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The recorded model's outputs by name."""
-        return self._outputs
+        self.inputs: Mapping[str, TensorSpec] = _specs(description["inputs"])
+        self.outputs: Mapping[str, TensorSpec] = _specs(description["outputs"])
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -192,7 +182,7 @@ def _specs(described: list[dict[str, Any]]) -> Mapping[str, TensorSpec]:
 def _read_description(recording: Path) -> dict[str, Any]:
     path = recording / RECORDING_FILE
     try:
-        content: dict[str, Any] = json.loads(_read(recording, RECORDING_FILE) or b"")
+        content: dict[str, Any] = parse_json(_read(recording, RECORDING_FILE) or b"")
         for part in ("inputs", "outputs"):
             _specs(content[part])
         content["model_sha256"].isalnum()

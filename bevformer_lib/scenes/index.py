@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
-from bevformer_lib.scenes.strict_json import read_json_object
+from bevformer_lib.strict_json import read_json_object
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from bevformer_lib.scenes.index import find_scenes
 from bevformer_lib.scenes.layout import meta_name
 from bevformer_lib.scenes.meta import parse_meta
 from bevformer_lib.scenes.requirements import SceneRequirements
-from bevformer_lib.scenes.strict_json import read_json_object
 from bevformer_lib.scenes.types import Frame, Scene
+from bevformer_lib.strict_json import read_json_object
 
 _META = re.compile(r"meta_(\d+)\.json", re.ASCII)
 

@@ -13,8 +13,8 @@ from bevformer_lib.scenes.layout import padded_hw
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
 from bevformer_lib.scenes.meta import parse_meta
 from bevformer_lib.scenes.requirements import SceneRequirements
-from bevformer_lib.scenes.strict_json import read_json_object
 from bevformer_lib.scenes.types import Frame, ImageRef, Scene
+from bevformer_lib.strict_json import read_json_object
 
 __all__ = ["SceneRequirements", "read_scenes"]
 

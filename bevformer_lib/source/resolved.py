@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bevformer_lib.errors import SourceError
+from bevformer_lib.strict_json import read_json
 
 _FORMAT: Final = 1
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
@@ -167,7 +167,7 @@ def _shown(value: object) -> str:
 def read_resolved(path: Path) -> ResolvedSource | None:
     """Return what was noted about a source, or ``None`` if nothing was, or nothing that can be used."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return ResolvedSource.from_dict(content) if isinstance(content, dict) else None
     except (OSError, ValueError, SourceError):
         return None

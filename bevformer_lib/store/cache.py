@@ -12,14 +12,13 @@ Layout::
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Final
+
+from filelock import FileLock
 
 from bevformer_lib.errors import StoreError
 from bevformer_lib.store.digests import DigestCache
@@ -153,12 +152,6 @@ class ObjectCache:
                 found.append((used.stat().st_mtime if used.exists() else 0.0, path, path.stat().st_size))
         return sorted(found)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the cache against every other thread and process."""
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    def _locked(self) -> FileLock:
+        """Return what holds the cache against every other thread and process."""
+        return FileLock(self.root / "lock", mode=0o666)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bevformer_lib.errors import DamagedRecordError
+from bevformer_lib.strict_json import parse_json
 
 _CONTENT: Final = "content"
 _DIGEST: Final = "sha256"
@@ -37,12 +38,12 @@ def record_content(raw: bytes, kind: str, key: str, *, place: str) -> dict[str, 
         DamagedRecordError: it is not what was written under this name.
     """
     try:
-        document = json.loads(raw)
+        document = parse_json(raw)
         content = document[_CONTENT]
         if isinstance(content, dict) and document[_DIGEST] == _digest(kind, key, content):
             return content
         reason = "its digest is another"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = f"not JSON: {error}"
     except (KeyError, TypeError):
         reason = "it lacks its content or its digest"

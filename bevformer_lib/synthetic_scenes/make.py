@@ -22,6 +22,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.scenes.types import GroundTruthBox
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
+from bevformer_lib.strict_json import read_json
 from bevformer_lib.synthetic_scenes.cameras import Camera, camera_calibration, image_size_hw
 from bevformer_lib.synthetic_scenes.drive import can_bus_absolute
 from bevformer_lib.synthetic_scenes.layout import make_world
@@ -225,7 +226,7 @@ def _claim(output: Path, recipe: SceneRecipe) -> None:
 def _read_recipe(path: Path) -> dict[str, Any] | None:
     """Return the recipe that a folder was begun with, or ``None`` where there is none to be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None

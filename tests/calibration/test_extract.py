@@ -159,7 +159,7 @@ def test_reading_back(world: ToyWorld, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"global_index\.json: can't be read"),
+        ("{", r"global_index\.json: is not valid JSON.*extract-quantization-data"),
         ("[]", r"global_index\.json: must hold a JSON object"),
         ("{}", r"global_index\.json: 'scenes' is missing or is not a list"),
         ('{"scenes": []}', r"global_index\.json: it lists no scenes"),

@@ -55,6 +55,18 @@ def test_from_onnx_to_the_board(
     assert content["backends"][2]["from_above"]["bev_embed"]["worst_cosine"] > 0.999
 
 
+def test_with_an_emulation_in_both_bounds(
+    forms: dict[str, Path], toy_world: ToyWorld, config_json: Path, tmp_path: Path
+) -> None:
+    calibration = make_calibration(dataclasses.replace(toy_world, model=forms["onnx"]), tmp_path)
+    emulated = tmp_path / "emulated.onnx"
+    assert bevformer("convert", forms["onnx"], calibration, "--output", emulated, "--converter", "emulator") == 0
+    options = ("--onnx", forms["onnx"], "--emulated", emulated, "--output", tmp_path / "comparison.json")
+    assert bevformer("compare-backends", config_json, toy_world.scenes_root, *options) == 0
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert [backend["name"] for backend in content["backends"]] == ["ONNX", "emulation, optimistic", "emulation"]
+
+
 def test_against_a_recording(
     forms: dict[str, Path],
     toy_world: ToyWorld,

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.export.graphs import int64, model_of
+from tests.support.calibration import make_calibration, make_toy_world
 from tests.support.commands import bevformer
 from tests.support.toy_graph import write_toy_graph
 
@@ -105,3 +106,14 @@ def test_a_graph_that_fails_when_run_is_an_error_that_names_the_file(
     onnx.save(model, path)
     assert bevformer("profile", path, "--runs", "1", "--threads", "1") == 1
     assert f"{path}: ONNX Runtime can't run it with synthetic inputs" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_calibration_set_shows_the_steps_of_eight_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_toy_world(tmp_path, num_scenes=1, frames_per_scene=2)
+    calibration = make_calibration(world, tmp_path, num_samples=2)
+    given = ("profile", world.model, "--runs", "0", "--calibration", calibration)
+    assert bevformer(*given, "--json") == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert {"lidar2img", "prev_bev"} <= {step["name"] for step in steps}
+    assert bevformer(*given) == 0
+    assert f"of {len(steps)} tensors; pixels of the map that is sampled" in capsys.readouterr().out

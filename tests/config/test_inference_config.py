@@ -164,7 +164,9 @@ def test_no_file(tmp_path: Path) -> None:
 def test_what_is_no_inference_config_is_answered_with_where_one_comes_from(tmp_path: Path) -> None:
     original = tmp_path / "original.py"
     original.write_text("model = dict()\n")
-    with pytest.raises(ConfigError, match=r"original\.py:1: not valid JSON.*that 'bevformer extract-config' writes"):
+    with pytest.raises(
+        ConfigError, match=r"original\.py: is not valid JSON.*line 1.*that 'bevformer extract-config' writes"
+    ):
         read_inference_config(original)
     with pytest.raises(ConfigError, match=r"is a folder.*'bevformer extract-config'"):
         read_inference_config(tmp_path)

@@ -7,10 +7,12 @@ import numpy as np
 import onnx
 import pytest
 
-from bevformer_lib.backends.converters import open_converter
-from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions, optimistic_path
+from bevformer_lib.backends.converters import DEFAULT_RECIPES, open_converter
+from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
 from bevformer_lib.emulator.emulate import UNCERTAIN
+from bevformer_lib.emulator.emulation import optimistic_path
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.pulsar2.converter import Pulsar2Options
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.runtime.temporal import TemporalSession
 from tests.support.calibration import ToyWorld, make_calibration, make_toy_world
@@ -86,6 +88,10 @@ def test_the_output_must_be_another_onnx_file(world: ToyWorld, calibration: Path
     for output, message in ((world.model, "the float model itself"), (tmp_path / "m.axmodel", r"suffix \.onnx")):
         with pytest.raises(ConversionError, match=message):
             convert(world, calibration, output)
+
+
+def test_recipes_where_none_is_named() -> None:
+    assert {"pulsar2": Pulsar2Options().recipe, "emulator": EmulatorOptions().recipe} == DEFAULT_RECIPES
 
 
 def test_settings_of_other_converters_are_refused() -> None:

@@ -147,3 +147,18 @@ def test_other_settings_need_no_second_measurement(model: onnx.ModelProto) -> No
     assert formats(again) == {**EIGHT, "scaled": "U16", "turned": "U16"}
     assert again.ranges == {**graph.ranges, "y": (0.0, 2.0)}
     assert formats(again.requantize(EmulationConfig())) == EIGHT
+
+
+def test_an_operand_is_signed_only_for_products_of_as_many_bits() -> None:
+    nodes = [
+        helper.make_node("Abs", ["x"], ["a"], name="abs"),
+        helper.make_node("MatMul", ["a", "z"], ["y"], name="live"),
+    ]
+    model = model_of(nodes, {"x": [3, 4], "z": [4, 5]}, {"y": [3, 5]})
+    feed = [{"x": random(3, 4), "z": random(4, 5)}]
+    assert formats(emulated(model, feed))["a"] == "S8"
+    for data_type in ("U16", "FP32"):
+        wider = emulated(model, feed, {"layer_name": "live", "data_type": data_type})
+        assert formats(wider)["a"] == "U8"
+        reads = next(node.input[0] for node in wider.main.graph.node if node.name == "live")
+        assert reads == "a"

@@ -37,5 +37,6 @@ def make_request(inputs: Path, store: Path, **changes: object) -> BuildRequest:
         "scenes": str(inputs / "scenes"),
         "store": str(store),
         "num_samples": 4,
+        "converter": "onnxruntime",
     }
     return BuildRequest.model_validate(fields | changes)

@@ -43,7 +43,7 @@ def test_damaged_metadata_names_file_and_entry(damage: str) -> None:
         ("image_hw", [96, 0], "image_hw must be a height and a width"),
         ("image_hw", [96], "image_hw must be a height and a width"),
         ("pc_range", [0, 0, 0, 0, 1, 1], "pc_range must be three minima"),
-        ("pc_range", [0, 0, 0, float("inf"), 1, 1], "pc_range must hold 6 finite numbers"),
+        ("pc_range", [0, 0, 0, "1", 1, 1], "pc_range must hold 6 finite numbers"),
     ],
 )
 def test_sizes_that_no_model_has_are_damage(key: str, value: object, message: str) -> None:
@@ -70,3 +70,9 @@ def test_a_rig_that_needs_more_is_an_error_that_says_what_to_do() -> None:
         match=r"scene-1/meta_000003\.json: .* \(2\) than .* \(1 per cell\).*--cameras-per-query 2",
     ):
         proof.require(RIG, frame="scene-1/meta_000003.json")
+
+
+def test_infinity_is_damage() -> None:
+    damaged = {**CameraCapacity(2, GRID).to_dict(), "pc_range": [0, 0, 0, float("inf"), 1, 1]}
+    with pytest.raises(CameraCalibrationError, match="every number must be finite"):
+        CameraCapacity.from_metadata({CAPACITY_KEY: json.dumps(damaged)}, source="m.onnx")

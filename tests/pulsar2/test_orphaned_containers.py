@@ -78,7 +78,7 @@ def test_the_next_conversion_stops_what_a_killed_worker_left_behind(
     hanging: tuple[subprocess.Popen[bytes], int], scratch: Path, world: ToyWorld, calibration: Path, tmp_path: Path
 ) -> None:
     parent, container = hanging
-    # As when the container that they are in is killed; the guard first, which has no time to do anything.
+    # As when the container that they are in is killed; the watchdog first, which has no time to do anything.
     children = sorted(children_of(parent.pid).items(), key=lambda child: "watchdog.py" not in child[1])
     assert "watchdog.py" in children[0][1] and len(children) == 2
     for pid in (children[0][0], parent.pid, children[1][0]):
@@ -94,15 +94,15 @@ def test_the_next_conversion_stops_what_a_killed_worker_left_behind(
 
 def test_a_container_that_somebody_would_stop_is_left_alone(hanging: tuple[subprocess.Popen[bytes], int]) -> None:
     parent, container = hanging
-    find_tool().stop_abandoned()
+    find_tool().stop_orphaned()
     assert is_running(container)
-    (guard,) = [pid for pid, command in children_of(parent.pid).items() if "watchdog.py" in command]
-    os.kill(guard, signal.SIGSTOP)
+    (watchdog,) = [pid for pid, command in children_of(parent.pid).items() if "watchdog.py" in command]
+    os.kill(watchdog, signal.SIGSTOP)
     parent.kill()
     parent.wait()
-    find_tool().stop_abandoned()
+    find_tool().stop_orphaned()
     assert is_running(container)
-    os.kill(guard, signal.SIGCONT)
+    os.kill(watchdog, signal.SIGCONT)
     assert wait_until(lambda: not is_running(container))
 
 
@@ -112,10 +112,10 @@ def test_what_can_not_be_stopped_now_is_kept_for_later(
     lock = scratch / "bevformer-pulsar2-0123456789ab.lock"
     lock.touch()
     monkeypatch.setenv("STANDIN_DOCKER_DOWN", "1")
-    find_tool().stop_abandoned()
+    find_tool().stop_orphaned()
     assert lock.exists()
     monkeypatch.delenv("STANDIN_DOCKER_DOWN")
-    find_tool().stop_abandoned()  # docker knows no such container
+    find_tool().stop_orphaned()  # docker knows no such container
     assert not lock.exists()
 
 
