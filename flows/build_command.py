@@ -60,7 +60,7 @@ def command(
 
     Args:
         model: preset name (tiny, small, base), or an original config file.
-        checkpoint: the .pth file with the weights: a path, or hf://owner/repo[@revision]/path.
+        checkpoint: the .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).
         scenes: folder of scenes: a path, or hf://owner/repo[@revision]/path.
         store: keeps every artifact: a folder (made if missing), or s3://bucket/prefix.
         num_samples: frames in the calibration set.

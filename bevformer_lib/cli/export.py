@@ -44,7 +44,7 @@ def command(
 
     Args:
         config: preset name (tiny, small, base), or an original config file.
-        checkpoint: the .pth file with the weights.
+        checkpoint: the .pth file with the weights, or `demo` for those that come with the preset `demo`.
         output: the .onnx file to write.
         image_size: padded image size HxW in pixels, instead of the config's own.
         spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (at most a few per
@@ -67,6 +67,7 @@ def command(
             raise ConfigError("the dense form samples every cell in every camera; leave out --cameras-from")
         cameras_per_query = cameras_per_cell_of(cameras_from, model_config)
     from bevformer_lib.cli.lint import findings_text
+    from bevformer_lib.demo import checkpoint_address
     from bevformer_lib.export.lint.findings import parse_waivers
     from bevformer_lib.export.lint.rules import RULES
     from bevformer_lib.export.onnx_export import export_onnx
@@ -75,7 +76,7 @@ def command(
     with progress_bar() as on_progress:
         result = export_onnx(
             model_config,
-            checkpoint,
+            Path(checkpoint_address(checkpoint)),
             output,
             spatial=spatial,
             cameras_per_query=cameras_per_query,

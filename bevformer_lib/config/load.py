@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bevformer_lib.config.image_size import image_of_size
 from bevformer_lib.config.model_config import ModelConfig
@@ -12,8 +13,12 @@ from bevformer_lib.config.original import model_config_from_original
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.config.python_config import read_config_text, read_python_config
 from bevformer_lib.config.sizes import check_sizes
+from bevformer_lib.demo import CONFIG, DEMO
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.strict_json import parse_json
+
+SHIPPED_CONFIGS: Final[Mapping[str, Path]] = {DEMO: CONFIG}
+"""Preset name -> config file of a model that comes with its weights."""
 
 
 def load_model_config(source: str, *, image_hw: tuple[int, int] | None = None) -> ModelConfig:
@@ -38,17 +43,18 @@ def _read_model_config(source: str, image_hw: tuple[int, int] | None) -> ModelCo
             return preset
         image = image_of_size(image_hw)
         return replace(preset, image_hw=image.image_hw, image_scale=image.image_scale)
-    path = Path(source)
+    path = SHIPPED_CONFIGS.get(source, Path(source))
+    name = source if source in SHIPPED_CONFIGS else path.stem
     if path.suffix == ".py":
         content = read_python_config(path)
     elif path.suffix == ".json":
         content = read_json_object(path)
     else:
         raise ConfigError(
-            f"{source}: not a known config; use a preset ({', '.join(PRESETS)}), an original config file (.py), "
-            "or the same content as .json"
+            f"{source}: not a known config; use a preset ({', '.join((*PRESETS, *SHIPPED_CONFIGS))}), an original "
+            "config file (.py), or the same content as .json"
         )
-    return model_config_from_original(content, name=path.stem, source=source, image_hw=image_hw)
+    return model_config_from_original(content, name=name, source=source, image_hw=image_hw)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

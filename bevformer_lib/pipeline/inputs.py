@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bevformer_lib.demo import checkpoint_address
 from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
 from bevformer_lib.pipeline.input_locations import file_here, file_place, position_here, scenes_here, scenes_place
 from bevformer_lib.pipeline.software import software
@@ -63,7 +64,7 @@ def checkpoint_input(address: str | Path, digests: DigestCache) -> Artifact:
     """Return a checkpoint by its content.
 
     Args:
-        address: a path, or ``hf://owner/repo[@revision]/path``, which is fetched.
+        address: a path, ``hf://owner/repo[@revision]/path``, which is fetched, or ``demo``, which is shipped.
         digests: of files that were read before.
 
     Raises:
@@ -71,7 +72,7 @@ def checkpoint_input(address: str | Path, digests: DigestCache) -> Artifact:
         SourceError: the hub does not have it, or can't be reached.
     """
     try:
-        return file_input(address, digests)
+        return file_input(checkpoint_address(address), digests)
     except ConfigError as error:
         raise CheckpointError(f"{error}: give the checkpoint's .pth file") from error
 

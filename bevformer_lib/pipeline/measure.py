@@ -35,10 +35,9 @@ COVERAGE: Final = "coverage.json"
 TENSORS: Final = "tensors.json"
 PROXY_SCORE: Final = 0.3
 """The float model's boxes above it are taken for objects where nothing is annotated."""
-_DEVKIT: Final = "nuscenes-devkit"
 _TENSOR_FRAMES: Final = 4
 """Enough to see where in the network precision goes; every frame of every scene is compared at the outputs."""
-_METRIC_CODE: Final = ("bevformer_lib.evaluate", "bevformer_lib.nuscenes", *SCENE_CODE, __name__)
+_METRIC_CODE: Final = ("bevformer_lib.evaluate", "bevformer_lib.metrics", *SCENE_CODE, __name__)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class MetricsWork:
 
     @property
     def step(self) -> Step:
-        """Done again when boxes or annotations change, or nuscenes-devkit is installed."""
+        """Done again when boxes or annotations change."""
         return Step(
             name="metrics",
             version=1,
@@ -66,7 +65,7 @@ class MetricsWork:
                 **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
             },
             parameters={"proxy_score": PROXY_SCORE},
-            packages=software(packages=(_DEVKIT,), code=_METRIC_CODE),
+            packages=software(code=_METRIC_CODE),
             part=self.bound,
         )
 

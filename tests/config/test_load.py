@@ -27,7 +27,7 @@ def test_file_with_another_image_size() -> None:
 
 @pytest.mark.parametrize("source", ["large", "Tiny", "", "config.yaml", "."])
 def test_unknown_name_lists_what_is_accepted(source: str) -> None:
-    with pytest.raises(ConfigError, match=r"not a known config; use a preset \(tiny, small, base\), .*\.py.*\.json"):
+    with pytest.raises(ConfigError, match=r"use a preset \(tiny, small, base, demo\), .*\.py.*\.json"):
         load_model_config(source)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.presets import PRESETS
+from bevformer_lib.demo import CHECKPOINT, checkpoint_address
 from tests.config.support import FIXTURES
 
 
@@ -32,3 +34,13 @@ def test_preset_has_the_published_sizes(name: str, image_hw: tuple[int, int], be
 def test_presets_can_not_be_changed() -> None:
     with pytest.raises(TypeError):
         PRESETS["tiny"] = PRESETS["base"]  # type: ignore[index]
+
+
+def test_the_shipped_model_is_a_preset_with_weights() -> None:
+    config = load_model_config("demo")
+    assert (config.name, config.image_hw, config.bev_h) == ("demo", (256, 448), 64)
+    weights = torch.load(CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    assert sum(value.numel() for value in weights.values()) == pytest.approx(3.9e6, rel=0.02)
+    assert checkpoint_address("demo") == CHECKPOINT
+    assert checkpoint_address("./demo") == "./demo"
+    assert CHECKPOINT.stat().st_size <= 10e6

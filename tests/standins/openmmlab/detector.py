@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.model.bevformer import build_model
-from bevformer_lib.model.decoder import BevDeformableAttention, DecoderLayer, DetectionDecoder
+from bevformer_lib.model.decoder import BevDeformableAttention, BoxCode, DecoderLayer, DetectionDecoder
 from bevformer_lib.model.layers import SelfAttention
 
 Planted = tuple[str, float]
@@ -51,18 +51,18 @@ class QueriesFirstDecoder(DetectionDecoder):
 
     def forward(
         self, query: Tensor, query_pos: Tensor, bev_map: Tensor, reference_logit: Tensor, reg_branches: nn.ModuleList
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        states, regressions = [], []
+    ) -> tuple[list[Tensor], list[BoxCode]]:
+        states, boxes = [], []
         query, query_pos = _swapped(query), _swapped(query_pos)
         for layer, branch in zip(self.layers, reg_branches, strict=True):
             query = layer(query, query_pos, bev_map, reference_logit[..., 0:2].sigmoid())
-            raw = branch(_swapped(query)).clone()
-            raw[..., 0:2] += reference_logit[..., 0:2]
-            raw[..., 4:5] += reference_logit[..., 2:3]
+            raw = branch(_swapped(query))
+            offset = torch.cat([raw[..., 0:2], raw[..., 4:5]], dim=-1)
+            size = torch.cat([raw[..., 2:4], raw[..., 5:6]], dim=-1)
             states.append(_swapped(query))
-            regressions.append(raw)
-            reference_logit = torch.cat([raw[..., 0:2], raw[..., 4:5]], dim=-1)
-        return states, regressions
+            boxes.append(BoxCode(reference_logit, offset, size, raw[..., 6:8], raw[..., 8:]))
+            reference_logit = reference_logit + offset
+        return states, boxes
 
 
 class StandInDetector(nn.Module):
