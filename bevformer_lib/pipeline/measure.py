@@ -20,7 +20,7 @@ from bevformer_lib.files import write_json
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import SCENE_CODE, SceneSource, open_artifact, read_scene_metas, scene_software
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
 from bevformer_lib.pipeline.runtimes import unload_models
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
@@ -38,7 +38,6 @@ PROXY_SCORE: Final = 0.3
 _DEVKIT: Final = "nuscenes-devkit"
 _TENSOR_FRAMES: Final = 4
 """Enough to see where in the network precision goes; every frame of every scene is compared at the outputs."""
-_METRIC_CODE: Final = ("bevformer_lib.evaluate", "bevformer_lib.nuscenes", *SCENE_CODE, __name__)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class MetricsWork:
                 **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
             },
             parameters={"proxy_score": PROXY_SCORE},
-            packages=software(packages=(_DEVKIT,), code=_METRIC_CODE),
+            packages=software(__name__, packages=(_DEVKIT,)),
             part=self.bound,
         )
 
@@ -113,7 +112,7 @@ class CoverageWork:
             version=1,
             inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
             parameters={"samples": [[sample.scene, sample.position] for sample in self.plan.samples]},
-            packages={**scene_software(), **software(code=("bevformer_lib.calibration.coverage", __name__))},
+            packages=software(__name__, packages=IMAGE_PACKAGES),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -161,18 +160,7 @@ class TensorsWork:
                 "frames": _TENSOR_FRAMES,
                 **dataclasses.asdict(self.requirements),
             },
-            packages={
-                **scene_software(),
-                **software(
-                    packages=("onnx", "onnxruntime"),
-                    code=(
-                        "bevformer_lib.evaluate",
-                        "bevformer_lib.runtime",
-                        "bevformer_lib.export.intermediate_outputs",
-                        __name__,
-                    ),
-                ),
-            },
+            packages=software(__name__, packages=("onnx", "onnxruntime", *IMAGE_PACKAGES)),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
