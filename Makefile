@@ -10,9 +10,18 @@ PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt
 
-.PHONY: demo test test-fast lint format types lock install clean-demo
+.PHONY: demo demo-full test test-fast lint format types lock install clean-demo
 
-demo: $(BIN)/.installed-cpu $(DEMO)/checkpoint.pth $(DEMO)/scenes/scene_index.json
+# A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
+demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
+	$(BIN)/bevformer build --model demo --checkpoint demo --scenes $(DEMO)/seen/scenes \
+		--store $(DEMO)/seen/store --geometry host --num-samples 12
+
+$(DEMO)/seen/scenes/scene_index.json: | $(BIN)/.installed-cpu
+	$(BIN)/bevformer make-scenes --model demo --seed 950000 --output $(DEMO)/seen/scenes --num-scenes 3 --frames 8
+
+# BEVFormer-Tiny at its true size, with random weights.
+demo-full: $(BIN)/.installed-cpu $(DEMO)/checkpoint.pth $(DEMO)/scenes/scene_index.json
 	$(BIN)/bevformer build --model tiny --checkpoint $(DEMO)/checkpoint.pth --scenes $(DEMO)/scenes \
 		--store $(DEMO)/store --num-samples 8
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
-MAKE = re.compile(r"^make (?P<target>\w+)$", re.MULTILINE)
+MAKE = re.compile(r"^make (?P<target>[\w-]+)$", re.MULTILINE)
 
 SHIM = """#!{python}
 import os, sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 ONNXRUNTIME: Final = "onnxruntime"
 PULSAR2: Final = "pulsar2"
 EMULATOR: Final = "emulator"
-CONVERTER_KINDS: Final = (ONNXRUNTIME, PULSAR2, EMULATOR)
+CONVERTERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        ONNXRUNTIME: "bevformer_lib.convert.onnxruntime",
+        PULSAR2: "bevformer_lib.pulsar2.converter",
+        EMULATOR: "bevformer_lib.emulator.converter",
+    }
+)
+"""Converter -> its module; named by strings, as :data:`bevformer_lib.backends.runtimes.RUNTIMES` are."""
+CONVERTER_KINDS: Final = tuple(CONVERTERS)
 DEFAULT_DEVICE: Final = "cpu"
 EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}
@@ -48,31 +57,29 @@ def open_converter(
     Raises:
         ConversionError: the kind is not known, or has no such option.
     """
+    if kind not in CONVERTERS:
+        raise ConversionError(f"converter '{kind}' is not known; use one of: {', '.join(CONVERTERS)}")
     if emulator is not None and kind != EMULATOR:
         raise ConversionError(f"settings of the emulator are given, but the converter is {kind}; leave them out")
+    backend = import_module(CONVERTERS[kind])
+    opened: Converter
     if kind == EMULATOR:
-        from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
-
         if keep_float or pulsar2 is not None:
             raise ConversionError(
                 "the emulator takes layers to keep as layer_configs, as Pulsar2 does; leave keep_float and Pulsar2's "
                 "settings out"
             )
-        return EmulatorConverter(emulator or EmulatorOptions(device=device, threads=threads))
-    if kind == ONNXRUNTIME:
-        from bevformer_lib.convert.onnxruntime import OnnxRuntimeConverter
-
+        opened = backend.EmulatorConverter(emulator or backend.EmulatorOptions(device=device, threads=threads))
+    elif kind == ONNXRUNTIME:
         if pulsar2 is not None:
             raise ConversionError("settings of Pulsar2 are given, but the converter is onnxruntime; leave them out")
-        return OnnxRuntimeConverter(device=device, threads=threads, keep_float=keep_float)
-    if kind == PULSAR2:
-        from bevformer_lib.pulsar2.converter import Pulsar2Converter, Pulsar2Options
-
+        opened = backend.OnnxRuntimeConverter(device=device, threads=threads, keep_float=keep_float)
+    else:
         if keep_float:
             raise ConversionError("Pulsar2 takes layers to keep as layer_configs of its config; leave keep_float out")
         if device != DEFAULT_DEVICE or threads is not None:
             raise ConversionError(
                 "Pulsar2 calibrates where quant.device of its config says; leave device and threads out"
             )
-        return Pulsar2Converter(pulsar2 or Pulsar2Options())
-    raise ConversionError(f"converter '{kind}' is not known; use one of: {', '.join(CONVERTER_KINDS)}")
+        opened = backend.Pulsar2Converter(pulsar2 or backend.Pulsar2Options())
+    return opened

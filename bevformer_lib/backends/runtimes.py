@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from bevformer_lib.errors import RuntimeUnavailableError
-from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.host_geometry import with_host_geometry
+from bevformer_lib.runtime.base import Runtime, RuntimeOptions
 
 ONNXRUNTIME: Final = "onnxruntime"
 AXENGINE: Final = "axengine"
 PULSAR2: Final = "pulsar2"
-RUNTIME_KINDS: Final = (ONNXRUNTIME, AXENGINE, PULSAR2)
+RUNTIMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        ONNXRUNTIME: "bevformer_lib.runtime.onnxruntime",
+        AXENGINE: "bevformer_lib.runtime.axengine",
+        PULSAR2: "bevformer_lib.pulsar2.simulator",
+    }
+)
+"""Runtime -> its module, whose ``open_model`` takes a file and :class:`RuntimeOptions`.
+
+Named by strings, so that a step depends on the code of the runtime that it was told to use and on no other's.
+"""
+RUNTIME_KINDS: Final = tuple(RUNTIMES)
 DEFAULT_DEVICE: Final = "cpu"
 """Of ONNX Runtime; the other runtimes have no choice of device."""
 
@@ -35,58 +48,30 @@ def open_reference(model: Path, *, device: str | None = None, threads: int | Non
     return open_runtime(ONNXRUNTIME, model, device=device, threads=threads)
 
 
-def open_runtime(kind: str, model: Path, *, device: str | None = None, threads: int | None = None) -> Runtime:
+def open_runtime(
+    kind: str,
+    model: Path,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    image: str | None = None,
+    executable: Path | None = None,
+) -> Runtime:
     """Load a model.
 
     Args:
-        kind: one of :data:`RUNTIME_KINDS`.
+        kind: one of :data:`RUNTIMES`.
         model: the model's file.
         device: where ONNX Runtime runs it: ``cpu`` (also if ``None``), ``cuda`` or ``cuda:N``.
         threads: threads inside an operator of ONNX Runtime; ``None``: its own choice.
+        image: docker image of Pulsar2; ``None``: found, if no command is named.
+        executable: native command of Pulsar2; ``None``: found, if no image is named.
 
     Raises:
         RuntimeUnavailableError: the kind is not known, has no such option, or the model can't be run here.
     """
-    if kind == ONNXRUNTIME:
-        from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-
-        loaded = OnnxRuntime(model, device=device or DEFAULT_DEVICE, threads=threads)
-        return with_host_geometry(loaded, source=str(model))
-    if kind == PULSAR2:
-        _refuse_options("the simulator runs a model as it was compiled", device, threads)
-        from bevformer_lib.pulsar2.simulator import Pulsar2Run
-
-        return Pulsar2Run(model)
-    if kind == AXENGINE:
-        _refuse_options("AXEngine runs a model on the NPU that it was compiled for", device, threads)
-        from bevformer_lib.runtime.axengine import AxEngineRuntime
-
-        return AxEngineRuntime(model)
-    raise RuntimeUnavailableError(f"runtime '{kind}' is not known; use one of: {', '.join(RUNTIME_KINDS)}")
-
-
-def open_simulator(model: Path, *, executable: Path | None = None, image: str | None = None) -> Runtime:
-    """Load a compiled model into the vendor's simulator.
-
-    Args:
-        model: the ``.axmodel``.
-        executable: native command; ``None``: found, if no image is named.
-        image: docker image; ``None``: found, if no command is named.
-
-    Raises:
-        RuntimeUnavailableError: the file is no compiled model, or the simulator can't be run here.
-    """
-    from bevformer_lib.errors import ConversionError
-    from bevformer_lib.pulsar2.simulator import Pulsar2Run
-    from bevformer_lib.pulsar2.tool import find_tool
-
-    try:
-        return Pulsar2Run(model, tool=find_tool(executable=executable, image=image))
-    except ConversionError as error:
-        raise RuntimeUnavailableError(str(error)) from error
-
-
-def _refuse_options(why: str, device: str | None, threads: int | None) -> None:
-    for option, value in (("device", device), ("threads", threads)):
-        if value is not None:
-            raise RuntimeUnavailableError(f"{option} {value}: {why}; leave --{option} out")
+    if kind not in RUNTIMES:
+        raise RuntimeUnavailableError(f"runtime '{kind}' is not known; use one of: {', '.join(RUNTIMES)}")
+    options = RuntimeOptions(device, threads, image, executable)
+    loaded: Runtime = import_module(RUNTIMES[kind]).open_model(model, options)
+    return loaded

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from bevformer_lib.progress import ProgressCallback
+
+METADATA_PREFIX: Final = "bevformer.quantization."
+"""Before the keys of what a converter writes about a graph into it."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import onnx
 
 from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
-from bevformer_lib.convert.base import Conversion
+from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
 from bevformer_lib.convert.float_layers import check_kept, restore_kept_inputs
 from bevformer_lib.convert.float_model import check_inputs, load_float_model
 from bevformer_lib.convert.own_weights import give_own_weights
@@ -29,7 +29,6 @@ from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_fi
 from bevformer_lib.progress import ProgressCallback, no_progress
 
 CONVERTER_NAME: Final = "onnxruntime"
-METADATA_PREFIX: Final = "bevformer.quantization."
 SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "format": "QDQ",

@@ -15,7 +15,7 @@ import onnx
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
-from bevformer_lib.convert.base import Conversion
+from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
 from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.emulation import optimistic_path
@@ -30,7 +30,6 @@ from bevformer_lib.pulsar2.quantization_record import read_record
 
 CONVERTER_NAME: Final = "emulator"
 DEFAULT_RECIPE: Final = "all-u16"
-METADATA_PREFIX: Final = "bevformer.quantization."
 MAIN: Final = "all tensors rounded"
 OPTIMISTIC: Final = "movement operators not rounded"
 _OWN_METADATA_OF_TOOL: Final = "onnx.infer"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bevformer_lib.backends.runtimes import ONNXRUNTIME
+from bevformer_lib.backends.runtimes import ONNXRUNTIME, RUNTIMES
 from bevformer_lib.calibration.collect import collect_scene_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME, pack_calibration
 from bevformer_lib.calibration.plan import CalibrationPlan
 from bevformer_lib.calibration.samples import samples_from_scenes
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
@@ -24,7 +24,6 @@ from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact, Step
 
 MANIFEST: Final = MANIFEST_NAME
-_CODE: Final = ("bevformer_lib.calibration", "bevformer_lib.runtime", __name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class PrevBevWork:
             version=1,
             inputs={"graph": self.graph, "scene": self.scene.content},
             parameters={"positions": list(self.positions), **dataclasses.asdict(self.requirements)},
-            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+            packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
             part=self.scene.name,
         )
 
@@ -113,7 +112,7 @@ class PackWork:
                 "samples": [dataclasses.asdict(sample) for sample in self.plan.samples],
                 **dataclasses.asdict(self.requirements),
             },
-            packages={**scene_software(), **software(code=("bevformer_lib.calibration", __name__))},
+            packages=software(__name__, packages=IMAGE_PACKAGES),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.input_locations import position_here
-from bevformer_lib.pipeline.inputs import SceneSource, scene_software, scenes_root
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, scenes_root
+from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.scenes.layout import MADE_UP_MARK
 from bevformer_lib.scenes.reader import read_scenes
@@ -41,7 +42,7 @@ class CheckScenesWork:
             version=1,
             inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
             parameters=dataclasses.asdict(self.requirements),
-            packages=scene_software(),
+            packages=software(__name__, packages=IMAGE_PACKAGES),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bevformer_lib.backends.converters import EMULATOR, PULSAR2, open_converter
+from bevformer_lib.backends.converters import CONVERTERS, EMULATOR, PULSAR2, open_converter
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
@@ -20,6 +21,8 @@ from bevformer_lib.store.step import Artifact, Step
 
 if TYPE_CHECKING:
     from bevformer_lib.convert.base import Conversion
+    from bevformer_lib.emulator.converter import EmulatorConversion
+    from bevformer_lib.pulsar2.converter import Pulsar2Converter
 
 QUANTIZED: Final = "model_int8.onnx"
 COMPILED: Final = "model.axmodel"
@@ -29,13 +32,6 @@ OPTIMISTIC: Final = "model_int8_optimistic.onnx"
 """The other bound of an emulation."""
 CONVERSION_LOG: Final = "conversion.log"
 _PACKAGES: Final = ("onnx", "onnxruntime")
-_CODE: Final = (
-    "bevformer_lib.convert",
-    "bevformer_lib.emulator",
-    "bevformer_lib.pulsar2",
-    "bevformer_lib.calibration.archive",
-    __name__,
-)
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ class ConvertWork:
             version=1,
             inputs=inputs,
             parameters=parameters,
-            packages=software(packages=_PACKAGES, code=_CODE),
+            packages=software(__name__, CONVERTERS[self.converter], packages=_PACKAGES),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -128,11 +124,12 @@ class ConvertWork:
         output: Path,
         on_progress: ProgressCallback,
     ) -> Mapping[str, Any]:
-        from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
-
+        backend = import_module(CONVERTERS[EMULATOR])
         overrides = None if settings.overrides is None else open_artifact(store, settings.overrides)
-        options = EmulatorOptions(settings.recipe, self.target, overrides=overrides, device=self.device)
-        conversion = EmulatorConverter(options).convert(graph, calibration, output, on_progress=on_progress)
+        options = backend.EmulatorOptions(settings.recipe, self.target, overrides=overrides, device=self.device)
+        conversion: EmulatorConversion = backend.EmulatorConverter(options).convert(
+            graph, calibration, output, on_progress=on_progress
+        )
         write_json(output.with_name(EMULATION_FACTS), conversion.facts)
         return {**_facts(conversion), "findings": list(conversion.findings)}
 
@@ -145,8 +142,7 @@ class ConvertWork:
         output: Path,
         on_progress: ProgressCallback,
     ) -> Mapping[str, Any]:
-        from bevformer_lib.pulsar2.converter import Pulsar2Converter, Pulsar2Options
-
+        backend = import_module(CONVERTERS[PULSAR2])
         chosen = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
         if settings.overrides is not None:
             chosen["overrides"] = open_artifact(store, settings.overrides)
@@ -158,8 +154,9 @@ class ConvertWork:
                 log.write(line + "\n")
                 on_progress("convert", 0, 1)  # which also ends a build that nobody waits for any more
 
-            options = Pulsar2Options(**chosen, target=self.target, on_line=keep)
-            conversion = Pulsar2Converter(options).convert(graph, calibration, output, on_progress=on_progress)
+            options = backend.Pulsar2Options(**chosen, target=self.target, on_line=keep)
+            converter: Pulsar2Converter = backend.Pulsar2Converter(options)
+            conversion = converter.convert(graph, calibration, output, on_progress=on_progress)
         on_progress("convert", 1, 1)
         write_json(output.with_name(CONVERSION_FACTS), conversion.facts)
         return {**_facts(conversion), "findings": list(conversion.findings)}

@@ -13,13 +13,13 @@ from bevformer_lib.calibration.origin import foreign_samples, listed_samples
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.config.inference_config import read_inference_config
+from bevformer_lib.convert.base import METADATA_PREFIX
 from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, Finding, try_frame
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas, scene_software
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
 from bevformer_lib.pipeline.linked import linked_folder
-from bevformer_lib.pipeline.record import open_float_model
-from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator
+from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator, open_float_model, runtime_modules
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
@@ -33,14 +33,6 @@ from bevformer_lib.store.step import Artifact, Step
 DIAGNOSIS: Final = "diagnosis.json"
 _COMPARED_SAMPLES: Final = 3
 """A set that is another one, or was fed otherwise, differs in every sample."""
-_CODE: Final = (
-    "bevformer_lib.evaluate.diagnosis",
-    "bevformer_lib.calibration.origin",
-    "bevformer_lib.calibration.archive",
-    "bevformer_lib.runtime",
-    "bevformer_lib.pipeline.diagnosed_frame",
-    __name__,
-)
 
 
 @dataclass(frozen=True)
@@ -90,7 +82,9 @@ class DiagnoseWork:
                 **({"image": self.simulator.image} if self.simulator.image else {}),
                 **dataclasses.asdict(self.requirements),
             },
-            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+            packages=software(
+                __name__, *runtime_modules(self.runtime, self.recording), packages=("onnxruntime", *IMAGE_PACKAGES)
+            ),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -158,8 +152,6 @@ def read_diagnosis(store: Store, artifact: Artifact) -> Diagnosis:
 
 def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> list[str]:
     """Return what a candidate says of its own making that is not so; compiled formats say nothing."""
-    from bevformer_lib.convert.onnxruntime import METADATA_PREFIX
-
     expected = {
         "float_model_sha256": (graph_sha256, "the compiled model says that it was made from another float model"),
         "calibration_manifest_sha256": (

@@ -14,9 +14,8 @@ from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
-from bevformer_lib.pipeline.record import open_float_model
-from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
+from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator, open_float_model, runtime_modules
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
@@ -26,7 +25,6 @@ from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact, Step
 
 EVALUATION: Final = "evaluation.json"
-_CODE: Final = ("bevformer_lib.evaluate", "bevformer_lib.runtime", __name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,9 @@ class EvaluateWork:
                 **({"image": self.simulator.image} if self.simulator.image else {}),
                 **dataclasses.asdict(self.requirements),
             },
-            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+            packages=software(
+                __name__, *runtime_modules(self.runtime, self.recording), packages=("onnxruntime", *IMAGE_PACKAGES)
+            ),
             part=self.scene.name if self.bound is None else f"{self.scene.name}, {self.bound}",
         )
 

@@ -20,15 +20,6 @@ GRAPH: Final = "model.onnx"
 RAW_GRAPH: Final = "model_raw.onnx"
 INFERENCE_CONFIG: Final = "inference_config.json"
 _PACKAGES: Final = ("torch", "onnx", "onnxsim", "onnxruntime")
-_CODE: Final = (
-    "bevformer_lib.config",
-    "bevformer_lib.model",
-    "bevformer_lib.geometry",
-    "bevformer_lib.export",
-    "bevformer_lib.export.lint",
-    "bevformer_lib.export.passes",
-    __name__,
-)
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class ExportWork:
                 **({"geometry": self.geometry} if self.geometry else {}),
                 **({"waive": list(self.waive)} if self.waive else {}),
             },
-            packages=software(packages=_PACKAGES, code=_CODE),
+            packages=software(__name__, packages=_PACKAGES),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

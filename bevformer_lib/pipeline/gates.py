@@ -84,7 +84,7 @@ class GatesWork:
                 "policy": self.policy.model_dump(),
                 "baseline": self.baseline.build if self.baseline else None,
             },
-            packages=software(code=("bevformer_lib.gates", "bevformer_lib.evaluate.summary", __name__)),
+            packages=software(__name__),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from bevformer_lib.demo import checkpoint_address
 from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
 from bevformer_lib.pipeline.input_locations import file_here, file_place, position_here, scenes_here, scenes_place
-from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.index import find_scenes
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
@@ -23,8 +22,7 @@ from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.step import Artifact
 
 _LABEL = "reading inputs"
-SCENE_CODE = ("bevformer_lib.scenes",)
-PICTURE_PACKAGES = ("opencv-python-headless", "numpy")
+IMAGE_PACKAGES = ("opencv-python-headless", "numpy")
 """What decodes and normalises images."""
 
 
@@ -183,11 +181,6 @@ def scenes_root(scenes: Sequence[SceneSource]) -> Path:
     if source is None:
         raise SceneError(f"scene {scenes[0].name}: does not say where it is")
     return scenes_here(source, [scene.name for scene in scenes])
-
-
-def scene_software() -> dict[str, str]:
-    """Return the software that decides what the network is fed of a scene."""
-    return software(packages=PICTURE_PACKAGES, code=SCENE_CODE)
 
 
 def _paths(frames: tuple[FrameFiles, ...]) -> list[Path]:

@@ -20,7 +20,7 @@ from bevformer_lib.files import write_json
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import SCENE_CODE, SceneSource, open_artifact, read_scene_metas, scene_software
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
 from bevformer_lib.pipeline.runtimes import unload_models
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
@@ -37,7 +37,6 @@ PROXY_SCORE: Final = 0.3
 """The float model's boxes above it are taken for objects where nothing is annotated."""
 _TENSOR_FRAMES: Final = 4
 """Enough to see where in the network precision goes; every frame of every scene is compared at the outputs."""
-_METRIC_CODE: Final = ("bevformer_lib.evaluate", "bevformer_lib.metrics", *SCENE_CODE, __name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class MetricsWork:
                 **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
             },
             parameters={"proxy_score": PROXY_SCORE},
-            packages=software(code=_METRIC_CODE),
+            packages=software(__name__),
             part=self.bound,
         )
 
@@ -112,7 +111,7 @@ class CoverageWork:
             version=1,
             inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
             parameters={"samples": [[sample.scene, sample.position] for sample in self.plan.samples]},
-            packages={**scene_software(), **software(code=("bevformer_lib.calibration.coverage", __name__))},
+            packages=software(__name__, packages=IMAGE_PACKAGES),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -160,18 +159,7 @@ class TensorsWork:
                 "frames": _TENSOR_FRAMES,
                 **dataclasses.asdict(self.requirements),
             },
-            packages={
-                **scene_software(),
-                **software(
-                    packages=("onnx", "onnxruntime"),
-                    code=(
-                        "bevformer_lib.evaluate",
-                        "bevformer_lib.runtime",
-                        "bevformer_lib.export.intermediate_outputs",
-                        __name__,
-                    ),
-                ),
-            },
+            packages=software(__name__, packages=("onnx", "onnxruntime", *IMAGE_PACKAGES)),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

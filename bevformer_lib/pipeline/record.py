@@ -12,15 +12,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME
+from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME, RUNTIMES
 from bevformer_lib.evaluate.diagnosis import try_frame
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime, TensorSpec
-from bevformer_lib.runtime.recorded import RecordedRuntime, RecordingRuntime, pack_recording
+from bevformer_lib.runtime.recorded import RecordingRuntime, pack_recording
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -31,8 +31,6 @@ from bevformer_lib.store.step import Artifact, Step
 RECORDING: Final = "recording.zip"
 NEEDS_RECORDING: Final = frozenset({AXENGINE})
 """Runtimes of machines that can't run the float model."""
-_CODE: Final = ("bevformer_lib.runtime", __name__)
-_TRIALS_CODE: Final = ("bevformer_lib.evaluate.diagnosis", "bevformer_lib.pipeline.diagnosed_frame", *_CODE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class RecordWork:
             version=1,
             inputs={"reference": self.reference, "scene": self.scene.content},
             parameters=dataclasses.asdict(self.requirements),
-            packages={**scene_software(), **software(packages=("onnxruntime",), code=_CODE)},
+            packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
             part=self.scene.name,
         )
 
@@ -108,10 +106,7 @@ class RecordTrialsWork:
                 **{f"scene {scene.name}": scene.content for scene in self.scenes},
             },
             parameters=dataclasses.asdict(self.requirements),
-            packages={
-                **scene_software(),
-                **software(packages=("onnxruntime",), code=_TRIALS_CODE),
-            },
+            packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -135,17 +130,6 @@ class RecordTrialsWork:
                 )
             pack_recording(Path(name), folder / RECORDING)
         return {"device": self.device, **({"scene": found.scene, "frame": found.index} if found else {})}
-
-
-def open_float_model(store: Store, reference: Artifact, recording: Artifact | None, device: str) -> Runtime:
-    """Load the float model, or the recording that stands for it on a machine that can't run it.
-
-    Raises:
-        RuntimeUnavailableError: the model can't be run here, or the recording is damaged.
-    """
-    if recording is not None:
-        return RecordedRuntime(open_artifact(store, recording))
-    return Executable(reference, ONNXRUNTIME, device).open(store)
 
 
 class _Blind:

@@ -18,10 +18,11 @@ from bevformer_lib.pipeline.convert import CONVERSION_FACTS, EMULATION_FACTS
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.gates import GATES, read_verdict_file
 from bevformer_lib.pipeline.images import draw_shown_frames, frames_to_show
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, scene_software
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, TENSORS, read_coverage, read_metrics, read_tensors
 from bevformer_lib.pipeline.software import software
 from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.report import sections
 from bevformer_lib.report.content import ReportContent, ReportImage, ReportStep
 from bevformer_lib.report.page import write_report
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -44,14 +45,6 @@ _READERS: Final[Mapping[str, Callable[[Store, Artifact], object]]] = {
 """What the measuring steps put out -> the domain's types in it, which the sections of the report look for."""
 OTHER_BOUND: Final = "optimistic"
 """The bound of an emulation that is shown beside the judged one."""
-_CODE: Final = (
-    "bevformer_lib.report",
-    "bevformer_lib.report.sections",
-    "bevformer_lib.drawing",
-    "bevformer_lib.evaluate",
-    "bevformer_lib.pipeline.images",
-    __name__,
-)
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ class ReportWork:
                 **{f"scene {scene.name}": scene.content for scene in self.scenes},
             },
             parameters={"steps": [step.identity for step in self.steps], "candidate_name": self.candidate_name},
-            packages={**scene_software(), **software(packages=("jinja2",), code=_CODE)},
+            packages=software(__name__, sections.__name__, packages=("jinja2", *IMAGE_PACKAGES)),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bevformer_lib.backends.runtimes import ONNXRUNTIME, PULSAR2, open_runtime, open_simulator
+from bevformer_lib.backends.runtimes import ONNXRUNTIME, PULSAR2, RUNTIMES, open_runtime
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
@@ -44,7 +45,7 @@ class Executable:
 
     Attributes:
         model: its file.
-        runtime: one of ``runtime.open.RUNTIME_KINDS``.
+        runtime: one of ``backends.runtimes.RUNTIMES``.
         device: of ONNX Runtime; the others run a model where it was compiled for.
         simulator: of the runtime ``pulsar2``.
     """
@@ -75,10 +76,25 @@ class Executable:
             return open_runtime(self.runtime, model, device=self.device)
         if self.runtime == PULSAR2:
             executable = self.simulator.executable
-            return open_simulator(
-                model, image=self.simulator.image, executable=None if executable is None else Path(executable)
-            )
+            own = None if executable is None else Path(executable)
+            return open_runtime(self.runtime, model, image=self.simulator.image, executable=own)
         return open_runtime(self.runtime, model)
+
+
+def open_float_model(store: Store, reference: Artifact, recording: Artifact | None, device: str) -> Runtime:
+    """Load the float model, or the recording that stands for it on a machine that can't run it.
+
+    Raises:
+        RuntimeUnavailableError: the model can't be run here, or the recording is damaged.
+    """
+    if recording is not None:
+        return RecordedRuntime(open_artifact(store, recording))
+    return Executable(reference, ONNXRUNTIME, device).open(store)
+
+
+def runtime_modules(candidate: str, recording: Artifact | None) -> tuple[str, ...]:
+    """Return the modules that run a candidate, and the float model unless a recording stands for it."""
+    return tuple(RUNTIMES[kind] for kind in ((candidate,) if recording else (candidate, ONNXRUNTIME)))
 
 
 def unload_models() -> None:

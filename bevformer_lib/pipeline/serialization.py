@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.step import Step
 
 _OUR_CODE: Final = "bevformer_lib"
+_DIGITS: Final = 12
 
 
 class WireError(BevformerError):
@@ -112,7 +114,7 @@ def to_wire(work: Work) -> dict[str, Any]:
     envelope = _ENVELOPES.get(type(work))
     if envelope is None:
         raise WireError(f"{work.step.title}: work of this kind stays in the process of the build")
-    content: dict[str, Any] = envelope.model_validate({"work": work, "packages": dict(work.step.packages)}).model_dump(
+    content: dict[str, Any] = envelope.model_validate({"work": work, "packages": _sent(work.step.packages)}).model_dump(
         mode="json"
     )
     return content
@@ -132,14 +134,27 @@ def from_wire(content: Mapping[str, Any]) -> AskedWork:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
         raise WireError(f"work for this machine can't be read ({wrong}); {_UPDATE}") from None
     step = asked.work.step
-    other = sorted(name for name, digest in _code(step.packages).items() if asked.packages.get(name) != digest)
-    if other or _code(asked.packages).keys() != _code(step.packages).keys():
+    here, there = _sent(step.packages), dict(asked.packages)
+    other = sorted(name for name in here.keys() | there.keys() if _is_ours(name) and here.get(name) != there.get(name))
+    if other:
         raise WireError(f"{step.title}: the code of {', '.join(other)} is another one here; {_UPDATE}")
-    return AskedWork(asked.work, dataclasses.replace(step, packages=asked.packages))
+    code = {name: digest for name, digest in step.packages.items() if _is_ours(name)}
+    versions = {name: version for name, version in there.items() if not _is_ours(name)}
+    return AskedWork(asked.work, dataclasses.replace(step, packages={**versions, **code}))
 
 
 _UPDATE: Final = "install the same version of bevformer-axera on this machine and where the build runs"
 
 
-def _code(packages: Mapping[str, str]) -> dict[str, str]:
-    return {name: digest for name, digest in packages.items() if name.startswith(_OUR_CODE)}
+def _sent(packages: Mapping[str, str]) -> dict[str, str]:
+    """Return versions as they are, and one digest for each of our packages: a run's parameters must stay small."""
+    sent = {name: version for name, version in packages.items() if not _is_ours(name)}
+    ours: dict[str, list[str]] = {}
+    for name, digest in sorted(packages.items()):
+        if _is_ours(name):
+            ours.setdefault(".".join(name.replace("/", ".").split(".")[:2]), []).append(f"{name} {digest}\n")
+    return sent | {name: hashlib.sha256("".join(code).encode()).hexdigest()[:_DIGITS] for name, code in ours.items()}
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_OUR_CODE)

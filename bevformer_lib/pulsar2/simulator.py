@@ -21,7 +21,7 @@ from bevformer_lib.pulsar2.errors import ToolMissingError
 from bevformer_lib.pulsar2.log import last_meaningful_lines
 from bevformer_lib.pulsar2.process import Limits, run_child
 from bevformer_lib.pulsar2.tool import Tool, find_tool, named_link
-from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.base import Runtime, RuntimeOptions, TensorSpec
 
 FRAME_SECONDS: Final = 3600.0
 """Longest simulation of one frame."""
@@ -29,6 +29,21 @@ _SAMPLE: Final = "0"
 _MODEL_FILE: Final = "compiled.axmodel"
 _LIST_FILE: Final = "list.txt"
 _ESCAPED: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def open_model(model: Path, options: RuntimeOptions) -> Runtime:
+    """Load a compiled model into the simulator that is named, or the one that is found.
+
+    Raises:
+        RuntimeUnavailableError: the file is no compiled model, the simulator can't be run here, or has no such option.
+    """
+    options.refuse("the simulator runs a model as it was compiled", "device", "threads")
+    try:
+        named = options.executable is not None or options.image is not None
+        tool = find_tool(executable=options.executable, image=options.image) if named else None
+    except ConversionError as error:
+        raise RuntimeUnavailableError(str(error)) from error
+    return Pulsar2Run(model, tool=tool)
 
 
 class Pulsar2Run:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
-from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.base import Runtime, RuntimeOptions, TensorSpec
 from bevformer_lib.runtime.board import give_board_back, take_board
 from bevformer_lib.runtime.stdout import send_last_words_to_stderr, stdout_kept_apart
 
@@ -37,6 +37,17 @@ _WHEEL: Final = (
 _log = logging.getLogger(__name__)
 _one_at_a_time = threading.RLock()
 """A session has one set of buffers on the device, and a process one standard output."""
+
+
+def open_model(model: Path, options: RuntimeOptions) -> Runtime:
+    """Load a compiled model onto the NPU.
+
+    Raises:
+        RuntimeUnavailableError: it can't be run here, or has no such option.
+    """
+    why = "AXEngine runs a model on the NPU that it was compiled for"
+    options.refuse(why, "device", "threads", "image", "executable")
+    return AxEngineRuntime(model)
 
 
 class AxEngineRuntime:

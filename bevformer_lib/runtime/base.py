@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bevformer_lib.errors import RuntimeUnavailableError
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,31 @@ class Runtime(Protocol):
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Execute the model once and return all its outputs by name."""
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How a runtime is to run a model; ``None``: its own choice. None has all of these options.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: threads inside an operator.
+        image: docker image of a simulator.
+        executable: native command of a simulator.
+    """
+
+    device: str | None = None
+    threads: int | None = None
+    image: str | None = None
+    executable: Path | None = None
+
+    def refuse(self, why: str, *names: str) -> None:
+        """Check that options are not given.
+
+        Raises:
+            RuntimeUnavailableError: one is.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                raise RuntimeUnavailableError(f"{name} {value}: {why}; leave --{name} out")

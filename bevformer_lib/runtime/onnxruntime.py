@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.foreign_files import advice
-from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.base import Runtime, RuntimeOptions, TensorSpec
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.runtime.model_metadata import KEEP_ROUNDING, read_model_metadata
 from bevformer_lib.runtime.stdout import stdout_kept_apart
 
@@ -40,7 +41,19 @@ _NUMPY_DTYPES: Final[Mapping[str, type[np.generic]]] = MappingProxyType(
         "tensor(bool)": np.bool_,
     }
 )
+DEFAULT_DEVICE: Final = "cpu"
 _LOG_ERRORS_ONLY: Final = 3
+
+
+def open_model(model: Path, options: RuntimeOptions) -> Runtime:
+    """Load a graph; where the host computes its geometry, that is done too.
+
+    Raises:
+        RuntimeUnavailableError: it can't be run here, or an option is a simulator's.
+    """
+    options.refuse("ONNX Runtime is no simulator", "image", "executable")
+    loaded = OnnxRuntime(model, device=options.device or DEFAULT_DEVICE, threads=options.threads)
+    return with_host_geometry(loaded, source=str(model))
 
 
 class OnnxRuntime:
@@ -53,7 +66,7 @@ class OnnxRuntime:
         self,
         model: Path,
         *,
-        device: str = "cpu",
+        device: str = DEFAULT_DEVICE,
         threads: int | None = None,
         profile_prefix: Path | None = None,
         keep_memory: bool = True,

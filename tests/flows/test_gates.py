@@ -13,8 +13,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from bevformer_lib.calibration.archive import read_calibration
-from bevformer_lib.convert.base import Conversion
-from bevformer_lib.convert.onnxruntime import METADATA_PREFIX, OnnxRuntimeConverter
+from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
+from bevformer_lib.convert.onnxruntime import OnnxRuntimeConverter
 from bevformer_lib.errors import GateError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.gates.judge import GateResult, Verdict

@@ -1,97 +1,108 @@
-"""What decides a step's outputs is in its key."""
+"""What decides a step's outputs is in its key, and what made it run is named."""
 
 from __future__ import annotations
 
-import ast
-from importlib import import_module
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bevformer_lib import pipeline
-from bevformer_lib.pipeline import software
+from bevformer_lib.backends.converters import CONVERTERS
+from bevformer_lib.backends.runtimes import RUNTIMES
+from bevformer_lib.pipeline.closure import FOLDER, code_of
+from bevformer_lib.pipeline.convert import ConvertWork
+from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.report import ReportWork
-from tests.pipeline.test_serialization import GRAPH, MODEL, NEEDS, WORK
+from bevformer_lib.pipeline.work import Work
+from bevformer_lib.store.explain import why_run
+from tests.pipeline.test_serialization import GRAPH, MODEL, NEEDS, SCENE, WORK
 
-FOLDER = Path(pipeline.__file__).parent
-PACKAGE = "bevformer_lib.pipeline."
-DECIDES_NOTHING = {
-    "builds": "records of builds",
-    "inputs": "opens what a digest names",
-    "input_locations": "finds files on this machine",
-    "linked": "gives files their names",
-    "runtimes": "opens a runtime, which is in the key itself",
-    "software": "makes the key",
+REPORT = ReportWork(MODEL, (), {}, (), GRAPH, NEEDS, "INT8 model", {})
+BY_STRING = {
+    "backends/converters.py": "the step gives the chosen converter",
+    "backends/runtimes.py": "the step gives the chosen runtime",
+    "pipeline/convert.py": "the step gives the chosen converter",
+    "report/page.py": "the step gives the package of the sections",
+    "runtime/axengine.py": "the vendor's package",
+    "verify/openmmlab.py": "no step",
 }
-READS = {
-    ("evaluate", "record"): "opens the reference",
-    ("diagnose", "record"): "opens the reference",
-    ("gates", "diagnose"): "reads a file of its format",
-    ("gates", "evaluate"): "reads a file of its format",
-    ("gates", "measure"): "reads a file of its format",
-    ("measure", "evaluate"): "reads a file of its format",
-    ("report", "convert"): "reads a file of its format",
-    ("report", "evaluate"): "reads a file of its format",
-    ("report", "gates"): "reads a file of its format",
-    ("report", "measure"): "reads a file of its format",
-}
-"""Step's module, module that it imports -> why a change of the latter leaves the step's outputs as they were."""
+"""Modules that import what a string names -> why nothing is missing in the keys of steps."""
 
 
-def step_modules() -> list[str]:
-    """Modules whose steps have code in their keys."""
-    texts = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.py"))}
-    return [name for name, text in texts.items() if "code=" in text and "Step(" in text]
+def evaluated_by(runtime: str, **more: object) -> Work:
+    work = EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, runtime, "cpu", None)
+    return dataclasses.replace(work, **more)  # type: ignore[arg-type]
 
 
-def test_all_steps_were_found() -> None:
-    assert {"calibrate", "convert", "diagnose", "evaluate", "export", "gates", "measure", "record", "report"} <= set(
-        step_modules()
-    )
-    assert not set(DECIDES_NOTHING) - {path.stem for path in FOLDER.glob("*.py")}
+def converted_by(converter: str) -> Work:
+    return ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, converter, "cpu", "AX650")
 
 
-@pytest.mark.parametrize("step", step_modules())
-def test_every_module_that_a_step_imports_is_in_its_key_or_decides_nothing(step: str) -> None:
-    tree = ast.parse((FOLDER / f"{step}.py").read_text())
-    imported = {
-        node.module.removeprefix(PACKAGE)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(PACKAGE)
-    }
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    missing = {
-        name
-        for name in imported
-        if f"{PACKAGE}{name}" not in named and name not in DECIDES_NOTHING and (step, name) not in READS
-    }
-    assert not missing
-    needless = [name for owner, name in READS if owner == step and name not in imported]
-    assert not needless
-    assert import_module(f"{PACKAGE}{step}")
+@pytest.mark.parametrize("work", [*WORK, REPORT], ids=lambda work: work.step.title)
+def test_all_that_a_step_imports_is_in_its_key(work: Work) -> None:
+    assert code_of(type(work).__module__).items() <= work.step.packages.items()
 
 
-@pytest.mark.parametrize("name", ["diagnose", "record-trials"])
-def test_the_choice_of_the_frame_is_in_the_keys_of_what_tries_it(name: str) -> None:
-    works = [work for work in WORK if work.step.name == name]
-    assert works
-    assert all(f"{PACKAGE}diagnosed_frame" in work.step.packages for work in works)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_only_the_runtime_that_was_asked_for_is_in_the_key(runtime: str) -> None:
+    recorded = evaluated_by(runtime, recording=GRAPH).step.packages
+    assert {module for module in RUNTIMES.values() if module in recorded} == {RUNTIMES[runtime]}
+    run = evaluated_by(runtime).step.packages
+    assert {RUNTIMES[runtime], RUNTIMES["onnxruntime"]} <= set(run)
+
+
+@pytest.mark.parametrize(("converter", "others"), [("onnxruntime", {"pulsar2", "emulator"}), ("pulsar2", {"emulator"})])
+def test_no_converter_that_was_not_asked_for_is_in_the_key(converter: str, others: set[str]) -> None:
+    packages = converted_by(converter).step.packages
+    assert CONVERTERS[converter] in packages
+    assert not {CONVERTERS[other] for other in others} & set(packages)
 
 
 def test_every_section_and_template_of_the_report_is_in_its_key() -> None:
-    work = ReportWork(MODEL, (), {}, (), GRAPH, NEEDS, "INT8 model", {})
-    assert {"bevformer_lib.report", "bevformer_lib.report.sections"} <= set(work.step.packages)
+    files = (FOLDER / "bevformer_lib" / "report" / "sections").glob("[!_]*.*")
+    names = {path.relative_to(FOLDER).as_posix() for path in files}
+    modules = {name.removesuffix(".py").replace("/", ".") if name.endswith(".py") else name for name in names}
+    assert modules
+    assert modules <= set(REPORT.step.packages)
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "section.py", "section.html", "page.css"])
-def test_a_changed_template_is_another_package(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = f"pages_{name.replace('.', '_')}"
-    for file in ("__init__.py", "section.py", "section.html", "page.css"):
-        path = tmp_path / package / file
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("# one\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = software.software(code=(package,))
-    (tmp_path / package / name).write_text("# another\n")
-    software._code_digest.cache_clear()
-    assert software.software(code=(package,)) != before
+def test_the_policy_that_ships_is_in_the_key_of_the_gates() -> None:
+    assert "bevformer_lib/gates/default.yaml" in code_of("bevformer_lib.pipeline.gates")
+
+
+def test_the_table_of_operators_is_in_the_key_of_the_export() -> None:
+    assert "bevformer_lib/export/data/npu_operators.json" in WORK[0].step.packages
+
+
+def test_modules_that_import_by_name_are_known() -> None:
+    library = FOLDER / "bevformer_lib"
+    found = {
+        path.relative_to(library).as_posix()
+        for path in library.rglob("*.py")
+        if any(word in path.read_text() for word in ("import_module(", "__import__(", "iter_modules("))
+    }
+    assert found == set(BY_STRING)
+
+
+def test_explain_names_the_module_that_made_a_step_run() -> None:
+    step = WORK[4].step
+    before = {**step.packages, "bevformer_lib.config.load": "0" * 12}
+    reason = why_run(step, dataclasses.replace(step, packages=before))
+    assert reason.startswith("bevformer_lib.config.load changed")
+
+
+def test_the_code_of_all_steps_is_found_in_no_time() -> None:
+    modules = [f"bevformer_lib.pipeline.{path.stem}" for path in Path(pipeline.__file__).parent.glob("*.py")]
+    program = f"""
+import time
+from bevformer_lib.pipeline.closure import code_of
+begun = time.process_time()
+for module in {modules!r}:
+    code_of(module)
+print(time.process_time() - begun)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=FOLDER)
+    assert float(done.stdout) < 0.3
