@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.config.section import Section
+from bevformer_lib.config.section import Section, metadata_section
 from bevformer_lib.errors import CameraCalibrationError, ConfigError
-from bevformer_lib.strict_json import parse_json
 
 CAPACITY_KEY: Final = "bevformer.camera_capacity"
 """Key of a graph's metadata under which its capacity stands, as JSON."""
@@ -106,17 +105,8 @@ class CameraCapacity:
         Raises:
             CameraCalibrationError: the entry is damaged.
         """
-        text = properties.get(CAPACITY_KEY)
-        if text is None:
-            return None
-        damaged = f"{source}: its metadata entry {CAPACITY_KEY} is damaged"
         try:
-            content = parse_json(text)
-        except ValueError as error:
-            raise CameraCalibrationError(f"{damaged} ({error}); export it again") from None
-        if not isinstance(content, dict):
-            raise CameraCalibrationError(f"{damaged} (it is no JSON object); export it again")
-        try:
-            return cls.read(Section(content, damaged))
+            section = metadata_section(properties, CAPACITY_KEY, source=source)
+            return None if section is None else cls.read(section)
         except ConfigError as error:
             raise CameraCalibrationError(f"{error}; export it again") from None

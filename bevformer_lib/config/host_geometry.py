@@ -10,9 +10,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.config.model_config import ModelConfig
-from bevformer_lib.config.section import Section
+from bevformer_lib.config.section import Section, metadata_section
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.strict_json import parse_json
 
 GeometryForm: TypeAlias = Literal["graph", "host"]
 """Who computes sampling locations, visibility and ego motion: the graph itself, or the host before every frame."""
@@ -112,17 +111,8 @@ class HostGeometryConfig:
         Raises:
             ConfigError: the entry is damaged.
         """
-        text = properties.get(HOST_GEOMETRY_KEY)
-        if text is None:
-            return None
-        damaged = f"{source}: its metadata entry {HOST_GEOMETRY_KEY} is damaged"
         try:
-            content = parse_json(text)
-        except ValueError as error:
-            raise ConfigError(f"{damaged} ({error}); export it again") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"{damaged} (it is no JSON object); export it again")
-        try:
-            return cls.read(Section(content, damaged))
+            section = metadata_section(properties, HOST_GEOMETRY_KEY, source=source)
+            return None if section is None else cls.read(section)
         except ConfigError as error:
             raise ConfigError(f"{error}; export it again") from None

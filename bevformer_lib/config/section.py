@@ -9,6 +9,31 @@ from typing import Any
 from bevformer_lib.config.limits import MAX_COUNT
 from bevformer_lib.config.unreadable import Unreadable
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.strict_json import parse_json
+
+
+def metadata_section(properties: Mapping[str, str], key: str, *, source: str) -> Section | None:
+    """Return the JSON object that an entry of a graph's metadata holds, or ``None`` where there is no such entry.
+
+    Args:
+        properties: the metadata, key -> value.
+        key: of the entry.
+        source: where it was read, for the message.
+
+    Raises:
+        ConfigError: the entry holds no JSON object.
+    """
+    text = properties.get(key)
+    if text is None:
+        return None
+    damaged = f"{source}: its metadata entry {key} is damaged"
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise ConfigError(f"{damaged} ({error})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{damaged} (it is no JSON object)")
+    return Section(content, damaged)
 
 
 class Section:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bevformer_lib import __version__
 from bevformer_lib.config.model_config import ImageNormConfig
@@ -164,31 +165,37 @@ def visible_boxes(rendered: RenderedFrame, world: World, class_names: Collection
 
 
 def _render_scene(output: Path, recipe: SceneRecipe, number: int, after_frame: BetweenFrames) -> None:
-    renderer, world = _renderer(number, recipe)
-    with atomic_path(output / scene_name(number)) as folder:
-        for index in range(recipe.frames_per_scene):
-            _write(folder, number, index, renderer.render(index * FRAME_PERIOD_S, index), world, recipe)
-            after_frame()
-
-
-def _renderer(number: int, recipe: SceneRecipe) -> tuple[Renderer, World]:
     world = make_world(
         scene_name(number),
         scene_number=number,
         duration_s=(recipe.frames_per_scene - 1) * FRAME_PERIOD_S,
         seed=recipe.seed,
     )
-    return Renderer(world, scene_cameras(recipe.num_cams, recipe.image_scale, number=number, seed=recipe.seed)), world
-
-
-def _write(folder: Path, number: int, index: int, rendered: RenderedFrame, world: World, recipe: SceneRecipe) -> None:
     cameras = scene_cameras(recipe.num_cams, recipe.image_scale, number=number, seed=recipe.seed)
+    renderer = Renderer(world, cameras)
+    lidar_to_image = np.stack([camera.lidar_to_image for camera in cameras])
+    with atomic_path(output / scene_name(number)) as folder:
+        for index in range(recipe.frames_per_scene):
+            rendered = renderer.render(index * FRAME_PERIOD_S, index)
+            _write(folder, number, index, rendered, lidar_to_image, world, recipe)
+            after_frame()
+
+
+def _write(
+    folder: Path,
+    number: int,
+    index: int,
+    rendered: RenderedFrame,
+    lidar_to_image: NDArray[np.float64],
+    world: World,
+    recipe: SceneRecipe,
+) -> None:
     time_us = round(index * FRAME_PERIOD_S * 1e6)
     write_frame(
         folder,
         index,
         [padded_with_mean(image, recipe.image_hw, recipe.img_norm) for image in rendered.images],
-        lidar_to_image=np.stack([camera.lidar_to_image for camera in cameras]),
+        lidar_to_image=lidar_to_image,
         can_bus_absolute=can_bus_absolute(rendered.ego),
         img_norm=recipe.img_norm,
         scene_token=world.name,

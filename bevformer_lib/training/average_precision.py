@@ -13,25 +13,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-DISTANCES_M: Final = (0.5, 1.0, 2.0, 4.0)
-CLASS_RANGE_M: Final = {
-    "car": 50.0,
-    "truck": 50.0,
-    "bus": 50.0,
-    "trailer": 50.0,
-    "construction_vehicle": 50.0,
-    "pedestrian": 40.0,
-    "motorcycle": 40.0,
-    "bicycle": 40.0,
-    "traffic_cone": 30.0,
-    "barrier": 30.0,
-}
+from bevformer_lib.metrics.constants import (
+    CLASS_RANGES_M,
+    ERROR_DISTANCE_M,
+    MATCH_DISTANCES_M,
+    MIN_PRECISION,
+    MIN_RECALL,
+    RECALLS,
+)
+
 OTHER_RANGE_M: Final = 50.0
-ERROR_DISTANCE_M: Final = 2.0
 MOVING_MPS: Final = 0.5
 
-_RECALLS: Final = np.linspace(0.0, 1.0, 101)
-_LEAST: Final = 0.1
+_RECALLS: Final = np.linspace(0.0, 1.0, RECALLS)
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ def average_precisions(
     by_class: dict[str, float | None] = {}
     errors: list[float] = []
     for label, name in enumerate(class_names):
-        reach = CLASS_RANGE_M.get(name, OTHER_RANGE_M)
+        reach = CLASS_RANGES_M.get(name, OTHER_RANGE_M)
         frames = [
             (_of_class(d, label, reach), _of_class(a, label, reach)) for d, a in zip(detected, annotated, strict=True)
         ]
@@ -70,7 +64,7 @@ def average_precisions(
             by_class[name] = None
             continue
         areas = []
-        for distance in DISTANCES_M:
+        for distance in MATCH_DISTANCES_M:
             scores, hits = [], []
             for found, truth in frames:
                 pairs = _matched(found, truth, distance)
@@ -123,5 +117,5 @@ def _area(scores: NDArray[Any], hits: NDArray[np.bool_], objects: int) -> float:
     true = np.cumsum(hits)
     recall = true / objects
     precision = np.interp(_RECALLS, recall, true / np.arange(1, len(hits) + 1), right=0.0)
-    above = np.clip(precision[round(100 * _LEAST) + 1 :] - _LEAST, 0.0, None)
-    return float(np.mean(above)) / (1.0 - _LEAST)
+    above = np.clip(precision[round((RECALLS - 1) * MIN_RECALL) + 1 :] - MIN_PRECISION, 0.0, None)
+    return float(np.mean(above)) / (1.0 - MIN_PRECISION)

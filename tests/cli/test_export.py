@@ -57,7 +57,10 @@ def test_a_chip_that_does_not_take_the_graph_stops_it_unless_waived(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--config", "tiny", "--output", "x.onnx", "--image-size", "480by800"), "write it as HEIGHTxWIDTH"),
+        (
+            ("--config", "tiny", "--output", "x.onnx", "--image-size", "480by800"),
+            "is not HEIGHTxWIDTH in pixels, such as 480x800",
+        ),
         (("--config", "tiny", "--output", "x.onnx", "--waive", "everything"), "can't waive 'everything'"),
         (("--config", "tiny", "--output", "x.onnx", "--target", "AX1"), "unknown target 'AX1'"),
         (("--config", "tiny", "--output", "x.bin"), "with the suffix .onnx"),
