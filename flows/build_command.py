@@ -33,6 +33,7 @@ def command(
     checkpoint: str,
     scenes: str,
     store: str,
+    image_size: str | None = None,
     num_samples: int = 32,
     seed: int = 0,
     start_scene: int = 0,
@@ -63,6 +64,7 @@ def command(
         checkpoint: the .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).
         scenes: folder of scenes: a path, or hf://owner/repo[@revision]/path.
         store: keeps every artifact: a folder (made if missing), or s3://bucket/prefix.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         num_samples: frames in the calibration set.
         seed: another seed chooses other calibration frames.
         start_scene: first scene to use, counted from 0.
@@ -104,6 +106,7 @@ def command(
         checkpoint=checkpoint,
         scenes=scenes,
         store=store,
+        image_size=image_size,
         num_samples=num_samples,
         seed=seed,
         start_scene=start_scene,
