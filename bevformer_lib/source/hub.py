@@ -34,9 +34,9 @@ def resolve_hub(address: HubAddress, access: HubAccess) -> ResolvedSource:
     """
     noted = read_resolved(note_path(address))
     if access.is_offline:
-        found = noted if noted is not None and _is_here(noted, access) else find_in_cache(address, access)
-        if found is not None:
-            return found
+        cached = noted if noted is not None and _is_here(noted, access) else find_in_cache(address, access)
+        if cached is not None:
+            return cached
         raise SourceError(f"{address.uri}: {OFFLINE_ADVICE}")
     if noted is not None and _COMMIT.fullmatch(address.revision):
         return noted
