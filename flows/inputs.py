@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bevformer_lib.backends.converters import DEFAULT_RECIPES, EMULATOR, PULSAR2
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
+from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
@@ -45,7 +46,7 @@ def read_inputs(
     from bevformer_lib.export.lint.rules import RULES
 
     parse_waivers(request.waive, list(RULES))
-    model = load_model_config(request.model)
+    model = load_model_config(request.model, image_hw=parse_image_size(request.image_size))
     requirements = SceneRequirements.of_model(model)
     checkpoint = checkpoint_input(request.checkpoint, digests)
     scenes = scene_inputs(
