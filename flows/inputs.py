@@ -69,11 +69,13 @@ def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | N
         return None
     asked = request.pulsar2
     minutes = asked.time_limit_minutes
+    compiled = request.converter == PULSAR2  # an emulation knows no cores, and needs no image
     return Pulsar2Settings(
+        target=request.target,
         recipe=asked.recipe or DEFAULT_RECIPE,
-        npu_mode=asked.npu_mode,
+        npu_mode=asked.npu_mode if compiled else None,
         overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
-        image=asked.image,
+        image=asked.image if compiled else None,
         executable=asked.executable,
         time_limit_seconds=None if minutes is None else minutes * 60.0,
         memory_limit_gb=asked.memory_limit_gb,
