@@ -58,6 +58,7 @@ def _device(_: Any, value: Any) -> None:
 
 
 Count = Annotated[int, _whole(1, MOST_SCENES)]
+Runs = Annotated[int, _whole(0, MOST_SCENES)]
 Steps = Annotated[int, _whole(1, _MOST_STEPS)]
 FirstScene = Annotated[int, _whole(0, MOST_SCENES)]
 LastScene = Annotated[int | None, _whole(1, MOST_SCENES)]

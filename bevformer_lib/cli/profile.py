@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bevformer_lib.cli.options import Count, Device, Threads
+from bevformer_lib.cli.options import Device, Runs, Threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,7 @@ def command(
     model: Path,
     /,
     *,
-    runs: Count = 3,
+    runs: Runs = 3,
     calibration: Path | None = None,
     device: Device = "cpu",
     threads: Threads | None = None,

@@ -11,6 +11,8 @@ from flows.cli import commands
 from tests.support.commands import bevformer
 
 INFER = ("infer", "model.onnx", "config.json", "scenes", "--output-dir", "out")
+CONVERT = ("convert", "model.onnx", "calibration", "--output", "out.axmodel")
+TUNE = ("tune-precision", "model.onnx", "config.json", "calibration", "scenes", "--output-dir", "out")
 SCENES = ("make-scenes", "--output", "out")
 
 
@@ -39,14 +41,22 @@ def test_every_number_and_device_has_a_kind_of_its_own() -> None:
         ((*INFER, "--threads", "1e3"), "not a whole number"),
         ((*INFER, "--threads", "-1"), "must be from 1"),
         ((*INFER, "--fps", "1e9"), "must be above 0, and at most 240"),
+        ((*INFER, "--fps", "0"), "must be above 0, and at most 240"),
         ((*INFER, "--fps", "nan"), "must be above 0, and at most 240"),
         ((*INFER, "--score-thr", "1.5"), "must be from 0.0 to 1.0"),
         ((*INFER, "--score-thr", "nan"), "must be from 0.0 to 1.0"),
         ((*INFER, "--device", ""), "must be cpu, cuda or cuda:N"),
+        ((*INFER, "--device", "npu"), "must be cpu, cuda or cuda:N"),
         ((*INFER, "--device", "gpu"), "must be cpu, cuda or cuda:N"),
         ((*INFER, "--start-scene", "-1"), "must be from 0"),
         ((*INFER, "--host-rotate-center", "nan", "1"), "must be from -100,000"),
-        (("profile", "model.onnx", "--runs", "-1"), "must be from 1"),
+        (("profile", "model.onnx", "--runs", "-1"), "must be from 0"),
+        ((*CONVERT, "--time-limit-minutes", "0"), "must be above 0"),
+        ((*CONVERT, "--memory-limit-gb", "nan"), "must be above 0"),
+        ((*CONVERT, "--memory-limit-gb", "1e12"), "must be above 0"),
+        ((*TUNE, "--min-cosine", "1.5"), "must be from 0.0 to 1.0"),
+        ((*TUNE, "--min-matched", "-1"), "must be from 0.0 to 1.0"),
+        ((*TUNE, "--time-limit-minutes", "0"), "must be above 0"),
         (("make-checkpoint", "tiny", "--output", "x.pth", "--seed", "3.5"), "not a whole number"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else None,
