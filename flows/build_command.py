@@ -74,12 +74,12 @@ def command(
         spatial: how BEV cells sample the cameras, slots or dense; without it, slots where they are fewer than the
             cameras.
         cameras_per_query: room per cell of the slots; without it, what so many cameras around a car need.
-        geometry: who computes where cells lie in the cameras and in the history, graph or host; without it, what is
-            best for the target.
+        geometry: who computes where cells lie in the cameras and in the history, graph or host
+            [default: host].
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
         converter: onnxruntime, pulsar2, or emulator, which works out what pulsar2 would make.
-        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny; emulator: all-u16].
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16, all-u16 or mixed [default: mixed].
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4.
         overrides: pulsar2, emulator: YAML file with build config settings of your own.
         image: pulsar2: docker image.

@@ -17,8 +17,8 @@ class Pulsar2Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     recipe: Annotated[
-        Literal["vendor-tiny", "int8", "w8a16", "all-u16"] | None,
-        Field(description="Named settings of quantisation; empty: vendor-tiny, or all-u16 where they are emulated."),
+        Literal["vendor-tiny", "int8", "w8a16", "all-u16", "mixed"] | None,
+        Field(description="Named settings of quantisation; empty: mixed."),
     ] = None
     npu_mode: Annotated[
         Literal["NPU1", "NPU2", "NPU3", "NPU4"] | None,
@@ -68,7 +68,7 @@ class BuildRequest(BaseModel):
     ] = None
     geometry: Annotated[
         Literal["graph", "host"] | None,
-        Field(description="Who computes where cells lie in cameras and history; empty: what is best for the target."),
+        Field(description="Who computes where cells lie in cameras and history; empty: host."),
     ] = None
     waive: Annotated[
         tuple[str, ...], Field(description="Findings of the check for the chip to let pass: RULE, or RULE:NODE.")

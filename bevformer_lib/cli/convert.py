@@ -50,8 +50,7 @@ def command(
         calibration_dir: folder with the archives of prepare-calibration.
         output: the model to write (.axmodel for pulsar2, .onnx for the others).
         converter: pulsar2, onnxruntime, or emulator, which works out what pulsar2 would make.
-        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16
-            [default: vendor-tiny; emulator: all-u16].
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16, all-u16 or mixed [default: mixed].
         target: pulsar2, emulator: chip to compile for [default: AX650].
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4 [default: all that the chip has].
         overrides: pulsar2, emulator: YAML file with build config settings of your own.
