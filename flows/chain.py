@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bevformer_lib.backends.converters import EMULATOR, EXECUTED_BY
+from bevformer_lib.metrics.lost_camera import cameras_to_drop
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
@@ -14,6 +15,7 @@ from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork
 from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, ExportWork
 from bevformer_lib.pipeline.gates import GatesWork, find_baseline
+from bevformer_lib.pipeline.lost_camera import LOST_CAMERA, LostCameraWork
 from bevformer_lib.pipeline.measure import METRICS, CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.report import OTHER_BOUND, DoneStep, ReportWork
@@ -51,6 +53,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     evaluations = chain.evaluate(exported, compiled)
     measured = chain.measure(exported, compiled, archives, evaluations)
     measured |= chain.bracket(exported, converted)
+    measured |= chain.drop_cameras(exported, compiled, evaluations)
     measured |= chain.judge(evaluations, measured)
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
     calibration = {f"calibration/{name}": artifact for name, artifact in archives.items()}
@@ -98,20 +101,23 @@ class _Chain:
         return outputs[work.output], outputs
 
     def evaluate(
-        self, exported: Mapping[str, Artifact], compiled: Artifact, bound: str | None = None
+        self,
+        exported: Mapping[str, Artifact],
+        compiled: Artifact,
+        bound: str | None = None,
+        black_camera: str | None = None,
     ) -> dict[str, Artifact]:
         """Return the comparison of both models, by scene."""
         graph, config = exported[GRAPH], exported[INFERENCE_CONFIG]
         inputs, needs, device = self._inputs, self._inputs.requirements, self._request.device
         recorded: dict[str, Artifact] = {}
         if self._runtime in NEEDS_RECORDING:
-            runs = self.do(*(RecordWork(scene, graph, needs, device) for scene in inputs.scenes))
+            runs = self.do(*(RecordWork(scene, graph, needs, device, black_camera) for scene in inputs.scenes))
             recorded = {scene.name: run[RECORDING] for scene, run in zip(inputs.scenes, runs, strict=True)}
         decode = (self._runtime, device, self._request.score_threshold)
+        variant = (self._simulator, bound, black_camera)
         compare = [
-            EvaluateWork(
-                scene, graph, compiled, config, needs, *decode, recorded.get(scene.name), self._simulator, bound
-            )
+            EvaluateWork(scene, graph, compiled, config, needs, *decode, recorded.get(scene.name), *variant)
             for scene in inputs.scenes
         ]
         return {scene.name: run[EVALUATION] for scene, run in zip(inputs.scenes, self.do(*compare), strict=True)}
@@ -148,6 +154,18 @@ class _Chain:
         evaluations = self.evaluate(exported, converted[OPTIMISTIC], OTHER_BOUND)
         [metrics] = self.do(MetricsWork(self._inputs.scenes, evaluations, OTHER_BOUND))
         return {EMULATION_FACTS: converted[EMULATION_FACTS], f"{OTHER_BOUND}/{METRICS}": metrics[METRICS]}
+
+    def drop_cameras(
+        self, exported: Mapping[str, Artifact], compiled: Artifact, complete: Mapping[str, Artifact]
+    ) -> dict[str, Artifact]:
+        """Return what both models find without each camera that the request drops; empty where it drops none."""
+        scenes, needs = self._inputs.scenes, self._inputs.requirements
+        dropped: dict[str, Artifact] = {}
+        for camera in cameras_to_drop(self._request.drop_camera, needs.num_cams):
+            without = self.evaluate(exported, compiled, black_camera=camera)
+            [found] = self.do(LostCameraWork(camera, scenes, without, complete, needs.image_hw))
+            dropped[f"without_{camera}/{LOST_CAMERA}"] = found[LOST_CAMERA]
+        return dropped
 
     def judge(self, evaluations: Mapping[str, Artifact], measured: Mapping[str, Artifact]) -> Mapping[str, Artifact]:
         """Return the verdict of the gates."""

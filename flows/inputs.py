@@ -10,6 +10,7 @@ from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
+from bevformer_lib.metrics.lost_camera import cameras_to_drop
 from bevformer_lib.pipeline.convert import Pulsar2Settings
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -47,6 +48,7 @@ def read_inputs(
     parse_waivers(request.waive, list(RULES))
     model = load_model_config(request.model)
     requirements = SceneRequirements.of_model(model)
+    cameras_to_drop(request.drop_camera, requirements.num_cams)
     checkpoint = checkpoint_input(request.checkpoint, digests)
     scenes = scene_inputs(
         request.scenes,

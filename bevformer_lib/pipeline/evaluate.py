@@ -43,6 +43,7 @@ class EvaluateWork:
         recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
+        black_camera: name of the camera that shows nothing; ``None``: all do.
     """
 
     scene: SceneSource
@@ -56,6 +57,7 @@ class EvaluateWork:
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
     bound: str | None = None
+    black_camera: str | None = None
 
     @property
     def step(self) -> Step:
@@ -74,12 +76,13 @@ class EvaluateWork:
                 "runtime": self.runtime,
                 "score_threshold": self.score_threshold,
                 **({"image": self.simulator.image} if self.simulator.image else {}),
+                **({"black_camera": self.black_camera} if self.black_camera else {}),
                 **dataclasses.asdict(self.requirements),
             },
             packages=software(
                 __name__, *runtime_modules(self.runtime, self.recording), packages=("onnxruntime", *IMAGE_PACKAGES)
             ),
-            part=self.scene.name if self.bound is None else f"{self.scene.name}, {self.bound}",
+            part=part_of(self.scene.name, self.bound, self.black_camera),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -100,7 +103,9 @@ class EvaluateWork:
             reference=reference,
             candidate=candidate,
             config=config,
-            preprocessor=Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
+            preprocessor=Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(
+                self.black_camera
+            ),
             score_threshold=self.score_threshold,
             on_progress=lambda scene, done, total: on_progress(f"evaluate {scene}", done, total),
         )
@@ -111,6 +116,11 @@ class EvaluateWork:
             "worst_cosine": {name: output.worst_cosine for name, output in summary.outputs.items()},
             "device": self.device,
         }
+
+
+def part_of(scene: str, bound: str | None = None, black_camera: str | None = None) -> str:
+    """Return what a step of a scene is named by: the scene, and what is unlike the evaluation that is judged."""
+    return ", ".join(filter(None, (scene, bound, black_camera and f"{black_camera} black")))
 
 
 def read_evaluation(store: Store, artifact: Artifact) -> SceneEvaluation:

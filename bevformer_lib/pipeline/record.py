@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME, RUNTIMES
 from bevformer_lib.evaluate.diagnosis import try_frame
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
+from bevformer_lib.pipeline.evaluate import part_of
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.software import software
@@ -42,12 +43,14 @@ class RecordWork:
         reference: the float model.
         requirements: what the model asks of scenes.
         device: where to run it; not part of the step.
+        black_camera: name of the camera that shows nothing; ``None``: all do.
     """
 
     scene: SceneSource
     reference: Artifact
     requirements: SceneRequirements
     device: str
+    black_camera: str | None = None
 
     @property
     def step(self) -> Step:
@@ -56,9 +59,12 @@ class RecordWork:
             name="record",
             version=1,
             inputs={"reference": self.reference, "scene": self.scene.content},
-            parameters=dataclasses.asdict(self.requirements),
+            parameters={
+                **({"black_camera": self.black_camera} if self.black_camera else {}),
+                **dataclasses.asdict(self.requirements),
+            },
             packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
-            part=self.scene.name,
+            part=part_of(self.scene.name, black_camera=self.black_camera),
         )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
@@ -69,7 +75,7 @@ class RecordWork:
             SceneError: the scene can't be read.
         """
         scene = self.scene.read(self.requirements)
-        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
+        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(self.black_camera)
         with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
             session = TemporalSession(_recording(store, self.reference, self.device, Path(name)))
             for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
