@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _BUILDS: Final = "builds"
 _LOGS: Final = "logs"
 _SERVER: Final = "prefect"
-_API_URL: Final = "PREFECT_API_URL"
 _SEND_SECONDS: Final = 10.0
 _LOGGED: Final = ("bevformer_lib", "tasks", "flows", "prefect")
 
@@ -33,6 +32,7 @@ def command(
     checkpoint: str,
     scenes: str,
     store: str,
+    image_size: str | None = None,
     num_samples: int = 32,
     seed: int = 0,
     start_scene: int = 0,
@@ -64,6 +64,7 @@ def command(
         checkpoint: the .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).
         scenes: folder of scenes: a path, or hf://owner/repo[@revision]/path.
         store: keeps every artifact: a folder (made if missing), or s3://bucket/prefix.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         num_samples: frames in the calibration set.
         seed: another seed chooses other calibration frames.
         start_scene: first scene to use, counted from 0.
@@ -107,6 +108,7 @@ def command(
         checkpoint=checkpoint,
         scenes=scenes,
         store=store,
+        image_size=image_size,
         num_samples=num_samples,
         seed=seed,
         start_scene=start_scene,
@@ -206,15 +208,18 @@ def _finished_build(request: BuildRequest, store: Store, on_progress: ProgressCa
 
 def _run_flow(request: BuildRequest, place: Path, on_progress: ProgressCallback) -> BuildResult:
     """Run the flow in this process, with the user's Prefect server or else one of its own."""
+    from bevformer_lib.doctor.prefect_settings import API_URL, prefect_settings
     from flows.local_server import QUIET, LocalServer
 
     log = place / _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     os.environ.update(QUIET)
-    if os.environ.get(_API_URL):
+    if os.environ.get(API_URL) or prefect_settings(os.environ, folder=Path.cwd(), user_home=Path.home()).get(API_URL):
         return _call_flow(request, log, on_progress)
     server = LocalServer(place / _SERVER, log)
     try:
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            del os.environ[name]  # meant for another server
         os.environ.update(server.environment)
         server.wait_until_ready()
         return _call_flow(request, log, on_progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bevformer_lib.backends.converters import DEFAULT_RECIPES, EMULATOR, PULSAR2
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
+from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
@@ -46,7 +47,7 @@ def read_inputs(
     from bevformer_lib.export.lint.rules import RULES
 
     parse_waivers(request.waive, list(RULES))
-    model = load_model_config(request.model)
+    model = load_model_config(request.model, image_hw=parse_image_size(request.image_size))
     requirements = SceneRequirements.of_model(model)
     cameras_to_drop(request.drop_camera, requirements.num_cams)
     checkpoint = checkpoint_input(request.checkpoint, digests)
@@ -69,11 +70,13 @@ def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | N
         return None
     asked = request.pulsar2
     minutes = asked.time_limit_minutes
+    compiled = request.converter == PULSAR2  # an emulation knows no cores, and needs no image
     return Pulsar2Settings(
+        target=request.target,
         recipe=asked.recipe or DEFAULT_RECIPES[request.converter],
-        npu_mode=asked.npu_mode,
+        npu_mode=asked.npu_mode if compiled else None,
         overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
-        image=asked.image,
+        image=asked.image if compiled else None,
         executable=asked.executable,
         time_limit_seconds=None if minutes is None else minutes * 60.0,
         memory_limit_gb=asked.memory_limit_gb,

@@ -7,7 +7,6 @@ beside the store (so only the first start migrates it), and ends with its parent
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -17,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +37,8 @@ _CLIENT: Mapping[str, str] = {
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
 }
 _SERVER: Mapping[str, str] = {
+    # Relative to Prefect's home, where it runs: a path in an address would need ? and # and % escaped.
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db",
     "PREFECT__SERVER_EPHEMERAL": "1",  # the services of a server without deployments
     "PREFECT__SERVER_FINAL": "1",
     "PREFECT_UI_ENABLED": "false",
@@ -47,7 +48,10 @@ _SERVER: Mapping[str, str] = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
 }
-_START_SECONDS = 120.0
+_START_SECONDS = 900.0
+"""A busy machine takes minutes to start it; one that ends is noticed at once."""
+_ANSWER_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5
 _STOP_SECONDS = 5.0
 _LOCK_SECONDS = 2.0
 _BACKLOG = 64
@@ -65,6 +69,7 @@ class LocalServer:
             home: Prefect's home, with its database; used by one server at a time, a second one gets a temporary home.
             log: file that its output is appended to.
         """
+        home = home.resolve()
         self._log = log
         home.mkdir(parents=True, exist_ok=True)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,17 +97,24 @@ class LocalServer:
             BevformerError: it ended, or took too long.
         """
         deadline = time.monotonic() + _START_SECONDS
+        reason = "it ended"
+        directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline and self._process.poll() is None:
-            # The socket listens already: a request waits in its queue until the server is up.
-            with (
-                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-                urllib.request.urlopen(f"{self.api_url}/health", timeout=_START_SECONDS),  # noqa: S310
-            ):
-                return
+            try:
+                # The socket listens already: a request waits in its queue until the server is up.
+                with directly.open(f"{self.api_url}/health", timeout=_ANSWER_SECONDS):
+                    return
+            except (OSError, HTTPException) as error:
+                reason = str(error) or type(error).__name__
+                time.sleep(_PAUSE_SECONDS)
+        if self._process.poll() is not None:
+            reason = f"it ended with status {self._process.returncode}"
         self.stop()
         if shutil.disk_usage(self._log.parent).free < _LEAST_FREE_BYTES:
             raise BevformerError(f"{self._log.parent}: no space left on the disk; free some and run the command again")
-        raise BevformerError(f"{self._log}: the build's own Prefect server did not start; see the end of this file")
+        raise BevformerError(
+            f"{self._log}: the build's own Prefect server did not start ({reason}); see the end of this file"
+        )
 
     def stop(self) -> None:
         """End the server and wait until it is gone; harmless when it is already."""
@@ -119,8 +131,8 @@ class LocalServer:
             shutil.rmtree(self._temporary_home, ignore_errors=True)
 
     def _spawn(self, listener: int) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **QUIET, **_SERVER, "PREFECT_HOME": str(self._home)}
-        environment.pop("PREFECT_API_URL", None)
+        foreign = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        environment = {**foreign, **QUIET, **_SERVER, "PREFECT_HOME": str(self._home)}
         command = [sys.executable, "-m", "flows.local_server_process", str(os.getpid()), str(listener)]
         kept = (listener,) if self._lock is None else (listener, self._lock.fileno())
         with self._log.open("ab") as log:

@@ -17,6 +17,8 @@ def main() -> None:
     """Serve until told to stop, or until the parent is gone."""
     parent, descriptor = int(sys.argv[1]), int(sys.argv[2])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Away from the user's .env, prefect.toml and pyproject.toml, which Prefect reads of the working directory.
+    os.chdir(os.environ["PREFECT_HOME"])
     import uvicorn
 
     uvicorn.run("prefect.server.api.server:create_app", factory=True, fd=descriptor, log_level="error", lifespan="on")

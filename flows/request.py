@@ -47,6 +47,9 @@ class BuildRequest(BaseModel):
         str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
     ]
     store: Annotated[str, Field(description="Where artifacts are kept: a folder, or s3://bucket/prefix.", min_length=1)]
+    image_size: Annotated[
+        str | None, Field(description="Padded image size HxW in pixels; empty: the config's own.")
+    ] = None
     num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1)] = 32
     seed: Annotated[int, Field(description="Another seed chooses other calibration frames.")] = 0
     start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0

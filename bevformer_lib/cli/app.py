@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from bevformer_lib import __version__
+from bevformer_lib.cli.network import keep_loopback_off_proxies
 from bevformer_lib.cli.own_inputs import require_other_outputs
 from bevformer_lib.errors import BevformerError
 
@@ -103,6 +104,7 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     finished is kept.
     """
     _prepare_streams()
+    keep_loopback_off_proxies(os.environ)
     try:
         command, bound, _ = make_app(commands).parse_args(arguments, exit_on_error=False)
         require_other_outputs(bound)

@@ -11,23 +11,27 @@ if TYPE_CHECKING:
     from bevformer_lib.scenes.types import Scene
 
 
-def command(scenes: Path, /, *, config: str, start_scene: int = 0, end_scene: int | None = None) -> None:
+def command(
+    scenes: Path, /, *, config: str, image_size: str | None = None, start_scene: int = 0, end_scene: int | None = None
+) -> None:
     """Check every file of a folder of scenes; print a table of the scenes, or every defect with its file.
 
     Args:
         scenes: folder with a folder per scene.
         config: preset name, or an original config file; says how many cameras, which size, which normalisation.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         start_scene: position of the first scene to check, counted from 0.
         end_scene: position after the last one.
     """
     from rich.console import Console
 
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
-    requirements = SceneRequirements.of_model(load_model_config(config))
+    requirements = SceneRequirements.of_model(load_model_config(config, image_hw=parse_image_size(image_size)))
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
     Console().print(scene_table(found))

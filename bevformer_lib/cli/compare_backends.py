@@ -31,6 +31,7 @@ def command(
     output: Path,
     checkpoint: Path | None = None,
     model: str | None = None,
+    image_size: str | None = None,
     recorded: Path | None = None,
     onnx: Path | None = None,
     quantized: Path | None = None,
@@ -55,6 +56,7 @@ def command(
         output: JSON file to write; the report stands beside it, with the end .html.
         checkpoint: PyTorch: the weights; give --model too.
         model: PyTorch: preset name (tiny, small, base), or an original config file.
+        image_size: PyTorch: padded image size HxW in pixels, instead of the config's own.
         recorded: folder that bevformer record wrote, as first backend on machines that can't run it.
         onnx: the float graph.
         quantized: a quantised ONNX graph.
@@ -91,7 +93,7 @@ def command(
     config = read_inference_config(config_json)
     backends: list[Backend] = []
     if checkpoint is not None and model is not None:
-        backends.append(_pytorch(checkpoint, model))
+        backends.append(_pytorch(checkpoint, model, image_size))
     if recorded is not None:
         from bevformer_lib.runtime.recorded import RecordedRuntime
 
@@ -134,15 +136,17 @@ def command(
     console.print(f"{result.frames} frames on {len(backends)} backends: {output}, {page}", soft_wrap=True)
 
 
-def _pytorch(checkpoint: Path, model: str) -> Backend:
+def _pytorch(checkpoint: Path, model: str, image_size: str | None) -> Backend:
+    from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
     from bevformer_lib.errors import RuntimeUnavailableError
     from bevformer_lib.evaluate.backend_comparison import Backend
 
+    config = load_model_config(model, image_hw=parse_image_size(image_size))
     try:
         from bevformer_lib.export.pytorch_runtime import PyTorchRuntime
 
-        return Backend(PYTORCH, checkpoint.name, PyTorchRuntime(load_model_config(model), checkpoint))
+        return Backend(PYTORCH, checkpoint.name, PyTorchRuntime(config, checkpoint))
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"PyTorch is not installed ({error}); install it with 'pip install bevformer-axera[cpu]', or give "

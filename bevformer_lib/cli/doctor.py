@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bevformer_lib.doctor.roles import Role
@@ -29,10 +30,12 @@ def command(*, role: Role = Role.LAPTOP, store: str | None = None, pool: str | N
     from rich.console import Console
 
     from bevformer_lib.doctor.finding import Status
+    from bevformer_lib.doctor.prefect_settings import prefect_settings
     from bevformer_lib.doctor.roles import Surroundings, checks_of
     from bevformer_lib.store.open import cache_folder
 
-    around = Surroundings.of_environment(os.environ, folder=cache_folder(), pool=pool, store=store)
+    environment = {**os.environ, **prefect_settings(os.environ, folder=Path.cwd(), user_home=Path.home())}
+    around = Surroundings.of_environment(environment, folder=cache_folder(), pool=pool, store=store)
     findings = [check() for check in checks_of(role, around)]
     Console(markup=False, highlight=False).print(findings_table(role, findings))
     failed = [finding.check for finding in findings if finding.status is Status.FAIL]

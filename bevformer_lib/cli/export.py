@@ -58,8 +58,7 @@ def command(
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
     """
-    image_hw = None if image_size is None else parse_image_size(image_size)
-    model_config = load_model_config(config, image_hw=image_hw)
+    model_config = load_model_config(config, image_hw=parse_image_size(image_size))
     if cameras_from is not None:
         if cameras_per_query is not None:
             raise ConfigError("give --cameras-per-query or --cameras-from, not both")

@@ -12,7 +12,7 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
     Args:
         config: preset name (tiny, small, base), an original config file (.py), or the same content as .json.
         output: the file to write.
-        image_size: padded image size as HEIGHTxWIDTH, for a config that does not tell it.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         onnx: the exported graph; its cameras per BEV query are then written too, and every camera
             calibration checked against it on the board, where the compiled model does not tell.
     """
@@ -20,8 +20,7 @@ def command(config: str, *, output: Path, image_size: str | None = None, onnx: P
     from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
     from bevformer_lib.config.load import load_model_config
 
-    image_hw = None if image_size is None else parse_image_size(image_size)
-    model = load_model_config(config, image_hw=image_hw)
+    model = load_model_config(config, image_hw=parse_image_size(image_size))
     capacity, geometry = None, None
     if onnx is not None:
         from bevformer_lib.export.host_geometry import host_geometry_of_graph

@@ -10,6 +10,7 @@ def command(
     *,
     output: Path,
     model: str = "tiny",
+    image_size: str | None = None,
     num_scenes: int = 2,
     frames: int = 12,
     seed: int = 0,
@@ -23,6 +24,7 @@ def command(
     Args:
         output: folder to fill with scenes; a folder with anything else in it is refused.
         model: preset name (tiny, small, base) or original config file: image size, cameras, normalisation.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         num_scenes: how many scenes; scene k is the same however many are made.
         frames: frames per scene, two per second.
         seed: the same seed gives the same bytes.
@@ -30,10 +32,11 @@ def command(
         workers: processes that render, each one scene at a time; the bytes are the same with any number.
     """
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
     from bevformer_lib.synthetic_scenes.make import SceneRecipe, make_scenes
 
-    config = load_model_config(model)
+    config = load_model_config(model, image_hw=parse_image_size(image_size))
     recipe = SceneRecipe(
         num_scenes=num_scenes,
         frames_per_scene=frames,

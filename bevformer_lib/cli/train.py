@@ -11,6 +11,7 @@ def command(
     config: str,
     *,
     output: Path,
+    image_size: str | None = None,
     scenes: Path | None = None,
     held_out_scenes: Path | None = None,
     synthetic_seeds: str = "100000:100200",
@@ -36,6 +37,7 @@ def command(
     Args:
         config: preset name or original config file of the model.
         output: folder for the results; one that holds a training is refused without --resume.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         scenes: folder of annotated scenes to train on, instead of synthetic ones.
         held_out_scenes: folder of annotated scenes for the evaluation, instead of synthetic ones.
         synthetic_seeds: A:B, seeds A to B - 1; every seed is one scene.
@@ -61,6 +63,7 @@ def command(
     run = TrainingRun(
         config=config,
         output=output,
+        image_size=image_size,
         scenes=scenes,
         held_out_scenes=held_out_scenes,
         synthetic_seeds=seed_range(synthetic_seeds),

@@ -63,8 +63,7 @@ def command(
     if output is not None:
         require_new_file(output)
     check_packages()
-    image_hw = None if image_size is None else parse_image_size(image_size)
-    model_config = load_model_config(str(config), image_hw=image_hw)
+    model_config = load_model_config(str(config), image_hw=parse_image_size(image_size))
     graph = None if onnx is None else open_graph(onnx, model_config)
     with progress_bar() as on_progress:
         found = read_scenes(

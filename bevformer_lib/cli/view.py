@@ -12,6 +12,7 @@ def command(
     *,
     config: str,
     output: Path,
+    image_size: str | None = None,
     detections: Path | None = None,
     scene: str | None = None,
 ) -> None:
@@ -23,10 +24,12 @@ def command(
         scenes: folder with a folder per scene.
         config: preset name, or an original config file; says how many cameras, which size, which normalisation.
         output: the .rrd file to write.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         detections: the folder that `bevformer infer` wrote; without it only images and annotations are shown.
         scene: name of the scene; the first one if left out.
     """
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
     from bevformer_lib.detections.detections_folder import detections_of_scenes, read_detections
     from bevformer_lib.errors import BevformerError, SceneError
@@ -38,7 +41,7 @@ def command(
     from bevformer_lib.viewer.export import export_scene, import_rerun
 
     import_rerun()
-    model = load_model_config(config)
+    model = load_model_config(config, image_hw=parse_image_size(image_size))
     entries, defects = find_scenes(scenes)
     if defects:
         raise SceneError(f"{scenes} can't be read:", defects)

@@ -40,12 +40,14 @@ class NetworkImage:
     image_scale: float
 
 
-def parse_image_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of a text such as ``480x800``.
+def parse_image_size(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) of a text such as ``480x800``; ``None`` where none is given.
 
     Raises:
         ConfigError: not of that form.
     """
+    if text is None:
+        return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if match is None:
         raise ConfigError(f"image size {text!r} is not HEIGHTxWIDTH in pixels, such as 480x800")

@@ -31,6 +31,8 @@ class Chip:
             :data:`bevformer_lib.export.lint.limits.LIMIT_KINDS`.
         min_opset: oldest operator set accepted.
         broken: operators that are on the list, but reported to give wrong results on the board.
+        contradicted: operators that the English edition of the vendor's list holds and the Chinese one doesn't ->
+            version of Pulsar2 since which they differ.
         tensor_types: names of the number types it computes with: those that the list lets ``Cast`` make.
     """
 
@@ -39,6 +41,7 @@ class Chip:
     limits: Limits
     min_opset: int
     broken: frozenset[str]
+    contradicted: Mapping[str, str]
     tensor_types: tuple[str, ...]
 
 
@@ -63,6 +66,7 @@ def load_chip(name: str) -> Chip:
         limits=listed["limits"],
         min_opset=table[_ABOUT]["min_opset"],
         broken=frozenset(table[_ABOUT]["reported_broken_on_board"]),
+        contradicted=table[_ABOUT]["contradicted"].get(name, {}),
         tensor_types=tuple(listed["limits"]["Cast"]["to"]["one_of"]),
     )
 

@@ -4,57 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.files import write_json
-from bevformer_lib.metrics.both_models import PROXY_SCORE, score_both
+from bevformer_lib.metrics.both_models import score_both
 from bevformer_lib.metrics.lost_camera import LostCamera, objects_shown
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import PART, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 LOST_CAMERA: Final = "lost_camera.json"
+WITHOUT: Final = "without"
+COMPLETE: Final = "complete"
 
 
 @dataclass(frozen=True)
-class LostCameraWork:
+class LostCameraWork(Work, step="lost-camera"):
     """Scores both models where one camera was black.
 
     Attributes:
         camera: its name.
         scenes: all scenes.
-        without: what ``EvaluateWork`` put out with the camera black, by scene.
-        complete: with all cameras, alike.
+        evaluations: what ``EvaluateWork`` put out ``WITHOUT`` the camera and with the ``COMPLETE`` set, by scene.
         image_hw: height and width of the images.
     """
 
-    camera: str
+    camera: str = field(metadata=PART)
     scenes: tuple[SceneSource, ...]
-    without: Mapping[str, Artifact]
-    complete: Mapping[str, Artifact]
+    evaluations: Mapping[str, Mapping[str, Mapping[str, Artifact]]]
     image_hw: tuple[int, int]
-
-    @property
-    def step(self) -> Step:
-        """Done again when boxes or annotations change."""
-        return Step(
-            name="lost-camera",
-            version=1,
-            inputs={
-                **{f"scene {scene.name}": scene.content for scene in self.scenes},
-                **{f"{scene}/without/{EVALUATION}": artifact for scene, artifact in self.without.items()},
-                **{f"{scene}/complete/{EVALUATION}": artifact for scene, artifact in self.complete.items()},
-            },
-            parameters={"camera": self.camera, "proxy_score": PROXY_SCORE, "image_hw": list(self.image_hw)},
-            packages=software(__name__),
-            part=self.camera,
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Score; where that can't be done, put out why.
@@ -65,8 +49,8 @@ class LostCameraWork:
         """
         scenes = read_scene_metas(self.scenes)
         without, complete = (
-            [read_evaluation(store, evaluations[scene.name]) for scene in self.scenes]
-            for evaluations in (self.without, self.complete)
+            [read_evaluation(store, self.evaluations[kind][scene.name][EVALUATION]) for scene in self.scenes]
+            for kind in (WITHOUT, COMPLETE)
         )
         try:
             reference, candidate = score_both(scenes, without, complete=complete, on_progress=on_progress)

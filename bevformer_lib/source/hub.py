@@ -11,6 +11,7 @@ from bevformer_lib.errors import SourceError
 from bevformer_lib.files import write_json
 from bevformer_lib.source.address import HubAddress
 from bevformer_lib.source.hub_access import OFFLINE_ADVICE, HubAccess, named_hub_errors
+from bevformer_lib.source.hub_cache import find_in_cache, repository_folder
 from bevformer_lib.source.resolved import ResolvedSource, SourceFile, read_resolved
 from bevformer_lib.store.open import cache_folder
 
@@ -29,13 +30,16 @@ def resolve_hub(address: HubAddress, access: HubAccess) -> ResolvedSource:
 
     Raises:
         SourceError: repository, revision or path is missing (what there is instead is listed) or forbidden, the hub
-            can't be reached, or, offline, the address was never fetched.
+            can't be reached, or, offline, the cache does not hold it.
     """
     noted = read_resolved(note_path(address))
-    if noted is not None and (access.is_offline or _COMMIT.fullmatch(address.revision)):
-        return noted
     if access.is_offline:
+        cached = noted if noted is not None and _is_here(noted, access) else find_in_cache(address, access)
+        if cached is not None:
+            return cached
         raise SourceError(f"{address.uri}: {OFFLINE_ADVICE}")
+    if noted is not None and _COMMIT.fullmatch(address.revision):
+        return noted
     with named_hub_errors(address, access):
         api = access.api()
         commit = api.repo_info(address.repo, revision=address.revision).sha
@@ -118,6 +122,10 @@ def _say_what_is_there(api: HfApi, address: HubAddress) -> str:
 
 def _blob(file: RepoFile) -> str:
     return file.blob_id if file.lfs is None else file.lfs.sha256
+
+
+def _is_here(source: ResolvedSource, access: HubAccess) -> bool:
+    return (repository_folder(str(source.repo), access) / "snapshots" / str(source.commit) / source.place).exists()
 
 
 def _parent(path: str) -> str:

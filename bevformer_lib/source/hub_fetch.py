@@ -22,6 +22,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.source.address import HubAddress
 from bevformer_lib.source.hub import note_fetched
 from bevformer_lib.source.hub_access import OFFLINE_ADVICE, HubAccess, named_hub_errors
+from bevformer_lib.source.hub_cache import note_revision, repository_folder
 from bevformer_lib.source.resolved import ResolvedSource, SourceFile
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.full_disk import named_full_disk
@@ -57,6 +58,7 @@ def fetch_hub(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     note_fetched(source)
+    note_revision(source, access)
     return fetcher.snapshot / source.place
 
 
@@ -71,10 +73,10 @@ class _Fetcher:
         self.digests = digests
         self.stopped = threading.Event()
         self.address = HubAddress(str(source.repo), str(source.commit), source.place)
-        folder = f"models--{self.address.repo.replace('/', '--')}"
-        self.blobs = access.cache_folder / folder / "blobs"
-        self.locks = access.cache_folder / ".locks" / folder
-        self.snapshot = access.cache_folder / folder / "snapshots" / self.address.revision
+        folder = repository_folder(self.address.repo, access)
+        self.blobs = folder / "blobs"
+        self.locks = access.cache_folder / ".locks" / folder.name
+        self.snapshot = folder / "snapshots" / self.address.revision
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._done = 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import spawn
 
+from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import TrainingError
@@ -39,6 +40,7 @@ class TrainingRun:
     Attributes:
         config: preset name or original config file.
         output: folder for state, checkpoint and curves.
+        image_size: padded image size HxW in pixels, instead of the config's own.
         scenes: folder of annotated scenes to train on, instead of synthetic ones.
         synthetic_seeds: (first, last + 1); every seed is one scene.
         held_out_seeds: the same, of the scenes for the evaluation.
@@ -58,6 +60,7 @@ class TrainingRun:
 
     config: str
     output: Path
+    image_size: str | None = None
     scenes: Path | None = None
     synthetic_seeds: tuple[int, int] = (100_000, 100_200)
     held_out_seeds: tuple[int, int] = (900_000, 900_016)
@@ -96,7 +99,7 @@ def train(run: TrainingRun, settings: TrainingSettings) -> None:
         CheckpointError: a checkpoint or saved state doesn't fit.
     """
     started = time.monotonic()
-    config = load_model_config(run.config)
+    config = load_model_config(run.config, image_hw=parse_image_size(run.image_size))
     _claim(run, settings, config)
     recipe = PoolRecipe.of(config, run.frames)
     folder = run.pool or run.output / "scenes"

@@ -153,6 +153,19 @@ def known_broken(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findi
             )
 
 
+def contradicted_operators(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
+    """Operators about which the editions of the vendor's list disagree; each is named once."""
+    for operator, since in chip.contradicted.items():
+        nodes = [node for node in _standard_nodes(model) if node.op_type == operator]
+        if nodes:
+            why = (
+                f"since Pulsar2 {since} the vendor's two lists for {chip.name} contradict each other: the Chinese one "
+                f"leaves it out, the English one holds it; nodes: {len(nodes)}"
+            )
+            advice = "convert a graph with your version of Pulsar2 before you rely on it, or ask the vendor"
+            yield _at(nodes[0], "contradicted", why=why, advice=advice, severity=Severity.WARNING)
+
+
 def dynamic_shapes(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
     """Tensors of known rank with a size that is not fixed; of a chain, only where it starts."""
     yield from _shape_findings(
@@ -240,6 +253,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "operator": unlisted_operators,
     "limit": broken_limits,
     "known-broken": known_broken,
+    "contradicted": contradicted_operators,
     "dynamic-shape": dynamic_shapes,
     "missing-shape": missing_shapes,
     "int64": int64_tensors,

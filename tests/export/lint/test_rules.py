@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from bevformer_lib.export.chip import load_chip
+from bevformer_lib.export.chip import DEFAULT_CHIP, load_chip
 from bevformer_lib.export.lint.findings import Finding, Severity
 from bevformer_lib.export.lint.rules import RULES
 from bevformer_lib.export.lint.run import lint
@@ -24,6 +24,9 @@ def _lint(model: onnx.ModelProto, *, chip: str = "AX650") -> list[Finding]:
 
 def _findings(model: onnx.ModelProto, *, chip: str = "AX650") -> list[str]:
     return [str(finding) for finding in _lint(model, chip=chip)]
+
+
+CHIPS = {"contradicted": "AX620E"}
 
 
 def _single(
@@ -95,6 +98,9 @@ def _planted(rule: str) -> onnx.ModelProto:
         return _single("Conv", ["x", "w"], constants=WEIGHT, auto_pad="SAME_UPPER")
     if rule == "known-broken":
         return _single("ConvTranspose", ["x", "w"], constants=WEIGHT)
+    if rule == "contradicted":
+        constants = {"axes": np.array([1])}
+        return _single("ReduceSum", ["x", "axes"], constants=constants)
     if rule == "dynamic-shape":
         return model_of([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ("batch", 2)}, {"y": (1, 2)})
     if rule == "missing-shape":
@@ -128,16 +134,33 @@ def _typed(operator: str, data_type: int) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_every_rule_finds_its_planted_fault_and_no_other_rule_does(rule: str) -> None:
-    findings = _lint(_planted(rule))
+    findings = _lint(_planted(rule), chip=CHIPS.get(rule, DEFAULT_CHIP))
     assert {finding.rule for finding in findings} == {rule}
     assert all(finding.node and finding.why and finding.advice for finding in findings)
 
 
 def test_only_what_the_converter_takes_is_a_warning() -> None:
-    severities = {rule: {finding.severity for finding in _lint(_planted(rule))} for rule in RULES}
+    severities = {
+        rule: {finding.severity for finding in _lint(_planted(rule), chip=CHIPS.get(rule, DEFAULT_CHIP))}
+        for rule in RULES
+    }
     warnings = {rule for rule, found in severities.items() if found == {Severity.WARNING}}
-    assert warnings == {"unused-domain", "int64-index"}
+    assert warnings == {"unused-domain", "int64-index", "contradicted"}
     assert all(severities[rule] == {Severity.ERROR} for rule in RULES if rule not in warnings)
+
+
+def test_what_the_vendors_lists_contradict_each_other_about_is_said_once_per_operator() -> None:
+    nodes = [
+        helper.make_node("GridSample", ["x", "grid"], ["a"], "first"),
+        helper.make_node("GridSample", ["a", "grid"], ["y"], "second"),
+    ]
+    model = model_of(nodes, {"x": (1, 1, 2, 2), "grid": (1, 2, 2, 2)}, {"y": (1, 1, 2, 2)})
+    assert _findings(model, chip="AX620E") == [
+        "[contradicted] GridSample 'first': since Pulsar2 4.2 the vendor's two lists for AX620E contradict each other: "
+        "the Chinese one leaves it out, the English one holds it; nodes: 2; convert a graph with your version "
+        "of Pulsar2 before you rely on it, or ask the vendor"
+    ]
+    assert _findings(model) == []
 
 
 def test_unlisted_operators_depend_on_the_chip() -> None:
@@ -308,4 +331,6 @@ def test_what_keeps_the_limits_has_no_findings(model: onnx.ModelProto) -> None:
 def test_the_documentation_has_every_rule_with_its_severity_and_no_other() -> None:
     text = (Path(__file__).parents[3] / "docs" / "lint.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (error|warning) \|", text, flags=re.MULTILINE))
-    assert documented == {rule: _lint(_planted(rule))[0].severity.value for rule in RULES}
+    assert documented == {
+        rule: _lint(_planted(rule), chip=CHIPS.get(rule, DEFAULT_CHIP))[0].severity.value for rule in RULES
+    }
