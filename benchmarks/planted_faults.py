@@ -11,11 +11,9 @@ Prints Markdown tables.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,9 +27,7 @@ from bevformer_lib.config.inference_config import read_inference_config
 from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.evaluate.diagnosis import CALIBRATION, Diagnosis, try_frame
 from bevformer_lib.evaluate.scene import evaluate_scene
-from bevformer_lib.gates.judge import Verdict, judge
 from bevformer_lib.gates.metrics import BuildMetrics, gather
-from bevformer_lib.gates.policy import DEFAULT_POLICY, read_policy
 from bevformer_lib.metrics.detection_metrics import score_scenes
 from bevformer_lib.names import (
     CAMERA_ORDER,
@@ -50,7 +46,6 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
-from bevformer_lib.synthetic_scenes.make import scene_cameras
 
 Feed = dict[str, NDArray[Any]]
 Change = Callable[[Feed], Feed]

@@ -221,8 +221,9 @@ def lost_camera_table(metrics: tuple[DetectionMetrics, DetectionMetrics], lost: 
     from bevformer_lib.report import numbers
 
     reference, candidate = metrics
-    table = Table("black camera", title=f"A camera lost, against {candidate.truth}", title_justify="left")
-    for column in ("objects it shows", "alone", "mAP, reference", "candidate", "change", "NDS, candidate", "change"):
+    table = Table(title=f"A camera lost, against {candidate.truth}", title_justify="left")
+    table.add_column("black camera", no_wrap=True)
+    for column in ("shows", "alone", "mAP, ref.", "mAP", "change", "NDS", "change"):
         table.add_column(column, justify="right")
     rows = [("none", numbers.UNDEFINED, numbers.UNDEFINED, reference, candidate)]
     rows += [(one.camera, str(one.objects), str(one.alone), one.reference, one.candidate) for one in lost]
