@@ -50,8 +50,8 @@ class BuildRequest(BaseModel):
     image_size: Annotated[
         str | None, Field(description="Padded image size HxW in pixels; empty: the config's own.")
     ] = None
-    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1)] = 32
-    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.")] = 0
+    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1, le=1_000_000)] = 32
+    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.", ge=0, le=2**63 - 1)] = 0
     start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0
     end_scene: Annotated[int | None, Field(description="Scene to stop before; empty: all.", ge=1)] = None
     target: Annotated[
