@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevformer_lib.backends.converters import DEFAULT_RECIPES, EMULATOR, PULSAR2
+from bevformer_lib.backends.converters import EMULATOR, PULSAR2
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
@@ -15,6 +15,7 @@ from bevformer_lib.metrics.lost_camera import cameras_to_drop
 from bevformer_lib.pipeline.convert import Pulsar2Settings
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.step import Artifact
@@ -73,7 +74,7 @@ def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | N
     compiled = request.converter == PULSAR2  # an emulation knows no cores, and needs no image
     return Pulsar2Settings(
         target=request.target,
-        recipe=asked.recipe or DEFAULT_RECIPES[request.converter],
+        recipe=asked.recipe or DEFAULT_RECIPE,
         npu_mode=asked.npu_mode if compiled else None,
         overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
         image=asked.image if compiled else None,

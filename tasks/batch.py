@@ -65,7 +65,5 @@ def _do_all(store: Store, asked: Sequence[AskedWork]) -> None:
 
 
 def _on_this_machine(work: Work) -> Work:
-    device = os.environ.get(DEVICE_VARIABLE)
-    if device and dataclasses.is_dataclass(work) and hasattr(work, "device"):
-        return dataclasses.replace(work, device=device)
-    return work
+    here: dict[str, Any] = {"device": os.environ.get(DEVICE_VARIABLE)}
+    return dataclasses.replace(work, **here) if here["device"] and hasattr(work, "device") else work

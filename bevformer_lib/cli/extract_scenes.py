@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bevformer_lib.cli.options import Threads
+
 
 def command(
     *,
@@ -15,7 +17,7 @@ def command(
     version: str = "v1.0-mini",
     split: str = "mini_val",
     can_bus: bool = False,
-    workers: int | None = None,
+    workers: Threads | None = None,
 ) -> None:
     """Write the keyframes of a nuScenes split as scenes: images, projections, ego motion and annotated boxes.
 

@@ -32,7 +32,7 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
         spatial: ``dense`` or ``slots``; ``None``: what is best for the model.
         cameras_per_query: room of the slots; ``None``: what so many cameras around a car need.
         waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
-        geometry: who computes the geometry, the graph or the host; ``None``: what is best for the target.
+        geometry: who computes the geometry, the graph or the host; ``None``: the host.
     """
 
     model: ModelConfig

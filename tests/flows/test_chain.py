@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from bevformer_lib.errors import BevformerError, CalibrationError, CheckpointError, SceneError
+from bevformer_lib.names import HOST_GEOMETRY_INPUTS
 from bevformer_lib.pipeline.builds import lay_out
 from bevformer_lib.pipeline.executors import DirectExecutor, FindingExecutor, NotDoneError
 from bevformer_lib.pipeline.lost_camera import read_lost_camera
@@ -70,7 +71,7 @@ def test_a_build_puts_out_what_a_user_needs(first_store: tuple[FolderStore, Buil
     folder = lay_out(store, result.build, tmp_path)
 
     graph = onnx.load(folder / "model.onnx")
-    assert [value.name for value in graph.graph.input] == ["img", "can_bus", "lidar2img", "prev_bev"]
+    assert [value.name for value in graph.graph.input] == list(HOST_GEOMETRY_INPUTS)
     quantized = onnx.load(folder / "model_int8.onnx")
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in quantized.graph.node}
     with tarfile.open(folder / "calibration" / "calibration_prev_bev.tar.gz") as archive:

@@ -95,6 +95,15 @@ def test_explain_names_the_module_that_made_a_step_run() -> None:
     assert reason.startswith("bevformer_lib.config.load changed")
 
 
+def test_inputs_that_changed_as_well_do_not_hide_the_module() -> None:
+    step = WORK[4].step
+    before = {**step.packages, "bevformer_lib.config.load": "0" * 12}
+    others = {name: dataclasses.replace(artifact, sha256="f" * 64) for name, artifact in step.inputs.items()}
+    reason = why_run(step, dataclasses.replace(step, packages=before, inputs=others))
+    assert len(others) == 4
+    assert ", 1 more of its inputs, bevformer_lib.config.load changed 000000000000 -> " in reason
+
+
 def test_the_code_of_all_steps_is_found_in_no_time() -> None:
     modules = [f"bevformer_lib.pipeline.{path.stem}" for path in Path(pipeline.__file__).parent.glob("*.py")]
     program = f"""
