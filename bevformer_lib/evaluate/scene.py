@@ -14,6 +14,7 @@ from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
@@ -54,16 +55,13 @@ def evaluate_scene(
         RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
         CameraCalibrationError: a frame's cameras exceed a model's camera capacity.
     """
+    reference, candidate = (with_host_geometry(model, config.host_geometry) for model in (reference, candidate))
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    reference_session = TemporalSession(
-        reference, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
-    )
+    reference_session = TemporalSession(reference, stated_capacity=config.camera_capacity)
     preparation = candidate_preparation or HostPreparation(preprocessor.img_norm)
-    candidate_session = TemporalSession(
-        candidate, preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
-    )
+    candidate_session = TemporalSession(candidate, preparation, stated_capacity=config.camera_capacity)
     frames: list[FrameEvaluation] = []
     for decoded in stream_inputs(scene.frames, preprocessor):
         first = not frames
