@@ -35,7 +35,7 @@ class BuildResult:
 
 
 def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
-    """Check the scenes, export, calibrate, convert, evaluate, measure, judge, report.
+    """Check the scenes, export, calibrate, convert, record, evaluate, measure, judge, report.
 
     A build that fails its gates is recorded all the same, with everything that speaks against it; see
     :func:`bevformer_lib.pipeline.gates.require_gates`.
@@ -48,9 +48,10 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     exported = chain.export()
     archives = chain.calibrate(exported[GRAPH])
     compiled, converted = chain.convert(exported[GRAPH], archives)
-    evaluations = chain.evaluate(exported, compiled)
+    recordings = chain.record(exported[GRAPH])
+    evaluations = chain.evaluate(exported, compiled, recordings)
     measured = chain.measure(exported, compiled, archives, evaluations)
-    measured |= chain.bracket(exported, converted)
+    measured |= chain.bracket(exported, converted, recordings)
     measured |= chain.judge(evaluations, measured)
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
     calibration = {f"calibration/{name}": artifact for name, artifact in archives.items()}
@@ -97,20 +98,34 @@ class _Chain:
         [outputs] = self.do(work)
         return outputs[work.output], outputs
 
+    def record(self, graph: Artifact) -> dict[str, Artifact]:
+        """Return what the float model gives, by scene: every candidate that is made from it is compared with that."""
+        inputs, device = self._inputs, self._request.device
+        runs = self.do(*(RecordWork(scene, graph, inputs.requirements, device) for scene in inputs.scenes))
+        return {scene.name: run[RECORDING] for scene, run in zip(inputs.scenes, runs, strict=True)}
+
     def evaluate(
-        self, exported: Mapping[str, Artifact], compiled: Artifact, bound: str | None = None
+        self,
+        exported: Mapping[str, Artifact],
+        compiled: Artifact,
+        recordings: Mapping[str, Artifact],
+        bound: str | None = None,
     ) -> dict[str, Artifact]:
         """Return the comparison of both models, by scene."""
         graph, config = exported[GRAPH], exported[INFERENCE_CONFIG]
-        inputs, needs, device = self._inputs, self._inputs.requirements, self._request.device
-        recorded: dict[str, Artifact] = {}
-        if self._runtime in NEEDS_RECORDING:
-            runs = self.do(*(RecordWork(scene, graph, needs, device) for scene in inputs.scenes))
-            recorded = {scene.name: run[RECORDING] for scene, run in zip(inputs.scenes, runs, strict=True)}
-        decode = (self._runtime, device, self._request.score_threshold)
+        inputs = self._inputs
+        decode = (self._runtime, self._request.device, self._request.score_threshold)
         compare = [
             EvaluateWork(
-                scene, graph, compiled, config, needs, *decode, recorded.get(scene.name), self._simulator, bound
+                scene,
+                graph,
+                compiled,
+                config,
+                inputs.requirements,
+                *decode,
+                recordings[scene.name],
+                self._simulator,
+                bound,
             )
             for scene in inputs.scenes
         ]
@@ -141,11 +156,13 @@ class _Chain:
             measured |= self.do(work)[0]
         return measured
 
-    def bracket(self, exported: Mapping[str, Artifact], converted: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    def bracket(
+        self, exported: Mapping[str, Artifact], converted: Mapping[str, Artifact], recordings: Mapping[str, Artifact]
+    ) -> dict[str, Artifact]:
         """Return the facts of an emulation and the metrics of its other bound; empty where nothing was emulated."""
         if OPTIMISTIC not in converted:
             return {}
-        evaluations = self.evaluate(exported, converted[OPTIMISTIC], OTHER_BOUND)
+        evaluations = self.evaluate(exported, converted[OPTIMISTIC], recordings, OTHER_BOUND)
         [metrics] = self.do(MetricsWork(self._inputs.scenes, evaluations, OTHER_BOUND))
         return {EMULATION_FACTS: converted[EMULATION_FACTS], f"{OTHER_BOUND}/{METRICS}": metrics[METRICS]}
 

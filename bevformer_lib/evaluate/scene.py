@@ -14,6 +14,7 @@ from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
@@ -69,7 +70,8 @@ def evaluate_scene(
         first = not frames
         expected = reference_session.step(decoded.inputs, first=first)
         given = candidate_session.step(decoded.inputs, first=first)
-        frame = _compare(decoded, expected, given, config, score_threshold)
+        reference_seconds = None if isinstance(reference, RecordedRuntime) else expected.seconds
+        frame = _compare(decoded, expected, given, config, score_threshold, reference_seconds)
         _warn_where_not_finite(scene.name, frame)
         frames.append(frame)
         on_progress(scene.name, len(frames), len(scene.frames))
@@ -97,6 +99,7 @@ def _compare(
     given: StepResult,
     config: InferenceConfig,
     score_threshold: float | None,
+    reference_seconds: float | None,
 ) -> FrameEvaluation:
     reference_boxes, candidate_boxes = (
         decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold) for step in (expected, given)
@@ -110,7 +113,7 @@ def _compare(
         fidelity={name: tensor_fidelity(expected.outputs[name], given.outputs[name]) for name in OUTPUT_NAMES},
         agreement=agreement_of(reference_boxes, candidate_boxes),
         truth=truth,
-        seconds=FrameSeconds(decode=decoded.decode_seconds, reference=expected.seconds, candidate=given.seconds),
+        seconds=FrameSeconds(decode=decoded.decode_seconds, reference=reference_seconds, candidate=given.seconds),
         reference=reference_boxes,
         candidate=candidate_boxes,
     )
