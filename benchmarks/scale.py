@@ -3,9 +3,9 @@
     python -m benchmarks.scale --store store          # seconds per frame as a build in this store measured them
     python -m benchmarks.scale --gpu-frame-s 0.06 --board-frame-s 0.12
 
-Every worker polls for runs, takes one share, starts a process, loads the models, and runs the scenes of the share one
+Every worker polls for runs, takes one batch, starts a process, loads the models, and runs the scenes of the batch one
 after the other. Scenes take different times (a log-normal factor), some machines are slow, and a machine dies now and
-then: that is noticed, and what is left of its share is begun again.
+then: that is noticed, and what is left of its batch is begun again.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ class Night:
     Attributes:
         seconds: until the last scene was done.
         busy: share of the workers' time that was spent on scenes.
-        shares: how many there were, those that were begun again included.
+        batches: how many there were, those that were begun again included.
         requests_per_s: what the server was asked, on average.
     """
 
     seconds: float
     busy: float
-    shares: int
+    batches: int
     requests_per_s: float
 
 
 def simulate(
     num_scenes: int,
     num_workers: int,
-    shares_per_worker: int,
+    batches_per_worker: int,
     times: Times,
     *,
     spread: float = 0.25,
@@ -79,8 +79,8 @@ def simulate(
 
     Args:
         num_scenes: scenes of about 40 frames.
-        num_workers: machines that take one share at a time.
-        shares_per_worker: into how many shares the scenes are cut, per worker.
+        num_workers: machines that take one batch at a time.
+        batches_per_worker: into how many batches the scenes are cut, per worker.
         times: measured.
         spread: standard deviation of the logarithm of a scene's time.
         slow: of the machines are half as fast.
@@ -89,7 +89,7 @@ def simulate(
     """
     chance = random.Random(seed)  # noqa: S311
     scenes = [FRAMES_PER_SCENE * times.frame * chance.lognormvariate(0.0, spread) for _ in range(num_scenes)]
-    count = min(num_scenes, max(num_workers * shares_per_worker, math.ceil(num_scenes / MOST_PARTS)))
+    count = min(num_scenes, max(num_workers * batches_per_worker, math.ceil(num_scenes / MOST_PARTS)))
     waiting = [(0.0, number, scenes[number::count]) for number in range(count)]  # ready at, order, scenes
     heapq.heapify(waiting)
     speeds = [0.5 if chance.random() < slow else 1.0 for _ in range(num_workers)]
@@ -98,15 +98,15 @@ def simulate(
     end, worked, runs = 0.0, 0.0, 0
     while waiting:
         now, worker = heapq.heappop(free)
-        ready, order, share = heapq.heappop(waiting)
+        ready, order, batch = heapq.heappop(waiting)
         if ready > now:  # nothing to take yet: it asks again later
-            heapq.heappush(waiting, (ready, order, share))
+            heapq.heappush(waiting, (ready, order, batch))
             heapq.heappush(free, (max(now + QUERY_S, min(ready, now + QUERY_S)), worker))
             continue
         runs += 1
         clock = now + times.start + times.load
         dies_at = now + (chance.expovariate(deaths_per_hour / 3600.0) if deaths_per_hour else math.inf)
-        left = list(share)
+        left = list(batch)
         while left and clock + left[0] / speeds[worker] <= dies_at:
             clock += left[0] / speeds[worker]
             worked += left.pop(0) / speeds[worker]
@@ -139,18 +139,18 @@ def table(name: str, workers: Sequence[int], times: Times, num_scenes: int) -> N
     print(
         f"\n{name}: {num_scenes} scenes, {times.frame:.3f} s per frame, {times.start + times.load:.0f} s to start a run"
     )
-    print("| workers | shares per worker | scenes per share | minutes | busy | runs | requests/s |")
+    print("| workers | batches per worker | scenes per batch | minutes | busy | runs | requests/s |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for number in workers:
         for cut in (1, 2, 4, 8, 16):
             if number * cut > num_scenes:
                 continue
             nights = [simulate(num_scenes, number, cut, times, seed=seed) for seed in range(5)]
-            shares = statistics.median(night.shares for night in nights)
+            batches = statistics.median(night.batches for night in nights)
             print(
                 f"| {number} | {cut} | {num_scenes / min(num_scenes, max(number * cut, num_scenes / MOST_PARTS)):.0f} "
                 f"| {statistics.median(night.seconds for night in nights) / 60.0:.1f} "
-                f"| {statistics.median(night.busy for night in nights):.0%} | {shares:.0f} "
+                f"| {statistics.median(night.busy for night in nights):.0%} | {batches:.0f} "
                 f"| {statistics.median(night.requests_per_s for night in nights):.1f} |"
             )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final, cast
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from bevformer_lib.errors import GateError
 from bevformer_lib.pipeline.gates import require_gates
@@ -24,7 +25,8 @@ from tasks.summary import show
 
 _CORES_PER_SCENE: Final = 8
 """One scene keeps about so many cores busy; each scene at once holds another frame's activations in memory."""
-RUNNER: Final = ThreadPoolTaskRunner(max_workers=max(1, (os.cpu_count() or 1) // _CORES_PER_SCENE))
+_THREADS: Final = max(1, (os.cpu_count() or 1) // _CORES_PER_SCENE)
+RUNNER: Final = cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=_THREADS))
 DEFAULTS: Final = RunSettings()
 
 

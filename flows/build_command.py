@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from bevformer_lib.cli.options import Count, Device, FirstScene, Fraction, Gigabytes, LastScene, Minutes, Seed
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,13 +35,13 @@ def command(
     scenes: str,
     store: str,
     image_size: str | None = None,
-    num_samples: int = 32,
-    seed: int = 0,
-    start_scene: int = 0,
-    end_scene: int | None = None,
+    num_samples: Count = 32,
+    seed: Seed = 0,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
     target: str = "AX650",
     spatial: str | None = None,
-    cameras_per_query: int | None = None,
+    cameras_per_query: Count | None = None,
     geometry: str | None = None,
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     converter: str = "emulator",
@@ -48,11 +50,11 @@ def command(
     overrides: Path | None = None,
     image: str | None = None,
     pulsar2: Path | None = None,
-    time_limit_minutes: float | None = None,
-    memory_limit_gb: float | None = None,
+    time_limit_minutes: Minutes | None = None,
+    memory_limit_gb: Gigabytes | None = None,
     runtime: str | None = None,
-    device: str = "cpu",
-    score_thr: float | None = None,
+    device: Device = "cpu",
+    score_thr: Fraction | None = None,
     policy: Path | None = None,
     publish: bool = False,
 ) -> None:
@@ -72,12 +74,12 @@ def command(
         spatial: how BEV cells sample the cameras, slots or dense; without it, slots where they are fewer than the
             cameras.
         cameras_per_query: room per cell of the slots; without it, what so many cameras around a car need.
-        geometry: who computes where cells lie in the cameras and in the history, graph or host; without it, what is
-            best for the target.
+        geometry: who computes where cells lie in the cameras and in the history, graph or host
+            [default: host].
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
         converter: onnxruntime, pulsar2, or emulator, which works out what pulsar2 would make.
-        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16 [default: vendor-tiny; emulator: all-u16].
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16, all-u16 or mixed [default: mixed].
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4.
         overrides: pulsar2, emulator: YAML file with build config settings of your own.
         image: pulsar2: docker image.

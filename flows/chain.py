@@ -11,14 +11,15 @@ from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
 from bevformer_lib.pipeline.convert import EMULATION_FACTS, OPTIMISTIC, ConvertWork
 from bevformer_lib.pipeline.diagnose import DiagnoseWork
-from bevformer_lib.pipeline.evaluate import EVALUATION, EvaluateWork
+from bevformer_lib.pipeline.evaluate import EvaluateWork
+from bevformer_lib.pipeline.executors import Executor
 from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, ExportWork
-from bevformer_lib.pipeline.gates import GatesWork, find_baseline
+from bevformer_lib.pipeline.gates import Baseline, GatesWork, find_baseline
 from bevformer_lib.pipeline.measure import METRICS, CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.report import OTHER_BOUND, DoneStep, ReportWork
 from bevformer_lib.pipeline.runtimes import Simulator
-from bevformer_lib.pipeline.work import Executor, Work
+from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import StepResult
 from bevformer_lib.store.step import Artifact
@@ -35,7 +36,7 @@ class BuildResult:
 
 
 def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
-    """Check the scenes, export, calibrate, convert, record, evaluate, measure, judge, report.
+    """Check the scenes, export, calibrate, convert, evaluate, measure, judge, report.
 
     A build that fails its gates is recorded all the same, with everything that speaks against it; see
     :func:`bevformer_lib.pipeline.gates.require_gates`.
@@ -43,143 +44,219 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     Raises:
         BevformerError: a step failed; those before it are kept.
     """
-    chain = _Chain(request, inputs, store, executor)
-    chain.do(CheckScenesWork(inputs.scenes, inputs.requirements))
+    chain = _Chain(request, inputs, executor)
+    chain.do(CheckScenesWork(scenes=inputs.scenes, requirements=inputs.requirements))
     exported = chain.export()
-    archives = chain.calibrate(exported[GRAPH])
-    compiled, converted = chain.convert(exported[GRAPH], archives)
-    recordings = chain.record(exported[GRAPH])
-    evaluations = chain.evaluate(exported, compiled, recordings)
-    measured = chain.measure(exported, compiled, archives, evaluations)
-    measured |= chain.bracket(exported, converted, recordings)
-    measured |= chain.judge(evaluations, measured)
+    calibration = chain.calibrate(exported[GRAPH])
+    candidate, converted = chain.convert(exported[GRAPH], calibration)
+    evaluations = chain.evaluate(exported, candidate)
+    measured = chain.measure(exported, candidate, calibration, evaluations)
+    measured |= chain.evaluate_other_bound(exported, converted)
+    measured |= chain.judge(evaluations, measured, find_baseline(store, chain.identities))
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
-    calibration = {f"calibration/{name}": artifact for name, artifact in archives.items()}
-    outputs = {**exported, **converted, **reported, **measured, **calibration}
+    archives = {f"calibration/{name}": artifact for name, artifact in calibration.items()}
+    outputs = {**exported, **converted, **reported, **measured, **archives}
     return BuildResult(record_build(store, inputs.model.name, chain.steps, outputs), tuple(chain.steps))
 
 
 class _Chain:
     """The parts of a build, and what became of their steps so far."""
 
-    def __init__(self, request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> None:
+    def __init__(self, request: BuildRequest, inputs: BuildInputs, executor: Executor) -> None:
         self.steps: list[StepResult] = []
-        self._request, self._inputs, self._store, self._executor = request, inputs, store, executor
+        self._request, self._inputs, self._executor = request, inputs, executor
         self._runtime = request.runtime or EXECUTED_BY[request.converter][0]
-        self._simulator = Simulator(request.pulsar2.image, request.pulsar2.executable)
+        self._simulator = Simulator(image=request.pulsar2.image, executable=request.pulsar2.executable)
+        self._recorded: dict[str | None, dict[str, Artifact]] = {}
 
-    def do(self, *work: Work) -> list[Mapping[str, Artifact]]:
-        """Do work that does not need each other; return the outputs of each."""
-        results = self._executor.do_all(work) if len(work) > 1 else [self._executor.do(work[0])]
-        self.steps.extend(results)
-        return [result.record.outputs for result in results]
+    @property
+    def identities(self) -> list[str]:
+        """Of the records of the steps so far."""
+        return [step.record.identity for step in self.steps]
+
+    def do(self, work: Work) -> Mapping[str, Artifact]:
+        """Have a step done; return its outputs."""
+        self.steps.append(self._executor.do(work))
+        return self.steps[-1].record.outputs
+
+    def do_each(self, work: Mapping[str, Work]) -> dict[str, Mapping[str, Artifact]]:
+        """Have steps done that don't need each other; return the outputs of each, by scene as they were given."""
+        results = self._executor.do_all(list(work.values()))
+        self.steps += results
+        return {scene: result.record.outputs for scene, result in zip(work, results, strict=True)}
 
     def export(self) -> Mapping[str, Artifact]:
         """Return the graph, the raw graph and the inference config."""
         request = self._request
-        form = (request.target, request.spatial, request.cameras_per_query, request.waive, request.geometry)
-        [outputs] = self.do(ExportWork(self._inputs.model, self._inputs.checkpoint, *form))
-        return outputs
+        return self.do(
+            ExportWork(
+                model=self._inputs.model,
+                checkpoint=self._inputs.checkpoint,
+                target=request.target,
+                spatial=request.spatial,
+                cameras_per_query=request.cameras_per_query,
+                waive=request.waive,
+                geometry=request.geometry,
+            )
+        )
 
     def calibrate(self, graph: Artifact) -> Mapping[str, Artifact]:
-        """Return the archives and their manifest."""
-        needs, plan, device = self._inputs.requirements, self._inputs.plan, self._request.device
+        """Run scenes as far as their ``prev_bev`` is needed; return the archives and their manifest."""
+        plan, requirements = self._inputs.plan, self._inputs.requirements
         chosen = plan.positions()
-        scenes = {scene.name: scene for scene in self._inputs.scenes if scene.name in chosen}
-        run = [PrevBevWork(scenes[name], positions, graph, needs, device) for name, positions in chosen.items()]
-        histories = dict(zip(chosen, self.do(*run), strict=True))
-        [outputs] = self.do(PackWork(plan, scenes, histories, graph, needs))
-        return outputs
+        scenes = tuple(scene for scene in self._inputs.scenes if scene.name in chosen)
+        histories = self.do_each(
+            {
+                scene.name: PrevBevWork(
+                    scene=scene,
+                    positions=chosen[scene.name],
+                    graph=graph,
+                    requirements=requirements,
+                    device=self._request.device,
+                )
+                for scene in scenes
+            }
+        )
+        return self.do(PackWork(plan=plan, scenes=scenes, histories=histories, graph=graph, requirements=requirements))
 
-    def convert(self, graph: Artifact, archives: Mapping[str, Artifact]) -> tuple[Artifact, Mapping[str, Artifact]]:
+    def convert(self, graph: Artifact, calibration: Mapping[str, Artifact]) -> tuple[Artifact, Mapping[str, Artifact]]:
         """Return the compiled model, and everything that the converter put out."""
-        request = self._request
-        work = ConvertWork(graph, archives, request.converter, request.device, request.target, self._inputs.pulsar2)
-        [outputs] = self.do(work)
+        work = ConvertWork(
+            graph=graph,
+            calibration=calibration,
+            converter=self._request.converter,
+            device=self._request.device,
+            pulsar2=self._inputs.pulsar2,
+        )
+        outputs = self.do(work)
         return outputs[work.output], outputs
 
-    def record(self, graph: Artifact) -> dict[str, Artifact]:
-        """Return what the float model gives, by scene: every candidate that is made from it is compared with that."""
-        inputs, device = self._inputs, self._request.device
-        runs = self.do(*(RecordWork(scene, graph, inputs.requirements, device) for scene in inputs.scenes))
-        return {scene.name: run[RECORDING] for scene, run in zip(inputs.scenes, runs, strict=True)}
+    def record(self, graph: Artifact, black_camera: str | None) -> Mapping[str, Artifact]:
+        """Run the float model over every scene, once for all candidates; return what it gives, by scene."""
+        if black_camera not in self._recorded:
+            runs = self.do_each(
+                {
+                    scene.name: RecordWork(
+                        scene=scene,
+                        reference=graph,
+                        requirements=self._inputs.requirements,
+                        device=self._request.device,
+                        black_camera=black_camera,
+                    )
+                    for scene in self._inputs.scenes
+                }
+            )
+            self._recorded[black_camera] = {name: outputs[RECORDING] for name, outputs in runs.items()}
+        return self._recorded[black_camera]
 
     def evaluate(
-        self,
-        exported: Mapping[str, Artifact],
-        compiled: Artifact,
-        recordings: Mapping[str, Artifact],
-        bound: str | None = None,
-    ) -> dict[str, Artifact]:
-        """Return the comparison of both models, by scene."""
-        graph, config = exported[GRAPH], exported[INFERENCE_CONFIG]
-        inputs = self._inputs
-        decode = (self._runtime, self._request.device, self._request.score_threshold)
-        compare = [
-            EvaluateWork(
-                scene,
-                graph,
-                compiled,
-                config,
-                inputs.requirements,
-                *decode,
-                recordings[scene.name],
-                self._simulator,
-                bound,
-            )
-            for scene in inputs.scenes
-        ]
-        return {scene.name: run[EVALUATION] for scene, run in zip(inputs.scenes, self.do(*compare), strict=True)}
+        self, exported: Mapping[str, Artifact], candidate: Artifact, bound: str | None = None
+    ) -> Mapping[str, Mapping[str, Artifact]]:
+        """Run both models over every scene; return their comparison, by scene."""
+        recordings = self.record(exported[GRAPH], black_camera)
+        return self.do_each(
+            {
+                scene.name: EvaluateWork(
+                    scene=scene,
+                    reference=exported[GRAPH],
+                    candidate=candidate,
+                    inference_config=exported[INFERENCE_CONFIG],
+                    requirements=self._inputs.requirements,
+                    runtime=self._runtime,
+                    device=self._request.device,
+                    score_threshold=self._request.score_threshold,
+                    recording=recordings[scene.name],
+                    simulator=self._simulator,
+                    bound=bound,
+                )
+                for scene in self._inputs.scenes
+            }
+        )
 
     def measure(
         self,
         exported: Mapping[str, Artifact],
-        compiled: Artifact,
-        archives: Mapping[str, Artifact],
-        evaluations: Mapping[str, Artifact],
+        candidate: Artifact,
+        calibration: Mapping[str, Artifact],
+        evaluations: Mapping[str, Mapping[str, Artifact]],
     ) -> dict[str, Artifact]:
-        """Return what speaks for and against the compiled model."""
-        graph, config = exported[GRAPH], exported[INFERENCE_CONFIG]
-        scenes, needs = self._inputs.scenes, self._inputs.requirements
-        on = (self._runtime, self._request.device)
-        trials = None
+        """Return what speaks for and against the compiled model: metrics, coverage, diagnosis, tensors inside."""
+        scenes, requirements, device = self._inputs.scenes, self._inputs.requirements, self._request.device
+        graph, recording = exported[GRAPH], None
         if self._runtime in NEEDS_RECORDING:
-            [recorded] = self.do(RecordTrialsWork(scenes, graph, needs, self._request.device))
-            trials = recorded[RECORDING]
-        measured: dict[str, Artifact] = {}
-        for work in (
-            MetricsWork(scenes, evaluations),
-            CoverageWork(scenes, self._inputs.plan, needs),
-            DiagnoseWork(scenes, graph, compiled, archives, needs, *on, trials, self._simulator, config),
-            TensorsWork(scenes[0], graph, compiled, needs, *on),
-        ):
-            measured |= self.do(work)[0]
-        return measured
+            work = RecordTrialsWork(scenes=scenes, reference=graph, requirements=requirements, device=device)
+            recording = self.do(work)[RECORDING]
+        return {
+            **self.do(MetricsWork(scenes=scenes, evaluations=evaluations)),
+            **self.do(CoverageWork(scenes=scenes, plan=self._inputs.plan, requirements=requirements)),
+            **self.do(
+                DiagnoseWork(
+                    scenes=scenes,
+                    reference=graph,
+                    candidate=candidate,
+                    calibration=calibration,
+                    requirements=requirements,
+                    runtime=self._runtime,
+                    device=device,
+                    recording=recording,
+                    simulator=self._simulator,
+                    inference_config=exported[INFERENCE_CONFIG],
+                )
+            ),
+            **self.do(
+                TensorsWork(
+                    scene=scenes[0],
+                    reference=graph,
+                    candidate=candidate,
+                    requirements=requirements,
+                    runtime=self._runtime,
+                    device=device,
+                )
+            ),
+        }
 
-    def bracket(
-        self, exported: Mapping[str, Artifact], converted: Mapping[str, Artifact], recordings: Mapping[str, Artifact]
+    def evaluate_other_bound(
+        self, exported: Mapping[str, Artifact], converted: Mapping[str, Artifact]
     ) -> dict[str, Artifact]:
         """Return the facts of an emulation and the metrics of its other bound; empty where nothing was emulated."""
         if OPTIMISTIC not in converted:
             return {}
-        evaluations = self.evaluate(exported, converted[OPTIMISTIC], recordings, OTHER_BOUND)
-        [metrics] = self.do(MetricsWork(self._inputs.scenes, evaluations, OTHER_BOUND))
+        evaluations = self.evaluate(exported, converted[OPTIMISTIC], OTHER_BOUND)
+        metrics = self.do(MetricsWork(scenes=self._inputs.scenes, evaluations=evaluations, bound=OTHER_BOUND))
         return {EMULATION_FACTS: converted[EMULATION_FACTS], f"{OTHER_BOUND}/{METRICS}": metrics[METRICS]}
 
-    def judge(self, evaluations: Mapping[str, Artifact], measured: Mapping[str, Artifact]) -> Mapping[str, Artifact]:
+    def judge(
+        self,
+        evaluations: Mapping[str, Mapping[str, Artifact]],
+        measured: Mapping[str, Artifact],
+        baseline: Baseline | None,
+    ) -> Mapping[str, Artifact]:
         """Return the verdict of the gates."""
-        inputs = self._inputs
-        baseline = find_baseline(self._store, [step.record.identity for step in self.steps])
-        [outputs] = self.do(GatesWork(inputs.model.name, inputs.scenes, evaluations, measured, inputs.policy, baseline))
-        return outputs
+        return self.do(
+            GatesWork(
+                model=self._inputs.model.name,
+                scenes=self._inputs.scenes,
+                evaluations=evaluations,
+                measured=measured,
+                policy=self._inputs.policy,
+                baseline=baseline,
+            )
+        )
 
     def report(
-        self, config: Artifact, evaluations: Mapping[str, Artifact], measured: Mapping[str, Artifact]
+        self, config: Artifact, evaluations: Mapping[str, Mapping[str, Artifact]], measured: Mapping[str, Artifact]
     ) -> Mapping[str, Artifact]:
         """Return the report and its summary."""
-        inputs, converter = self._inputs, self._request.converter
-        name = "emulated model" if converter == EMULATOR else f"{converter} INT8 model"
-        done = tuple(DoneStep.of(step) for step in self.steps)
-        needs = inputs.requirements
-        [outputs] = self.do(ReportWork(inputs.model, done, evaluations, inputs.scenes, config, needs, name, measured))
-        return outputs
+        converter = self._request.converter
+        return self.do(
+            ReportWork(
+                model=self._inputs.model,
+                steps=tuple(DoneStep.of(step) for step in self.steps),
+                evaluations=evaluations,
+                scenes=self._inputs.scenes,
+                inference_config=config,
+                requirements=self._inputs.requirements,
+                candidate_name="emulated model" if converter == EMULATOR else f"{converter} INT8 model",
+                measured=measured,
+            )
+        )

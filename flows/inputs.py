@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevformer_lib.backends.converters import DEFAULT_RECIPES, EMULATOR, PULSAR2
+from bevformer_lib.backends.converters import EMULATOR, PULSAR2
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
@@ -14,6 +14,7 @@ from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
 from bevformer_lib.pipeline.convert import Pulsar2Settings
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.step import Artifact
@@ -68,11 +69,13 @@ def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | N
         return None
     asked = request.pulsar2
     minutes = asked.time_limit_minutes
+    compiled = request.converter == PULSAR2  # an emulation knows no cores, and needs no image
     return Pulsar2Settings(
-        recipe=asked.recipe or DEFAULT_RECIPES[request.converter],
-        npu_mode=asked.npu_mode,
+        target=request.target,
+        recipe=asked.recipe or DEFAULT_RECIPE,
+        npu_mode=asked.npu_mode if compiled else None,
         overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
-        image=asked.image,
+        image=asked.image if compiled else None,
         executable=asked.executable,
         time_limit_seconds=None if minutes is None else minutes * 60.0,
         memory_limit_gb=asked.memory_limit_gb,

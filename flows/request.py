@@ -17,8 +17,8 @@ class Pulsar2Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     recipe: Annotated[
-        Literal["vendor-tiny", "int8", "w8a16", "all-u16"] | None,
-        Field(description="Named settings of quantisation; empty: vendor-tiny, or all-u16 where they are emulated."),
+        Literal["vendor-tiny", "int8", "w8a16", "all-u16", "mixed"] | None,
+        Field(description="Named settings of quantisation; empty: mixed."),
     ] = None
     npu_mode: Annotated[
         Literal["NPU1", "NPU2", "NPU3", "NPU4"] | None,
@@ -50,8 +50,8 @@ class BuildRequest(BaseModel):
     image_size: Annotated[
         str | None, Field(description="Padded image size HxW in pixels; empty: the config's own.")
     ] = None
-    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1)] = 32
-    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.")] = 0
+    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1, le=1_000_000)] = 32
+    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.", ge=0, le=2**63 - 1)] = 0
     start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0
     end_scene: Annotated[int | None, Field(description="Scene to stop before; empty: all.", ge=1)] = None
     target: Annotated[
@@ -68,7 +68,7 @@ class BuildRequest(BaseModel):
     ] = None
     geometry: Annotated[
         Literal["graph", "host"] | None,
-        Field(description="Who computes where cells lie in cameras and history; empty: what is best for the target."),
+        Field(description="Who computes where cells lie in cameras and history; empty: host."),
     ] = None
     waive: Annotated[
         tuple[str, ...], Field(description="Findings of the check for the chip to let pass: RULE, or RULE:NODE.")

@@ -22,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from bevformer_lib.errors import StoreUnreachableError
-from bevformer_lib.pipeline.serialization import to_wire
+from bevformer_lib.pipeline.serialization import serialize
 from bevformer_lib.pipeline.work import Work
 from tasks.pool_state import WORKER_LABEL, Deployed, PoolError
 from tasks.server import SERVER_SECONDS, is_away, patiently
@@ -94,8 +94,8 @@ class Children:
         self._moved_at = self._heard_at = time.monotonic()
         self._away_at = -math.inf
 
-    def do(self, shares: Iterable[Sequence[Work]]) -> None:
-        """Have every share done by a child run, and wait for all.
+    def do(self, batches: Iterable[Sequence[Work]]) -> None:
+        """Have every batch done by a child run, and wait for all.
 
         Raises:
             PoolError: no worker takes a run within the pick-up time, or a child failed; the other children are waited
@@ -103,8 +103,8 @@ class Children:
         """
         try:
             with get_client(sync_client=True) as client:
-                for share in shares:
-                    patiently(partial(self._start, list(share), attempt=0), "a child run")
+                for batch in batches:
+                    patiently(partial(self._start, list(batch), attempt=0), "a child run")
                 self._heard_at = time.monotonic()
                 self._wait(client)
         except BaseException:
@@ -117,7 +117,7 @@ class Children:
         keys = hashlib.sha256(" ".join(one.step.key for one in work).encode()).hexdigest()[:16]
         parameters: dict[str, Any] = {
             "store": self._store,
-            "work": [to_wire(one) for one in work],
+            "work": [serialize(one) for one in work],
             "settings": self._settings.model_dump(mode="json"),
         }
         while True:

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class TaskExecutor:
-    """An :class:`~bevformer_lib.pipeline.work.Executor` inside a running flow.
+    """An :class:`~bevformer_lib.pipeline.executors.Executor` inside a running flow.
 
     Only work that has to be done becomes a task: what is in the store already costs no task run and says why it is
     reused.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -12,42 +12,23 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
-from bevformer_lib.backends.runtimes import PULSAR2
-from bevformer_lib.pipeline.work import Executor, Work
+from bevformer_lib.pipeline.executors import Executor
+from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.explain import why_run
 from bevformer_lib.store.run import StepResult, find_step, last_done
-from tasks.batches import shares
+from tasks.batches import batches
 from tasks.children import Children
 from tasks.executor import TaskExecutor
 from tasks.pool_state import Deployed, PoolError
 from tasks.server import patiently
 from tasks.settings import RunSettings
 
-DEPLOYMENTS: Final[Mapping[str, str]] = {
-    "export": "export/export",
-    "calibration-histories": "extract/extract",
-    "convert": "convert/convert",
-    "record": "extract/extract",
-    "record-trials": "extract/extract",
-    "evaluate": "evaluate/evaluate",
-    "diagnose": "evaluate/evaluate",
-    "tensors": "extract/extract",
-}
-"""Step -> the deployment that does it; steps that are not here cost little and stay with the build."""
-_SIMULATE: Final = "evaluate/simulate"
-"""Does what ``evaluate/evaluate`` does, without a board: Pulsar2's simulator runs where Pulsar2 is."""
-
+DEPLOYMENT: Final = "batch/{pool}"
+"""Of the flow that does a batch of work, by the name of the work pool."""
 _KINDS_ASKED: Final = 5
 
 _log = logging.getLogger(__name__)
-
-
-def deployment_of(work: Work) -> str | None:
-    """Return which deployment does a step; ``None``: the build itself."""
-    deployment = DEPLOYMENTS.get(work.step.name)
-    on_a_board = deployment == DEPLOYMENTS["evaluate"]
-    return _SIMULATE if on_a_board and getattr(work, "runtime", None) == PULSAR2 else deployment
 
 
 def executor(store: Store, settings: RunSettings) -> Executor:
@@ -63,7 +44,7 @@ def executor(store: Store, settings: RunSettings) -> Executor:
 
 
 class PoolExecutor:
-    """An :class:`~bevformer_lib.pipeline.work.Executor` whose heavy work is done by child runs on work pools.
+    """An :class:`~bevformer_lib.pipeline.executors.Executor` whose heavy work is done by child runs on work pools.
 
     Only work that has to be done is delegated: what is in the store already costs no run.
     """
@@ -79,13 +60,13 @@ class PoolExecutor:
         return self.do_all([work])[0]
 
     def do_all(self, work: Sequence[Work]) -> list[StepResult]:
-        """See :meth:`Executor.do_all`; the parts are shared out over the workers that are online.
+        """See :meth:`Executor.do_all`; the parts go in batches to the workers that are online.
 
         Raises:
             PoolError: a child failed, or no worker takes it.
         """
-        deployment = deployment_of(work[0]) if work else None
-        if deployment is None:
+        pool = work[0].pool if work else None
+        if pool is None:
             return self._here.do_all(work)
         found = [find_step(self._store, one.step) for one in work]
         missing = [one for one, result in zip(work, found, strict=True) if result is None]
@@ -95,13 +76,13 @@ class PoolExecutor:
                 "%s%s", one.step.title, f": {reasons[one.step.kind]}" if result is None else " skipped: unchanged"
             )
         if missing:
-            self._do_away(deployment, missing)
+            self._do_away(DEPLOYMENT.format(pool=pool), missing)
         return [result or self._done(one, reasons[one.step.kind]) for one, result in zip(work, found, strict=True)]
 
     def _do_away(self, deployment: str, work: Sequence[Work]) -> None:
         deployed, places = patiently(partial(_find, deployment), f"deployment {deployment}")
         children = Children(self._run, self._store.uri, deployed, self._settings, self._is_done)
-        children.do(shares(work, places, _seconds_per_frame(self._store, work)))
+        children.do(batches(work, places, _seconds_per_frame(self._store, work)))
 
     def _is_done(self, work: Work) -> bool:
         return find_step(self._store, work.step) is not None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 import httpx
@@ -79,7 +79,7 @@ def _progress_artifacts() -> ProgressCallback:
         percent = 100.0 * done / total
         now = time.monotonic()
         if what not in artifacts:
-            artifacts[what] = (create_progress_artifact(percent, description=what), now)
+            artifacts[what] = (cast(UUID, create_progress_artifact(percent, description=what)), now)
             return
         artifact, told_at = artifacts[what]
         if done == total or now - told_at > _UPDATE_SECONDS:

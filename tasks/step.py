@@ -33,7 +33,7 @@ def step_task(store: Store, work: Work, stop: StopSignal) -> MaterializingTask[[
 
     @materialize(
         asset,
-        asset_deps=upstream_assets(store, step),
+        asset_deps=[*upstream_assets(store, step)],
         name=step.name,
         task_run_name=step.title,
         cache_policy=NO_CACHE,  # the store itself knows what was done, and checks that it is still there

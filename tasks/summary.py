@@ -89,6 +89,8 @@ def _smaller(image: str) -> str:
     import numpy as np
 
     pixels = cv2.imdecode(np.frombuffer(base64.b64decode(image), np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError("an image of the report is no JPEG")
     height, width = pixels.shape[:2]
     if width > _PICTURE_WIDTH:
         size = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))

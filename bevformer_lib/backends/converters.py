@@ -31,8 +31,6 @@ EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}
 )
 """Converter -> the runtimes that execute what it makes, the usual one first."""
-DEFAULT_RECIPES: Final[Mapping[str, str]] = MappingProxyType({PULSAR2: "vendor-tiny", EMULATOR: "all-u16"})
-"""Converter -> its recipe where none is named."""
 
 
 def open_converter(

@@ -35,8 +35,15 @@ class PlannedSample:
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """The chosen frames, in the order of their numbers."""
+    """The chosen frames of a calibration set.
 
+    Attributes:
+        num_samples: what was asked for.
+        seed: likewise; another one chooses other frames.
+        samples: the choice, in the order of the numbers.
+    """
+
+    num_samples: int
     seed: int
     samples: tuple[PlannedSample, ...]
 
@@ -80,7 +87,7 @@ def plan_samples(scene_frame_counts: Mapping[str, int], num_samples: int, seed: 
         later_frames = ((scene, position) for position in range(1, scene_frame_counts[scene]))
         chosen += _shuffled(seed, "frame", later_frames)[:share]
     numbered = enumerate(_shuffled(seed, "number", chosen), start=1)
-    return CalibrationPlan(seed, tuple(PlannedSample(number, *frame) for number, frame in numbered))
+    return CalibrationPlan(num_samples, seed, tuple(PlannedSample(number, *frame) for number, frame in numbered))
 
 
 def _number_of_first_frames(num_scenes: int, num_frames: int, num_samples: int) -> int:

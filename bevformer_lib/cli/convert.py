@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from bevformer_lib.cli.options import Device, Gigabytes, Minutes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -32,11 +34,11 @@ def command(
     overrides: Path | None = None,
     image: str | None = None,
     pulsar2: Path | None = None,
-    time_limit_minutes: float | None = None,
-    memory_limit_gb: float | None = None,
+    time_limit_minutes: Minutes | None = None,
+    memory_limit_gb: Gigabytes | None = None,
     log: Path | None = None,
     build: Path | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Convert a float ONNX graph, calibrated with the archives of prepare-calibration and nothing else.
 
@@ -48,8 +50,7 @@ def command(
         calibration_dir: folder with the archives of prepare-calibration.
         output: the model to write (.axmodel for pulsar2, .onnx for the others).
         converter: pulsar2, onnxruntime, or emulator, which works out what pulsar2 would make.
-        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16 or all-u16
-            [default: vendor-tiny; emulator: all-u16].
+        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16, all-u16 or mixed [default: mixed].
         target: pulsar2, emulator: chip to compile for [default: AX650].
         npu_mode: pulsar2: cores to compile for, NPU1 to NPU4 [default: all that the chip has].
         overrides: pulsar2, emulator: YAML file with build config settings of your own.

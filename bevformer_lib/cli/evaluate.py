@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -20,11 +22,11 @@ def command(
     *,
     output: Path,
     runtime: str = "onnxruntime",
-    device: str | None = None,
-    score_thr: float | None = None,
-    start_scene: int = 0,
-    end_scene: int | None = None,
-    host_rotate_center: tuple[float, float] | None = None,
+    device: Device | None = None,
+    score_thr: Fraction | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
+    host_rotate_center: CellsXY | None = None,
 ) -> None:
     """Run both models over scenes, each fed its own prev_bev states, and compare outputs and boxes frame by frame.
 

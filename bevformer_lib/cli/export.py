@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from bevformer_lib.cli.options import Count
 from bevformer_lib.cli.progress import progress_bar
 from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
@@ -32,7 +33,7 @@ def command(
     output: Path,
     image_size: str | None = None,
     spatial: Literal["dense", "slots"] | None = None,
-    cameras_per_query: int | None = None,
+    cameras_per_query: Count | None = None,
     cameras_from: Path | None = None,
     geometry: Literal["graph", "host"] | None = None,
     target: str = "AX650",
@@ -53,7 +54,7 @@ def command(
             2. A frame that needs more is refused when it is run.
         cameras_from: folder of scenes whose camera calibrations decide it, instead of cameras-per-query.
         geometry: who computes where cells lie in the cameras and in prev_bev: graph, the network itself, or host,
-            in floating point before every frame, which eight bits can't blur. Left out: what is best for the target.
+            in floating point before every frame, which eight bits can't blur. Left out: host.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.

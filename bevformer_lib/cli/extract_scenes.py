@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bevformer_lib.cli.options import Threads
+
 
 def command(
     *,
@@ -15,7 +17,7 @@ def command(
     version: str = "v1.0-mini",
     split: str = "mini_val",
     can_bus: bool = False,
-    workers: int | None = None,
+    workers: Threads | None = None,
 ) -> None:
     """Write the keyframes of a nuScenes split as scenes: images, projections, ego motion and annotated boxes.
 
@@ -44,6 +46,12 @@ def command(
     extraction = Extraction.for_model(config, version=version, split=split, can_bus=can_bus)
     with progress_bar() as on_progress:
         extracted = extract_scenes(nuscenes_root, extraction, output, workers=workers, on_progress=on_progress)
+    if extracted.foreign:
+        named = ", ".join(f"{name}: {count}" for name, count in extracted.foreign.items())
+        sys.stderr.write(
+            f"warning: {sum(extracted.foreign.values())} annotations are left out, since their categories are none of "
+            f"nuScenes' ({named}); rename them in category.json to make them count\n"
+        )
     height, width = extraction.image_hw
     now = f"{extracted.scenes_now} of them extracted now" if extracted.scenes_now else "all there already"
     sys.stdout.write(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, LastScene
+
 
 def command(
     model: Path,
@@ -13,10 +15,10 @@ def command(
     *,
     output_dir: Path,
     runtime: str = "onnxruntime",
-    device: str | None = None,
-    start_scene: int = 0,
-    end_scene: int | None = None,
-    host_rotate_center: tuple[float, float] | None = None,
+    device: Device | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
+    host_rotate_center: CellsXY | None = None,
 ) -> None:
     """Run a model over whole scenes and keep its outputs, for machines that can't run it.
 

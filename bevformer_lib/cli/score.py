@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bevformer_lib.cli.options import Fraction
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,8 +26,13 @@ def command(
     version: str = "v1.0-mini",
     split: str | None = None,
     results: Path | None = None,
+    use_camera: bool = True,
+    use_lidar: bool = False,
+    use_radar: bool = False,
+    use_map: bool = False,
+    use_external: bool = True,
     reference: Path | None = None,
-    reference_score_thr: float = 0.3,
+    reference_score_thr: Fraction = 0.3,
 ) -> None:
     """Score what `bevformer infer` wrote by nuScenes' detection metric: NDS, mAP, per class, distance and scene.
 
@@ -40,6 +48,12 @@ def command(
         version: name of the dataset's folder of tables.
         split: with --nuscenes-root, insist on exactly the samples of this split.
         results: with --nuscenes-root, write nuScenes' results file here, ready for submission.
+        use_camera: what the results file says of cameras.
+        use_lidar: what the results file says of the LiDAR.
+        use_radar: what the results file says of radars.
+        use_map: what the results file says of maps.
+        use_external: what the results file says of data other than nuScenes', weights that were trained on it
+            included; true as in the original's configs.
         reference: folder that infer wrote for the float model; for scenes without annotations.
         reference_score_thr: the reference's boxes above this score count as objects.
     """
@@ -54,9 +68,16 @@ def command(
         if path is not None:
             require_new_file(path)
     found = read_detections(detections)
+    meta = {
+        "use_camera": use_camera,
+        "use_lidar": use_lidar,
+        "use_radar": use_radar,
+        "use_map": use_map,
+        "use_external": use_external,
+    }
     with progress_bar() as on_progress:
         if nuscenes_root is not None:
-            metrics = _score_dataset(found, nuscenes_root, version, split, results, on_progress)
+            metrics = _score_dataset(found, nuscenes_root, version, split, results, meta, on_progress)
         else:
             metrics = _score_scenes(found, scenes, reference, reference_score_thr, on_progress)
     write_json(output, metrics.to_dict())
@@ -66,6 +87,9 @@ def command(
     for line in remarks(metrics, found[0].score_threshold):
         console.print(line, soft_wrap=True)
     console.print(f"{metrics.frames} frames of {len(metrics.scenes)} scenes scored: {output}", soft_wrap=True)
+    if results is not None:
+        used = ", ".join(name for name, is_used in meta.items() if is_used)
+        console.print(f"{results}: says {used or 'that nothing was used'}; options change that", soft_wrap=True)
 
 
 def class_table(metrics: DetectionMetrics) -> Table:
@@ -147,6 +171,7 @@ def _score_dataset(
     version: str,
     split: str | None,
     results_path: Path | None,
+    meta: Mapping[str, bool],
     on_progress: ProgressCallback,
 ) -> DetectionMetrics:
     from bevformer_lib.errors import BevformerError
@@ -162,7 +187,7 @@ def _score_dataset(
                     f"{scene.path}: frame {frame.index} has no sample token; leave --nuscenes-root out"
                 )
             by_token.append((frame.sample_token, frame.detections))
-    results = results_of(dataset, by_token, found[0].class_names)
+    results = results_of(dataset, by_token, found[0].class_names, meta)
     if split is not None:
         check_split(dataset, results, split)
     if results_path is not None:

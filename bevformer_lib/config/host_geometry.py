@@ -22,13 +22,9 @@ MAX_REACH_IMAGES: Final = 4.0
 HOST_GEOMETRY_KEY: Final = "bevformer.host_geometry"
 """Key of a graph's metadata under which it stands, as JSON."""
 
-DEFAULT_GEOMETRY_BY_CHIP: Final[Mapping[str, GeometryForm]] = {}
-"""Chip -> the form that its graphs get where nobody asks for another; chips that are not listed get ``graph``."""
-
-
-def default_geometry(chip: str) -> GeometryForm:
-    """Return the form of graphs for a chip where nobody asks for another."""
-    return DEFAULT_GEOMETRY_BY_CHIP.get(chip, "graph")
+DEFAULT_GEOMETRY: Final[GeometryForm] = "host"
+"""The form of graphs where nobody asks for another, for every chip: all have the integer arithmetic that blurs a
+projection, whose values span 1e-5 to 1e5."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def decode_detections(
     scores = scores_by_query.ravel()
     best = np.argsort(-scores, kind="stable")[: box_coder.max_num]
     scores = scores[best]
-    boxes = _denormalized(outputs[OUTPUT_COORDS][-1, 0].astype(np.float32)[best // num_classes])
+    boxes = denormalized_boxes(outputs[OUTPUT_COORDS][-1, 0].astype(np.float32)[best // num_classes])
 
     lower, upper = np.array(box_coder.post_center_range, dtype=np.float32).reshape(2, 3)
     kept = ((boxes[:, :3] >= lower) & (boxes[:, :3] <= upper)).all(axis=1)
@@ -66,8 +66,8 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.where(logits >= 0, np.float32(1), small) / (1 + small), dtype=np.float32)
 
 
-def _denormalized(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn (n, 10) regression values into (n, 9) boxes, z still at the gravity centre."""
+def denormalized_boxes(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn (n, 10) regression values into (n, 9) boxes of :class:`Detections`, but with z at the gravity centre."""
     cx, cy, log_w, log_l, cz, log_h, sin_yaw, cos_yaw, vx, vy = raw.T
     with np.errstate(over="ignore"):
         size_wlh_m = np.exp(np.stack([log_w, log_l, log_h]))

@@ -27,9 +27,9 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.pulsar2.converter import samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.quantization_record import read_record
+from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
 
 CONVERTER_NAME: Final = "emulator"
-DEFAULT_RECIPE: Final = "all-u16"
 MAIN: Final = "all tensors rounded"
 OPTIMISTIC: Final = "movement operators not rounded"
 _OWN_METADATA_OF_TOOL: Final = "onnx.infer"

@@ -82,9 +82,13 @@ def without_large_weights(model: onnx.ModelProto, *, max_elements: int) -> onnx.
 
 def static_shapes(model: onnx.ModelProto) -> dict[str, StaticShape]:
     """Return every shape that is fixed: declared ones, those of initializers, and those ONNX can infer."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+    return stated_shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+
+
+def stated_shapes(graph: onnx.GraphProto) -> dict[str, StaticShape]:
+    """Return every fixed shape that a graph states, as exported ones do for all of their tensors."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
         shape = static_shape(value)
         if shape is not None:
             shapes[value.name] = shape

@@ -12,7 +12,7 @@ from typing import Final
 
 import onnx
 
-from bevformer_lib.config.host_geometry import GeometryForm, HostGeometryConfig, default_geometry
+from bevformer_lib.config.host_geometry import DEFAULT_GEOMETRY, GeometryForm, HostGeometryConfig
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.chip import DEFAULT_CHIP, Chip, load_chip
@@ -99,7 +99,7 @@ def export_onnx(
             new ones have passed everything.
         spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
         cameras_per_query: room of the slots form; ``None``: what so many cameras around a car need.
-        geometry: who computes sampling locations, visibility and ego motion; ``None``: what is best for the target.
+        geometry: who computes sampling locations, visibility and ego motion; ``None``: the host.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
         on_progress: told of stages, passes and proof frames.
@@ -123,7 +123,7 @@ def export_onnx(
         model = build_model(config, spatial=choice.form, cameras_per_query=choice.cameras_per_query)
         facts = load_checkpoint(checkpoint, model)
     provenance = _provenance(config, facts)
-    host_geometry = choice.host_geometry(model) if (geometry or default_geometry(target)) == "host" else None
+    host_geometry = choice.host_geometry(model) if (geometry or DEFAULT_GEOMETRY) == "host" else None
     metadata = choice.metadata(config) | (host_geometry.to_metadata() if host_geometry else {})
     with atomic_path(raw_path(output)) as raw_file, atomic_path(output) as file:
         with stages.run("trace"):

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.gates.expression import Expression, parse
 from bevformer_lib.gates.metrics import metric_names
+from bevformer_lib.strict_yaml import read_yaml
 
 DEFAULT_POLICY: Final = Path(__file__).with_name("default.yaml")
-_MAX_BYTES: Final = 1 << 18
 
 
 class Gate(BaseModel):
@@ -75,15 +74,12 @@ def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
         ConfigError: with every defect: the file, the key, and what is wrong.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: is larger than {_MAX_BYTES} bytes; that is no policy")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        policy = Policy.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: can't be read as a policy in YAML ({error}); correct it") from error
+        policy = Policy.model_validate(read_yaml(path))
     except ValidationError as error:
         defects = [f"{_place(defect['loc'])}: {defect['msg']}" for defect in error.errors()]
         raise ConfigError(_listed(path, defects)) from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: can't be read as a policy: it {error}; correct it") from error
     defects = _unknown(policy, metric_names(class_names))
     if defects:
         raise ConfigError(_listed(path, defects))

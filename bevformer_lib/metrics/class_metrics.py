@@ -89,7 +89,7 @@ def score_class(pairs: ClassPairs, truth_kept: NDArray[np.bool_], found_kept: ND
     scores = pairs.found.score[found_kept]
     for limit in MATCH_DISTANCES_M:
         near = kept & (pairs.distance_m < limit)
-        given, wanted = _matches(pairs.given[near], pairs.wanted[near])
+        given, wanted = greedy_matches(pairs.given[near], pairs.wanted[near])
         is_match = np.zeros(len(pairs.found), dtype=np.bool_)
         is_match[given] = True
         precision, confidence = _curve(is_match[found_kept], scores, int(truth_kept.sum()))
@@ -114,7 +114,7 @@ def score_class(pairs: ClassPairs, truth_kept: NDArray[np.bool_], found_kept: ND
     )
 
 
-def _matches(given: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def greedy_matches(given: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Match greedily, in the pairs' order; return both sides of the matches, best score first."""
     matched: dict[int, int] = {}
     taken: set[int] = set()

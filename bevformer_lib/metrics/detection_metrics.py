@@ -115,12 +115,7 @@ def score_frames(
     on_progress: ProgressCallback = no_progress,
 ) -> DetectionMetrics:
     """Score frames that carry their own truth; see :func:`score_scenes`."""
-    check_classes(class_names)
-    predicted = {
-        frame.token: predictions_as_records(frame.detections, class_names, frame.token, frame.lidar_to_common)
-        for frame in frames
-    }
-    annotated = {frame.token: ground_truth_as_records(frame) for frame in frames}
+    annotated, predicted = records_of_frames(frames, class_names)
     return score_boxes(
         annotated,
         predicted,
@@ -129,6 +124,22 @@ def score_frames(
         truth=truth,
         on_progress=on_progress,
     )
+
+
+def records_of_frames(
+    frames: Sequence[ScoredFrame], class_names: Sequence[str]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[dict[str, Any]]]]:
+    """Return annotations and predictions by token, as :func:`score_boxes` takes them.
+
+    Raises:
+        ConfigError: classes are none of nuScenes'.
+    """
+    check_classes(class_names)
+    predicted = {
+        frame.token: predictions_as_records(frame.detections, class_names, frame.token, frame.lidar_to_common)
+        for frame in frames
+    }
+    return {frame.token: ground_truth_as_records(frame) for frame in frames}, predicted
 
 
 def check_classes(class_names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,14 +22,17 @@ META: Final = {
     "use_lidar": False,
     "use_radar": False,
     "use_map": False,
-    "use_external": False,
+    "use_external": True,
 }
-"""What BEVFormer sees, in the words of the results file."""
+"""What BEVFormer uses, in the words of the results file, as its published configs say it (``input_modality``)."""
 _NAMED_TOKENS: Final = 3
 
 
 def results_of(
-    dataset: Any, detections: Iterable[tuple[str, Detections]], class_names: Sequence[str]
+    dataset: Any,
+    detections: Iterable[tuple[str, Detections]],
+    class_names: Sequence[str],
+    meta: Mapping[str, bool] = META,
 ) -> dict[str, Any]:
     """Return the content of a results file: boxes in the global frame by sample token.
 
@@ -37,6 +40,7 @@ def results_of(
         dataset: a ``nuscenes.NuScenes``.
         detections: sample tokens and their boxes, each token once.
         class_names: in the order of the labels.
+        meta: what was used for the detections, as :data:`META`.
 
     Raises:
         ConfigError: classes are none of nuScenes'.
@@ -54,7 +58,7 @@ def results_of(
             ) from error
         pose = sensor_pose(dataset, sample, LIDAR_CHANNEL)
         results[token] = predictions_as_records(boxes, class_names, token, pose.sensor_to_global)
-    return {"meta": dict(META), "results": results}
+    return {"meta": dict(meta), "results": results}
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

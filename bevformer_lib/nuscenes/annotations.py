@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,35 @@ from bevformer_lib.scenes.types import GroundTruthBox
 
 BICYCLE_RACK: Final = "static_object.bicycle_rack"
 """nuScenes' category of the areas in which bicycles and motorcycles are not counted."""
+
+
+OUTSIDE_OF_DETECTION: Final = frozenset(
+    {
+        "animal",
+        "human.pedestrian.personal_mobility",
+        "human.pedestrian.stroller",
+        "human.pedestrian.wheelchair",
+        "movable_object.debris",
+        "movable_object.pushable_pullable",
+        "vehicle.emergency.ambulance",
+        "vehicle.emergency.police",
+    }
+)
+"""nuScenes' categories that the detection task leaves out."""
+
+
+def foreign_categories(dataset: Any, samples: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many annotations of keyframes are of a category that is none of nuScenes', by category."""
+    from nuscenes.eval.detection.utils import category_to_detection_name
+
+    categories = Counter(
+        str(dataset.get("sample_annotation", token)["category_name"]) for sample in samples for token in sample["anns"]
+    )
+    return {
+        name: count
+        for name, count in sorted(categories.items())
+        if name != BICYCLE_RACK and name not in OUTSIDE_OF_DETECTION and category_to_detection_name(name) is None
+    }
 
 
 def annotated_boxes(

@@ -11,6 +11,8 @@ from bevformer_lib.errors import MissingPackageError, SceneError
 
 LIDAR_CHANNEL: Final = "LIDAR_TOP"
 """The sensor whose keyframe is the reference of boxes, poses and projections."""
+_EMPTY_BYTES: Final = 8
+"""A table with an entry holds its token, 32 digits, at least."""
 
 
 def require_devkit() -> None:
@@ -53,7 +55,11 @@ def open_dataset(root: Path, version: str) -> Any:
     except (OSError, AssertionError, json.JSONDecodeError) as error:
         raise SceneError(f"{tables}: the tables can't be loaded: {error}") from error
     except (KeyError, IndexError, TypeError) as error:
-        raise SceneError(f"{tables}: the tables are not whole; {error!r} is not in them") from error
+        empty = [path.name for path in sorted(tables.glob("*.json")) if path.stat().st_size < _EMPTY_BYTES]
+        why = (
+            f"{', '.join(empty)} empty; nuscenes-devkit needs an entry there" if empty else f"{error!r} is not in them"
+        )
+        raise SceneError(f"{tables}: the tables are not whole: {why}") from error
 
 
 def scenes_of_split(dataset: Any, split: str) -> list[dict[str, Any]]:

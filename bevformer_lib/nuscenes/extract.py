@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from bevformer_lib.config.model_config import ImageNormConfig, ModelConfig
 from bevformer_lib.errors import ConfigError, SceneError
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.names import CAMERA_ORDER
-from bevformer_lib.nuscenes.annotations import annotated_boxes
+from bevformer_lib.nuscenes.annotations import annotated_boxes, foreign_categories
 from bevformer_lib.nuscenes.can_bus import can_bus_absolute, can_bus_root, read_pose_messages
 from bevformer_lib.nuscenes.devkit import LIDAR_CHANNEL, open_dataset, samples_of_scene, scenes_of_split
 from bevformer_lib.nuscenes.poses import lidar_to_image, scaled, sensor_pose
@@ -80,11 +80,13 @@ class Extracted:
         scenes: all scenes of the split, in order.
         scenes_now: how many of them this run extracted; the others were there.
         frames: frames of all scenes.
+        foreign: categories that are none of nuScenes' -> their annotations, which are left out.
     """
 
     scenes: tuple[str, ...]
     scenes_now: int
     frames: int
+    foreign: Mapping[str, int]
 
 
 def extract_scenes(
@@ -135,20 +137,31 @@ def extract_scenes(
                     wait([frame for frame in written if not frame.cancel()])
     if missing or not (output / SCENE_INDEX_NAME).is_file():
         write_scene_index(output, {name: range(len(frames)) for name, frames in samples.items()})
-    return Extracted(tuple(samples), len(missing), total)
+    foreign = foreign_categories(dataset, (sample for frames in samples.values() for sample in frames))
+    return Extracted(tuple(samples), len(missing), total, foreign)
 
 
-def camera_image(path: Path, extraction: Extraction) -> NDArray[np.uint8]:
+def camera_image(path: Path, extraction: Extraction, recorded_hw: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8 BGR: a camera's image scaled as the original does it, and padded.
 
     Scaled in float32, since OpenCV's 8-bit scaling rounds its weights too.
 
+    Args:
+        path: the image.
+        extraction: says scale and size.
+        recorded_hw: height and width that the tables give it; its calibration is for these.
+
     Raises:
-        SceneError: the image can't be decoded, or does not fit into the model's.
+        SceneError: the image can't be decoded, is not of the recorded size, or does not fit into the model's.
     """
     image = cv2.imread(str(path), READ_COLOR)
     if image is None:
         raise SceneError(f"{path}: is no image that can be decoded; download it again")
+    if recorded_hw is not None and image.shape[:2] != recorded_hw:
+        raise SceneError(
+            f"{path}: has {image.shape[0]} x {image.shape[1]} pixels (height x width), but {recorded_hw[0]} x "
+            f"{recorded_hw[1]} in sample_data.json, which its calibration is for; download it again"
+        )
     if extraction.image_scale != 1.0:
         height, width = (int(size * extraction.image_scale) for size in image.shape[:2])
         resized = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -176,7 +189,10 @@ def _write_frame(
     write_frame(
         folder,
         index,
-        [camera_image(path, extraction) for path in _image_paths(dataset, sample)],
+        [
+            camera_image(path, extraction, recorded_hw)
+            for path, recorded_hw in zip(_image_paths(dataset, sample), _recorded_sizes(dataset, sample), strict=True)
+        ],
         lidar_to_image=scaled(lidar_to_image(dataset, sample), extraction.image_scale),
         can_bus_absolute=can_bus_absolute(
             dataset.get("ego_pose", lidar["ego_pose_token"]), sample["timestamp"], pose_messages
@@ -194,6 +210,11 @@ def _write_frame(
 
 def _image_paths(dataset: Any, sample: dict[str, Any]) -> list[Path]:
     return [Path(dataset.get_sample_data_path(sample["data"][channel])) for channel in CAMERA_ORDER]
+
+
+def _recorded_sizes(dataset: Any, sample: dict[str, Any]) -> list[tuple[int, int]]:
+    records = [dataset.get("sample_data", sample["data"][channel]) for channel in CAMERA_ORDER]
+    return [(record["height"], record["width"]) for record in records]
 
 
 def _check_images(dataset: Any, samples: Sequence[dict[str, Any]]) -> None:

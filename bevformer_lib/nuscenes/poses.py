@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bevformer_lib.errors import SceneError
 from bevformer_lib.names import CAMERA_ORDER
 from bevformer_lib.nuscenes.devkit import LIDAR_CHANNEL
 
@@ -36,12 +37,24 @@ class SensorPose:
 
 
 def rigid_matrix(record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return (4, 4) of a record's ``rotation`` (quaternion w, x, y, z) and ``translation`` (m)."""
+    """Return (4, 4) of a record's ``rotation`` (quaternion w, x, y, z) and ``translation`` (m).
+
+    Raises:
+        SceneError: they are no pose.
+    """
     from pyquaternion import Quaternion
 
+    rotation = np.asarray(record["rotation"], np.float64)
+    translation = np.asarray(record["translation"], np.float64)
+    known = rotation.shape == (4,) and translation.shape == (3,)
+    if not (known and np.isfinite(rotation).all() and np.isfinite(translation).all() and rotation.any()):
+        raise SceneError(
+            f"pose {record.get('token')} of nuScenes' tables: rotation {record['rotation']} and translation "
+            f"{record['translation']} are no pose; download ego_pose.json and calibrated_sensor.json again"
+        )
     matrix = np.eye(4)
-    matrix[:3, :3] = Quaternion(record["rotation"]).rotation_matrix
-    matrix[:3, 3] = record["translation"]
+    matrix[:3, :3] = Quaternion(rotation).rotation_matrix
+    matrix[:3, 3] = translation
     return matrix
 
 

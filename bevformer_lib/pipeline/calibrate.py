@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,18 +15,24 @@ from bevformer_lib.calibration.samples import samples_from_scenes
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import Executable
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 MANIFEST: Final = MANIFEST_NAME
 
 
 @dataclass(frozen=True)
-class PrevBevWork:
+class PrevBevWork(
+    Work,
+    step="calibration-histories",
+    pool="gpu",
+    modules=(RUNTIMES[ONNXRUNTIME],),
+    packages=("onnxruntime", *IMAGE_PACKAGES),
+):
     """Runs a scene as far as needed; puts out the ``prev_bev`` of its chosen frames.
 
     Attributes:
@@ -35,26 +40,19 @@ class PrevBevWork:
         positions: places of the chosen frames in the scene, ascending.
         graph: the float model.
         requirements: what the model asks of scenes.
-        device: where to run it; not part of the step: any device gives the same up to rounding.
+        device: where to run it: any device gives the same up to rounding.
     """
 
-    scene: SceneSource
+    scene: SceneSource = field(metadata=PART)
     positions: tuple[int, ...]
     graph: Artifact
     requirements: SceneRequirements
-    device: str
+    device: str = field(metadata=NOT_IN_KEY)
 
     @property
-    def step(self) -> Step:
-        """Done again for another model, scene or choice of frames."""
-        return Step(
-            name="calibration-histories",
-            version=1,
-            inputs={"graph": self.graph, "scene": self.scene.content},
-            parameters={"positions": list(self.positions), **dataclasses.asdict(self.requirements)},
-            packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
-            part=self.scene.name,
-        )
+    def num_frames(self) -> int:
+        """Frames before the last chosen one, whose state is what they leave behind."""
+        return max(1, max(self.positions))
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Run the scene.
@@ -78,42 +76,22 @@ class PrevBevWork:
 
 
 @dataclass(frozen=True)
-class PackWork:
+class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
     """Packs the chosen frames into the four archives and their manifest.
 
     Attributes:
         plan: the chosen frames.
-        scenes: the scenes that hold one, by name.
+        scenes: the scenes that hold one.
         histories: what :class:`PrevBevWork` put out, by scene.
         graph: the float model, for the manifest.
         requirements: what the model asks of scenes.
     """
 
     plan: CalibrationPlan
-    scenes: Mapping[str, SceneSource]
+    scenes: tuple[SceneSource, ...]
     histories: Mapping[str, Mapping[str, Artifact]]
     graph: Artifact
     requirements: SceneRequirements
-
-    @property
-    def step(self) -> Step:
-        """Done again when a chosen frame, its history, or the choice changes."""
-        inputs = {"graph": self.graph}
-        for name, files in self.histories.items():
-            inputs[f"scene {name}"] = self.scenes[name].content
-            inputs |= {f"{name}/{file}": artifact for file, artifact in files.items()}
-        return Step(
-            name="calibration",
-            version=1,
-            inputs=inputs,
-            parameters={
-                "num_samples": len(self.plan.samples),
-                "seed": self.plan.seed,
-                "samples": [dataclasses.asdict(sample) for sample in self.plan.samples],
-                **dataclasses.asdict(self.requirements),
-            },
-            packages=software(__name__, packages=IMAGE_PACKAGES),
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Pack the archives.
@@ -124,7 +102,7 @@ class PackWork:
         """
         from bevformer_lib.export.host_geometry import host_geometry_of_graph
 
-        scenes = {name: self.scenes[name].read(self.requirements) for name in self.histories}
+        scenes = {scene.name: scene.read(self.requirements) for scene in self.scenes}
         files = {
             f"{name}/{file}": artifact for name, listed in self.histories.items() for file, artifact in listed.items()
         }
@@ -137,7 +115,7 @@ class PackWork:
                     Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
                 ),
                 folder,
-                num_samples=len(self.plan.samples),
+                num_samples=self.plan.num_samples,
                 seed=self.plan.seed,
                 model_sha256=self.graph.sha256,
                 host_geometry=host_geometry_of_graph(open_artifact(store, self.graph)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,18 @@ from typing import Any, Final
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.input_locations import position_here
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, scenes_root
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.scenes.layout import MADE_UP_MARK
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Step
 
 SCENE_LIST: Final = "scenes.json"
 
 
 @dataclass(frozen=True)
-class CheckScenesWork:
+class CheckScenesWork(Work, step="check-scenes", packages=IMAGE_PACKAGES):
     """Reads every file of the scenes; puts out a list of what they hold.
 
     Attributes:
@@ -33,17 +31,6 @@ class CheckScenesWork:
 
     scenes: tuple[SceneSource, ...]
     requirements: SceneRequirements
-
-    @property
-    def step(self) -> Step:
-        """Done again when any scene changes."""
-        return Step(
-            name="check-scenes",
-            version=1,
-            inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
-            parameters=dataclasses.asdict(self.requirements),
-            packages=software(__name__, packages=IMAGE_PACKAGES),
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Check the scenes.

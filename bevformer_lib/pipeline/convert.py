@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,10 +14,10 @@ from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import unload_models
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 if TYPE_CHECKING:
     from bevformer_lib.convert.base import Conversion
@@ -31,7 +31,6 @@ EMULATION_FACTS: Final = "emulation.json"
 OPTIMISTIC: Final = "model_int8_optimistic.onnx"
 """The other bound of an emulation."""
 CONVERSION_LOG: Final = "conversion.log"
-_PACKAGES: Final = ("onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -39,42 +38,42 @@ class Pulsar2Settings:
     """How Pulsar2 converts, or is emulated; what is left out is the recipe's or the tool's own choice.
 
     Attributes:
+        target: the chip.
         recipe: named settings.
         npu_mode: cores to compile for.
         overrides: YAML file with settings of the user's own.
         image: docker image, which decides the outputs; ``None``: what is found on the machine that converts.
-        executable: native command on that machine; not part of the step.
-        time_limit_seconds: longest build; not part of the step.
-        memory_limit_gb: most memory of a build; not part of the step.
+        executable: native command on that machine.
+        time_limit_seconds: longest build.
+        memory_limit_gb: most memory of a build.
     """
 
+    target: str
     recipe: str
     npu_mode: str | None = None
     overrides: Artifact | None = None
     image: str | None = None
-    executable: str | None = None
-    time_limit_seconds: float | None = None
-    memory_limit_gb: float | None = None
+    executable: str | None = field(default=None, metadata=NOT_IN_KEY)
+    time_limit_seconds: float | None = field(default=None, metadata=NOT_IN_KEY)
+    memory_limit_gb: float | None = field(default=None, metadata=NOT_IN_KEY)
 
 
 @dataclass(frozen=True)
-class ConvertWork:
+class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxruntime")):
     """Quantises the graph with the calibration set and nothing else.
 
     Attributes:
         graph: the float model.
         calibration: the four archives and their manifest, by file name.
         converter: one of ``backends.converters.CONVERTER_KINDS``.
-        device: where the embedded quantiser or the emulator runs the float model; not part of the step.
-        target: the chip.
+        device: where the embedded quantiser or the emulator runs the float model.
         pulsar2: settings of that converter or of its emulator; ``None`` for others.
     """
 
     graph: Artifact
     calibration: Mapping[str, Artifact]
     converter: str
-    device: str
-    target: str
+    device: str = field(metadata=NOT_IN_KEY)
     pulsar2: Pulsar2Settings | None = None
 
     @property
@@ -83,24 +82,9 @@ class ConvertWork:
         return COMPILED if self.converter == PULSAR2 else QUANTIZED
 
     @property
-    def step(self) -> Step:
-        """Done again for another graph, calibration set, converter or setting that decides the outputs."""
-        inputs = {"graph": self.graph, **self.calibration}
-        parameters: dict[str, Any] = {"converter": self.converter}
-        if self.pulsar2 is not None:
-            settings = self.pulsar2
-            parameters |= {"target": self.target, "recipe": settings.recipe}
-            if self.converter == PULSAR2:
-                parameters |= {"npu_mode": settings.npu_mode, "image": settings.image}
-            if settings.overrides is not None:
-                inputs["overrides"] = settings.overrides
-        return Step(
-            name="convert",
-            version=1,
-            inputs=inputs,
-            parameters=parameters,
-            packages=software(__name__, CONVERTERS[self.converter], packages=_PACKAGES),
-        )
+    def modules(self) -> tuple[str, ...]:
+        """Of the converter."""
+        return (CONVERTERS[self.converter],)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Convert. See :meth:`bevformer_lib.convert.base.Converter.convert` for what it raises."""
@@ -126,7 +110,7 @@ class ConvertWork:
     ) -> Mapping[str, Any]:
         backend = import_module(CONVERTERS[EMULATOR])
         overrides = None if settings.overrides is None else open_artifact(store, settings.overrides)
-        options = backend.EmulatorOptions(settings.recipe, self.target, overrides=overrides, device=self.device)
+        options = backend.EmulatorOptions(settings.recipe, settings.target, overrides=overrides, device=self.device)
         conversion: EmulatorConversion = backend.EmulatorConverter(options).convert(
             graph, calibration, output, on_progress=on_progress
         )
@@ -154,7 +138,7 @@ class ConvertWork:
                 log.write(line + "\n")
                 on_progress("convert", 0, 1)  # which also ends a build that nobody waits for any more
 
-            options = backend.Pulsar2Options(**chosen, target=self.target, on_line=keep)
+            options = backend.Pulsar2Options(**chosen, on_line=keep)
             converter: Pulsar2Converter = backend.Pulsar2Converter(options)
             conversion = converter.convert(graph, calibration, output, on_progress=on_progress)
         on_progress("convert", 1, 1)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +18,15 @@ from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
 from bevformer_lib.pipeline.linked import linked_folder
-from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator, open_float_model, runtime_modules
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.runtimes import (
+    FOUND_SIMULATOR,
+    Executable,
+    Simulator,
+    open_float_model,
+    pool_of,
+    runtime_modules,
+)
+from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host_geometry import with_host_geometry
@@ -28,7 +34,7 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 DIAGNOSIS: Final = "diagnosis.json"
 _COMPARED_SAMPLES: Final = 3
@@ -36,7 +42,7 @@ _COMPARED_SAMPLES: Final = 3
 
 
 @dataclass(frozen=True)
-class DiagnoseWork:
+class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAGES)):
     """Tries the frame on which the car moves most, and compares the calibration set with what it was made from.
 
     Attributes:
@@ -46,9 +52,9 @@ class DiagnoseWork:
         calibration: the archives and their manifest, by file name.
         requirements: what the models ask of scenes.
         runtime: what executes the candidate.
-        device: where; not part of the step.
+        device: where.
         recording: what ``RecordTrialsWork`` put out, which then stands for the float model.
-        simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
+        simulator: where the runtime is Pulsar2's simulator.
         inference_config: of both models.
     """
 
@@ -58,34 +64,20 @@ class DiagnoseWork:
     calibration: Mapping[str, Artifact]
     requirements: SceneRequirements
     runtime: str
-    device: str
+    device: str = field(metadata=NOT_IN_KEY)
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
     inference_config: Artifact | None = None
 
     @property
-    def step(self) -> Step:
-        """Done again for another model, calibration set, runtime or other scenes."""
-        return Step(
-            name="diagnose",
-            version=1,
-            inputs={
-                "reference": self.reference,
-                "candidate": self.candidate,
-                **self.calibration,
-                **{f"scene {scene.name}": scene.content for scene in self.scenes},
-                **({"recording": self.recording} if self.recording else {}),
-                **({"inference_config": self.inference_config} if self.inference_config else {}),
-            },
-            parameters={
-                "runtime": self.runtime,
-                **({"image": self.simulator.image} if self.simulator.image else {}),
-                **dataclasses.asdict(self.requirements),
-            },
-            packages=software(
-                __name__, *runtime_modules(self.runtime, self.recording), packages=("onnxruntime", *IMAGE_PACKAGES)
-            ),
-        )
+    def modules(self) -> tuple[str, ...]:
+        """Of the runtimes."""
+        return runtime_modules(self.runtime, self.recording)
+
+    @property
+    def pool(self) -> str:
+        """Where the candidate can be run."""
+        return pool_of(self.runtime)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Diagnose.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,20 +14,27 @@ from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
-from bevformer_lib.pipeline.runtimes import FOUND_SIMULATOR, Executable, Simulator, open_float_model, runtime_modules
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.runtimes import (
+    FOUND_SIMULATOR,
+    Executable,
+    Simulator,
+    open_float_model,
+    pool_of,
+    runtime_modules,
+)
+from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 EVALUATION: Final = "evaluation.json"
 
 
 @dataclass(frozen=True)
-class EvaluateWork:
+class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAGES)):
     """Runs both models over a scene, each with its own history, and compares them frame by frame.
 
     Attributes:
@@ -38,49 +44,34 @@ class EvaluateWork:
         inference_config: how to feed and decode both.
         requirements: what the models ask of scenes.
         runtime: what executes the candidate.
-        device: where; not part of the step.
+        device: where.
         score_threshold: boxes at or below are dropped; ``None``: as the inference config says.
         recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
-        simulator: where the runtime is Pulsar2's simulator; its image is part of the step, a command is not.
+        simulator: where the runtime is Pulsar2's simulator.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
     """
 
-    scene: SceneSource
+    scene: SceneSource = field(metadata=PART)
     reference: Artifact
     candidate: Artifact
     inference_config: Artifact
     requirements: SceneRequirements
     runtime: str
-    device: str
+    device: str = field(metadata=NOT_IN_KEY)
     score_threshold: float | None
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
-    bound: str | None = None
+    bound: str | None = field(default=None, metadata=PART)
 
     @property
-    def step(self) -> Step:
-        """Done again for another model, scene, decoding or runtime."""
-        return Step(
-            name="evaluate",
-            version=1,
-            inputs={
-                "reference": self.reference,
-                "candidate": self.candidate,
-                "inference_config": self.inference_config,
-                "scene": self.scene.content,
-                **({"recording": self.recording} if self.recording else {}),
-            },
-            parameters={
-                "runtime": self.runtime,
-                "score_threshold": self.score_threshold,
-                **({"image": self.simulator.image} if self.simulator.image else {}),
-                **dataclasses.asdict(self.requirements),
-            },
-            packages=software(
-                __name__, *runtime_modules(self.runtime, self.recording), packages=("onnxruntime", *IMAGE_PACKAGES)
-            ),
-            part=self.scene.name if self.bound is None else f"{self.scene.name}, {self.bound}",
-        )
+    def modules(self) -> tuple[str, ...]:
+        """Of the runtimes."""
+        return runtime_modules(self.runtime, self.recording)
+
+    @property
+    def pool(self) -> str:
+        """Where the candidate can be run."""
+        return pool_of(self.runtime)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Evaluate the scene.

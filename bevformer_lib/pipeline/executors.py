@@ -1,13 +1,24 @@
-"""The two executors that need no orchestrator: do it here, or only look whether it was done."""
+"""Who does work: what an executor is, and the two that need no orchestrator, one of which only looks what was done."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import StepResult, find_step, run_step
+
+
+class Executor(Protocol):
+    """Does work, unless it was done: in this process, as Prefect tasks, on a pool."""
+
+    def do(self, work: Work) -> StepResult:
+        """Do one unit and wait for it."""
+
+    def do_all(self, work: Sequence[Work]) -> list[StepResult]:
+        """Do units that don't need each other and wait for all; results in the same order."""
 
 
 class DirectExecutor:

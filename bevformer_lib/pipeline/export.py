@@ -11,19 +11,18 @@ from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.pipeline.inputs import open_artifact
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 GRAPH: Final = "model.onnx"
 RAW_GRAPH: Final = "model_raw.onnx"
 INFERENCE_CONFIG: Final = "inference_config.json"
-_PACKAGES: Final = ("torch", "onnx", "onnxsim", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class ExportWork:
+class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "onnxsim", "onnxruntime")):
     """Turns a checkpoint into a proven graph; puts out the graph, the raw graph and the inference config.
 
     Attributes:
@@ -33,7 +32,7 @@ class ExportWork:
         spatial: ``dense`` or ``slots``; ``None``: what is best for the model.
         cameras_per_query: room of the slots; ``None``: what so many cameras around a car need.
         waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
-        geometry: who computes the geometry, the graph or the host; ``None``: what is best for the target.
+        geometry: who computes the geometry, the graph or the host; ``None``: the host.
     """
 
     model: ModelConfig
@@ -43,24 +42,6 @@ class ExportWork:
     cameras_per_query: int | None = None
     waive: tuple[str, ...] = ()
     geometry: GeometryForm | None = None
-
-    @property
-    def step(self) -> Step:
-        """Done again for another checkpoint, configuration or chip."""
-        return Step(
-            name="export",
-            version=1,
-            inputs={"checkpoint": self.checkpoint},
-            parameters={
-                "model": self.model.to_dict(),
-                "target": self.target,
-                **({"spatial": self.spatial} if self.spatial else {}),
-                **({"cameras_per_query": self.cameras_per_query} if self.cameras_per_query else {}),
-                **({"geometry": self.geometry} if self.geometry else {}),
-                **({"waive": list(self.waive)} if self.waive else {}),
-            },
-            packages=software(__name__, packages=_PACKAGES),
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Export. See :func:`bevformer_lib.export.onnx_export.export_onnx` for what it raises."""

@@ -18,12 +18,12 @@ from bevformer_lib.pipeline.diagnose import DIAGNOSIS, read_diagnosis
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, read_coverage, read_metrics
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.aliases import get_alias
 from bevformer_lib.store.base import BUILDS, Store
 from bevformer_lib.store.records import find_record
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 GATES: Final = "gates.json"
 BUILD_METRICS: Final = "build_metrics.json"
@@ -48,7 +48,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class GatesWork:
+class GatesWork(Work, step=_STEP):
     """Judges a build; a failed gate does not fail this step, so that its evidence is kept.
 
     Attributes:
@@ -62,30 +62,10 @@ class GatesWork:
 
     model: str
     scenes: tuple[SceneSource, ...]
-    evaluations: Mapping[str, Artifact]
+    evaluations: Mapping[str, Mapping[str, Artifact]]
     measured: Mapping[str, Artifact]
     policy: Policy
     baseline: Baseline | None
-
-    @property
-    def step(self) -> Step:
-        """Done again for other measurements, another policy, or another published build."""
-        inputs = dict(self.measured)
-        inputs |= {f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()}
-        if self.baseline is not None:
-            inputs["baseline"] = self.baseline.metrics
-        return Step(
-            name=_STEP,
-            version=1,
-            inputs=inputs,
-            parameters={
-                "model": self.model,
-                "scenes": {scene.name: scene.content.sha256 for scene in self.scenes},
-                "policy": self.policy.model_dump(),
-                "baseline": self.baseline.build if self.baseline else None,
-            },
-            packages=software(__name__),
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Judge.
@@ -94,7 +74,7 @@ class GatesWork:
             StoreError: a measurement is gone.
         """
         metrics = gather(
-            [read_evaluation(store, artifact) for artifact in self.evaluations.values()],
+            [read_evaluation(store, outputs[EVALUATION]) for outputs in self.evaluations.values()],
             read_metrics(store, self.measured[METRICS]),
             read_coverage(store, self.measured[COVERAGE]),
             read_diagnosis(store, self.measured[DIAGNOSIS]),
@@ -127,10 +107,10 @@ def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
         return Baseline(entry.target, build.outputs[BUILD_METRICS])
     [identity] = [step for step in build.steps if step.split("/")[0] == _STEP]
     record = find_record(store, identity)
-    before = None if record is None else record.step.inputs.get("baseline")
-    if record is None or before is None:
-        return None
-    return Baseline(str(record.step.parameters["baseline"]), before)
+    before = None if record is None else record.step.parameters.get("baseline")
+    return (
+        None if record is None or before is None else Baseline(before["build"], record.step.inputs["baseline/metrics"])
+    )
 
 
 def read_build_metrics(store: Store, artifact: Artifact) -> BuildMetrics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,13 @@ from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
 from bevformer_lib.pipeline.runtimes import unload_models
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 METRICS: Final = "metrics.json"
 COVERAGE: Final = "coverage.json"
@@ -40,7 +40,7 @@ _TENSOR_FRAMES: Final = 4
 
 
 @dataclass(frozen=True)
-class MetricsWork:
+class MetricsWork(Work, step="metrics"):
     """Scores both models' boxes by nuScenes' metric; against the float model's boxes where nothing is annotated.
 
     Attributes:
@@ -50,23 +50,8 @@ class MetricsWork:
     """
 
     scenes: tuple[SceneSource, ...]
-    evaluations: Mapping[str, Artifact]
-    bound: str | None = None
-
-    @property
-    def step(self) -> Step:
-        """Done again when boxes or annotations change."""
-        return Step(
-            name="metrics",
-            version=1,
-            inputs={
-                **{f"scene {scene.name}": scene.content for scene in self.scenes},
-                **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
-            },
-            parameters={"proxy_score": PROXY_SCORE},
-            packages=software(__name__),
-            part=self.bound,
-        )
+    evaluations: Mapping[str, Mapping[str, Artifact]]
+    bound: str | None = field(default=None, metadata=PART)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Score; where that can't be done, put out why.
@@ -75,7 +60,7 @@ class MetricsWork:
             BevformerError: detections don't belong to the scenes.
             SceneError: a scene can't be read.
         """
-        evaluations = [read_evaluation(store, self.evaluations[scene.name]) for scene in self.scenes]
+        evaluations = [read_evaluation(store, self.evaluations[scene.name][EVALUATION]) for scene in self.scenes]
         try:
             reference, candidate = _score(read_scene_metas(self.scenes), evaluations, on_progress)
         except ConfigError as error:
@@ -90,7 +75,7 @@ class MetricsWork:
 
 
 @dataclass(frozen=True)
-class CoverageWork:
+class CoverageWork(Work, step="coverage", packages=IMAGE_PACKAGES):
     """Compares the frames of the calibration set with all frames.
 
     Attributes:
@@ -102,17 +87,6 @@ class CoverageWork:
     scenes: tuple[SceneSource, ...]
     plan: CalibrationPlan
     requirements: SceneRequirements
-
-    @property
-    def step(self) -> Step:
-        """Done again for other scenes, or another choice of frames."""
-        return Step(
-            name="coverage",
-            version=1,
-            inputs={f"scene {scene.name}": scene.content for scene in self.scenes},
-            parameters={"samples": [[sample.scene, sample.position] for sample in self.plan.samples]},
-            packages=software(__name__, packages=IMAGE_PACKAGES),
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Look at every frame.
@@ -128,7 +102,7 @@ class CoverageWork:
 
 
 @dataclass(frozen=True)
-class TensorsWork:
+class TensorsWork(Work, step="tensors", pool="gpu", packages=("onnx", "onnxruntime", *IMAGE_PACKAGES)):
     """Compares named tensors inside both models over the first frames of a scene.
 
     Attributes:
@@ -137,7 +111,7 @@ class TensorsWork:
         candidate: the compiled model.
         requirements: what the models ask of scenes.
         runtime: what executes the candidate; only ONNX Runtime lets us look inside.
-        device: where; not part of the step.
+        device: where.
     """
 
     scene: SceneSource
@@ -145,22 +119,7 @@ class TensorsWork:
     candidate: Artifact
     requirements: SceneRequirements
     runtime: str
-    device: str
-
-    @property
-    def step(self) -> Step:
-        """Done again for another model or scene."""
-        return Step(
-            name="tensors",
-            version=1,
-            inputs={"reference": self.reference, "candidate": self.candidate, "scene": self.scene.content},
-            parameters={
-                "runtime": self.runtime,
-                "frames": _TENSOR_FRAMES,
-                **dataclasses.asdict(self.requirements),
-            },
-            packages=software(__name__, packages=("onnx", "onnxruntime", *IMAGE_PACKAGES)),
-        )
+    device: str = field(metadata=NOT_IN_KEY)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Run both models.

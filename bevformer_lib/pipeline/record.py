@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from bevformer_lib.evaluate.diagnosis import try_frame
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource
 from bevformer_lib.pipeline.runtimes import Executable
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.recorded import RecordingRuntime, pack_recording
@@ -26,7 +25,7 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.store.base import Store
-from bevformer_lib.store.step import Artifact, Step
+from bevformer_lib.store.step import Artifact
 
 RECORDING: Final = "recording.zip"
 NEEDS_RECORDING: Final = frozenset({AXENGINE})
@@ -34,32 +33,26 @@ NEEDS_RECORDING: Final = frozenset({AXENGINE})
 
 
 @dataclass(frozen=True)
-class RecordWork:
+class RecordWork(
+    Work,
+    step="record",
+    pool="gpu",
+    modules=(RUNTIMES[ONNXRUNTIME],),
+    packages=("onnxruntime", *IMAGE_PACKAGES),
+):
     """Runs the float model over a scene and keeps its outputs.
 
     Attributes:
         scene: the scene.
         reference: the float model.
         requirements: what the model asks of scenes.
-        device: where to run it; not part of the step.
+        device: where to run it.
     """
 
-    scene: SceneSource
+    scene: SceneSource = field(metadata=PART)
     reference: Artifact
     requirements: SceneRequirements
-    device: str
-
-    @property
-    def step(self) -> Step:
-        """Done again for another model or scene."""
-        return Step(
-            name="record",
-            version=1,
-            inputs={"reference": self.reference, "scene": self.scene.content},
-            parameters=dataclasses.asdict(self.requirements),
-            packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
-            part=self.scene.name,
-        )
+    device: str = field(metadata=NOT_IN_KEY)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Record the scene.
@@ -82,34 +75,26 @@ class RecordWork:
 
 
 @dataclass(frozen=True)
-class RecordTrialsWork:
+class RecordTrialsWork(
+    Work,
+    step="record-trials",
+    pool="gpu",
+    modules=(RUNTIMES[ONNXRUNTIME],),
+    packages=("onnxruntime", *IMAGE_PACKAGES),
+):
     """Keeps what the float model gives in the trials of a diagnosis.
 
     Attributes:
         scenes: all scenes.
         reference: the float model.
         requirements: what the model asks of scenes.
-        device: where to run it; not part of the step.
+        device: where to run it.
     """
 
     scenes: tuple[SceneSource, ...]
     reference: Artifact
     requirements: SceneRequirements
-    device: str
-
-    @property
-    def step(self) -> Step:
-        """Done again for another model or other scenes."""
-        return Step(
-            name="record-trials",
-            version=1,
-            inputs={
-                "reference": self.reference,
-                **{f"scene {scene.name}": scene.content for scene in self.scenes},
-            },
-            parameters=dataclasses.asdict(self.requirements),
-            packages=software(__name__, RUNTIMES[ONNXRUNTIME], packages=("onnxruntime", *IMAGE_PACKAGES)),
-        )
+    device: str = field(metadata=NOT_IN_KEY)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Record the trials; nothing where no scene has a second frame.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from bevformer_lib.pipeline.gates import GATES, read_verdict_file
 from bevformer_lib.pipeline.images import draw_shown_frames, frames_to_show
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, TENSORS, read_coverage, read_metrics, read_tensors
-from bevformer_lib.pipeline.software import software
+from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.report import sections
 from bevformer_lib.report.content import ReportContent, ReportImage, ReportStep
@@ -30,7 +30,7 @@ from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.records import read_step
 from bevformer_lib.store.run import StepResult
-from bevformer_lib.store.step import Artifact, Step, StepRecord
+from bevformer_lib.store.step import Artifact, StepRecord
 
 REPORT: Final = "report.html"
 SUMMARY: Final = "summary.json"
@@ -58,8 +58,8 @@ class DoneStep:
     """
 
     identity: str
-    ran: bool
-    reason: str
+    ran: bool = field(metadata=NOT_IN_KEY)
+    reason: str = field(metadata=NOT_IN_KEY)
 
     @classmethod
     def of(cls, result: StepResult) -> DoneStep:
@@ -68,7 +68,7 @@ class DoneStep:
 
 
 @dataclass(frozen=True)
-class ReportWork:
+class ReportWork(Work, step="report", modules=(sections.__name__,), packages=("jinja2", *IMAGE_PACKAGES)):
     """Writes the report of a build.
 
     Attributes:
@@ -85,28 +85,12 @@ class ReportWork:
 
     model: ModelConfig
     steps: tuple[DoneStep, ...]
-    evaluations: Mapping[str, Artifact]
+    evaluations: Mapping[str, Mapping[str, Artifact]]
     scenes: tuple[SceneSource, ...]
     inference_config: Artifact
     requirements: SceneRequirements
     candidate_name: str
     measured: Mapping[str, Artifact]
-
-    @property
-    def step(self) -> Step:
-        """Done again when any step before it is another one."""
-        return Step(
-            name="report",
-            version=1,
-            inputs={
-                "inference_config": self.inference_config,
-                **self.measured,
-                **{f"{scene}/{EVALUATION}": artifact for scene, artifact in self.evaluations.items()},
-                **{f"scene {scene.name}": scene.content for scene in self.scenes},
-            },
-            parameters={"steps": [step.identity for step in self.steps], "candidate_name": self.candidate_name},
-            packages=software(__name__, sections.__name__, packages=("jinja2", *IMAGE_PACKAGES)),
-        )
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Write the report.
@@ -115,7 +99,7 @@ class ReportWork:
             SceneError: a scene whose frame is shown can't be read.
             StoreError: a step's record or output is gone.
         """
-        evaluations = {name: read_evaluation(store, artifact) for name, artifact in self.evaluations.items()}
+        evaluations = {name: read_evaluation(store, outputs[EVALUATION]) for name, outputs in self.evaluations.items()}
         steps = [ReportStep(read_step(store, step.identity), step.ran, step.reason) for step in self.steps]
         content = ReportContent(
             model=self.model,

@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from bevformer_lib.errors import StoreError
-from bevformer_lib.pipeline.work import Executor, Work
+from bevformer_lib.pipeline.executors import Executor
+from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import BUILDS, RUNS, Store
 from bevformer_lib.store.run import StepResult
 

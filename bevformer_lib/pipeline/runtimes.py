@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from bevformer_lib.backends.runtimes import ONNXRUNTIME, PULSAR2, RUNTIMES, open_runtime
 from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.pipeline.work import NOT_IN_KEY
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.store.base import Store
@@ -32,7 +33,7 @@ class Simulator:
     """
 
     image: str | None = None
-    executable: str | None = None
+    executable: str | None = field(default=None, metadata=NOT_IN_KEY)
 
 
 FOUND_SIMULATOR: Final = Simulator()
@@ -95,6 +96,11 @@ def open_float_model(store: Store, reference: Artifact, recording: Artifact | No
 def runtime_modules(candidate: str, recording: Artifact | None) -> tuple[str, ...]:
     """Return the modules that run a candidate, and the float model unless a recording stands for it."""
     return tuple(RUNTIMES[kind] for kind in ((candidate,) if recording else (candidate, ONNXRUNTIME)))
+
+
+def pool_of(runtime: str) -> str:
+    """Return the work pool that has what a candidate runs on: boards, or where Pulsar2 and its simulator are."""
+    return "cpu" if runtime == PULSAR2 else "edge"
 
 
 def unload_models() -> None:

@@ -4,92 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import to_json
 
 from bevformer_lib.errors import BevformerError
-from bevformer_lib.pipeline.calibrate import PrevBevWork
-from bevformer_lib.pipeline.convert import ConvertWork
-from bevformer_lib.pipeline.diagnose import DiagnoseWork
-from bevformer_lib.pipeline.evaluate import EvaluateWork
-from bevformer_lib.pipeline.export import ExportWork
-from bevformer_lib.pipeline.measure import TensorsWork
-from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.step import Step
 
 _OUR_CODE: Final = "bevformer_lib"
+_STEPS: Final = f"{_OUR_CODE}.pipeline"
 _DIGITS: Final = 12
+_UPDATE: Final = "install the same version of bevformer-axera on this machine and where the build runs"
 
 
-class WireError(BevformerError):
-    """What came over the wire is not work that this version of the product does."""
-
-
-class _Sent(BaseModel):
-    """Strict, and so are the dataclasses in it: what one version sends and another misreads must not run."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    packages: dict[str, str]
-
-
-class _Export(_Sent):
-    kind: Literal["export"] = "export"
-    work: ExportWork
-
-
-class _Histories(_Sent):
-    kind: Literal["calibration-histories"] = "calibration-histories"
-    work: PrevBevWork
-
-
-class _Convert(_Sent):
-    kind: Literal["convert"] = "convert"
-    work: ConvertWork
-
-
-class _Record(_Sent):
-    kind: Literal["record"] = "record"
-    work: RecordWork
-
-
-class _RecordTrials(_Sent):
-    kind: Literal["record-trials"] = "record-trials"
-    work: RecordTrialsWork
-
-
-class _Evaluate(_Sent):
-    kind: Literal["evaluate"] = "evaluate"
-    work: EvaluateWork
-
-
-class _Diagnose(_Sent):
-    kind: Literal["diagnose"] = "diagnose"
-    work: DiagnoseWork
-
-
-class _Tensors(_Sent):
-    kind: Literal["tensors"] = "tensors"
-    work: TensorsWork
-
-
-_Any: TypeAlias = _Export | _Histories | _Convert | _Record | _RecordTrials | _Evaluate | _Diagnose | _Tensors
-_ENVELOPES: Final[Mapping[type, type[_Any]]] = {
-    ExportWork: _Export,
-    PrevBevWork: _Histories,
-    ConvertWork: _Convert,
-    RecordWork: _Record,
-    RecordTrialsWork: _RecordTrials,
-    EvaluateWork: _Evaluate,
-    DiagnoseWork: _Diagnose,
-    TensorsWork: _Tensors,
-}
-_ADAPTER: Final[TypeAdapter[_Any]] = TypeAdapter(Annotated[_Any, Field(discriminator="kind")])
+class SerializationError(BevformerError):
+    """What another machine sent is not work that this version of the product does."""
 
 
 @dataclass(frozen=True)
@@ -105,45 +40,61 @@ class AskedWork:
     step: Step
 
 
-def to_wire(work: Work) -> dict[str, Any]:
-    """Return work as JSON data that :func:`from_wire` understands.
+def serialize(work: Work) -> dict[str, Any]:
+    """Return work as JSON data that :func:`deserialize` understands.
 
     Raises:
-        WireError: work of this kind is not sent anywhere.
+        SerializationError: work of this kind is not sent anywhere.
     """
-    envelope = _ENVELOPES.get(type(work))
-    if envelope is None:
-        raise WireError(f"{work.step.title}: work of this kind stays in the process of the build")
-    content: dict[str, Any] = envelope.model_validate({"work": work, "packages": _sent(work.step.packages)}).model_dump(
-        mode="json"
-    )
-    return content
+    if work.pool is None:
+        raise SerializationError(f"{work.step.title}: work of this kind stays in the process of the build")
+    kind = type(work)
+    name = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
+    return _envelope(kind)(kind=name, work=work, packages=_sent(work.step.packages)).model_dump(mode="json")
 
 
-def from_wire(content: Mapping[str, Any]) -> AskedWork:
-    """Return what :func:`to_wire` was given, on another machine.
+def deserialize(content: Mapping[str, Any]) -> AskedWork:
+    """Return what :func:`serialize` was given, on another machine.
 
     Versions of packages may differ, as they do between a board and a server; this product's own code may not.
 
     Raises:
-        WireError: the content is not work, or of another version of the product.
+        SerializationError: the content is not work, or of another version of the product.
     """
     try:
-        asked = _ADAPTER.validate_json(json.dumps(content))
+        asked: Any = _envelope(_kind_of(content)).model_validate_json(to_json(content))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-        raise WireError(f"work for this machine can't be read ({wrong}); {_UPDATE}") from None
+        raise SerializationError(f"work for this machine can't be read ({wrong}); {_UPDATE}") from None
     step = asked.work.step
-    here, there = _sent(step.packages), dict(asked.packages)
+    here, there = _sent(step.packages), asked.packages
     other = sorted(name for name in here.keys() | there.keys() if _is_ours(name) and here.get(name) != there.get(name))
     if other:
-        raise WireError(f"{step.title}: the code of {', '.join(other)} is another one here; {_UPDATE}")
+        raise SerializationError(f"{step.title}: the code of {', '.join(other)} is another one here; {_UPDATE}")
     code = {name: digest for name, digest in step.packages.items() if _is_ours(name)}
     versions = {name: version for name, version in there.items() if not _is_ours(name)}
     return AskedWork(asked.work, dataclasses.replace(step, packages={**versions, **code}))
 
 
-_UPDATE: Final = "install the same version of bevformer-axera on this machine and where the build runs"
+def _kind_of(content: Mapping[str, Any]) -> type[Work]:
+    """Return the class of work that was sent: one of the modules beside this one."""
+    module, _, name = str(content.get("kind")).partition(".")
+    try:
+        found = getattr(import_module(f"{_STEPS}.{module}"), name)
+    except (ImportError, AttributeError):
+        found = None
+    if not isinstance(found, type) or not issubclass(found, Work) or found is Work:
+        raise SerializationError(f"work of the kind {content.get('kind')} is not known here; {_UPDATE}")
+    return found
+
+
+@cache
+def _envelope(kind: type[Work]) -> type[BaseModel]:
+    """Return what is sent. It is strict, and so are the dataclasses in it: what is misread must not run."""
+    strict = ConfigDict(strict=True, extra="forbid", frozen=True)
+    return create_model(
+        kind.__name__, __config__=strict, kind=(str, ...), work=(kind, ...), packages=(dict[str, str], ...)
+    )
 
 
 def _sent(packages: Mapping[str, str]) -> dict[str, str]:

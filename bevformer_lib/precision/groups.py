@@ -16,7 +16,7 @@ from typing import Final
 
 import onnx
 
-from bevformer_lib.errors import ConversionError
+from bevformer_lib.export.macs import node_macs
 
 _PATTERNS: Final = tuple(
     (re.compile(pattern), name)
@@ -82,9 +82,9 @@ def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[LayerGr
         layers: names of its nodes that would be quantised.
 
     Raises:
-        ConversionError: the shapes of a layer's tensors can't be inferred.
+        ExportError: the shape of a tensor can't be inferred.
     """
-    macs = count_macs(model)
+    macs = node_macs(model)
     members: dict[str, list[str]] = {}
     for layer in layers:
         members.setdefault(group_name(layer), []).append(layer)
@@ -102,51 +102,3 @@ def operators_after_fusion(graph: onnx.GraphProto) -> tuple[str, ...]:
     uses.update(output.name for output in graph.output)
     merging = {node.output[0] for node in graph.node if node.op_type in ("Conv", "Gemm") and uses[node.output[0]] == 1}
     return tuple(node.name for node in graph.node if node.op_type != "Relu" or node.input[0] not in merging)
-
-
-def count_macs(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the multiply-accumulates of one frame for every Conv, Gemm and MatMul, by node name.
-
-    Raises:
-        ConversionError: a shape can't be inferred.
-    """
-    inferred = onnx.shape_inference.infer_shapes(model)
-    shapes = {
-        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
-        for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
-    }
-    shapes |= {constant.name: tuple(constant.dims) for constant in model.graph.initializer}
-    return {node.name: _macs(node, shapes) for node in model.graph.node if node.op_type in _TERMS}
-
-
-def _macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    try:
-        weight, output = shapes[node.input[1]], shapes[node.output[0]]
-    except KeyError as error:
-        raise ConversionError(
-            f"the shape of '{error.args[0]}' can't be inferred; export the model with static shapes"
-        ) from None
-    total = _TERMS[node.op_type](node, weight)
-    for size in output:
-        total *= size
-    return total
-
-
-def _conv_terms(_: onnx.NodeProto, weight: tuple[int, ...]) -> int:
-    """Multiply-accumulates per output value: input channels of a group times the kernel's size."""
-    terms = 1
-    for size in weight[1:]:
-        terms *= size
-    return terms
-
-
-def _gemm_terms(node: onnx.NodeProto, weight: tuple[int, ...]) -> int:
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return weight[1] if transposed else weight[0]
-
-
-def _matmul_terms(_: onnx.NodeProto, weight: tuple[int, ...]) -> int:
-    return weight[-2] if len(weight) > 1 else weight[0]
-
-
-_TERMS: Final = {"Conv": _conv_terms, "Gemm": _gemm_terms, "MatMul": _matmul_terms}

@@ -13,7 +13,7 @@ from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import STANDARD_DOMAINS, graph_inputs
 from bevformer_lib.export.lint.facts import GraphFacts, graph_facts, type_name
 from bevformer_lib.export.lint.validity import objections
-from bevformer_lib.profile.macs import count_macs, is_left_out
+from bevformer_lib.export.macs import count_macs, is_left_out
 from bevformer_lib.profile.memory import ActivationMemory, activation_memory
 
 _QUANTISED_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
@@ -34,7 +34,7 @@ class OperatorCost:
     Attributes:
         operator: with its domain where that is not the standard one.
         nodes: how many there are.
-        macs: multiply-accumulate operations, see :func:`bevformer_lib.profile.macs.count_macs`.
+        macs: multiply-accumulate operations, see :func:`bevformer_lib.export.macs.count_macs`.
         output_bytes: what they write.
     """
 

@@ -35,10 +35,10 @@ from bevformer_lib.pulsar2.log import (
 from bevformer_lib.pulsar2.missing_layers import MOST_ATTEMPTS, missing_layers, without_layers
 from bevformer_lib.pulsar2.precision import count_types
 from bevformer_lib.pulsar2.process import Completed, Limits, LineCallback, run_child
+from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
 from bevformer_lib.pulsar2.tool import Mount, Tool, ToolVersion, find_tool, named_link
 
 CONVERTER_NAME: Final = "pulsar2"
-DEFAULT_RECIPE: Final = "vendor-tiny"
 DEFAULT_TIME_LIMIT_SECONDS: Final = 6 * 3600.0
 OUTPUT_FOLDER: Final = "output"
 MODEL_FILE: Final = "model.onnx"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-import yaml
-
 from bevformer_lib.pulsar2.errors import BuildConfigError
+from bevformer_lib.strict_yaml import parse_yaml, read_yaml_text
 
 OWN_KEYS: Final = ("input", "output_dir", "output_name", "work_dir", "model_type", "target_hardware")
 """Set by the conversion itself, from its arguments."""
 _NAMED: Final = "tensor_name"
+_VENDORS_COMMENT: Final = re.compile(r"""("(?:\\.|[^"\\\n])*"|'[^'\n]*')|(?<![^\s,{}\[\]])//[^\n]*""")
+"""Texts in quotes, which are kept, or ``//`` to the end of the line: so the vendor's documentation comments JSON."""
 
 
 def read_overrides(path: Path) -> dict[str, Any]:
@@ -22,12 +24,12 @@ def read_overrides(path: Path) -> dict[str, Any]:
         BuildConfigError: the file can't be read, is no mapping of names, or sets what the conversion sets itself.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise BuildConfigError(f"{path}: can't be read as YAML ({error}); correct it") from error
+        content = parse_yaml(_VENDORS_COMMENT.sub(lambda found: found[1] or "", read_yaml_text(path)))
+    except ValueError as error:
+        raise BuildConfigError(f"{path}: {error}; correct it") from error
     if content is None:
         return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if not isinstance(content, dict):
         raise BuildConfigError(f"{path}: must hold keys of the build config, such as quant; found {content!r:.80}")
     for key in OWN_KEYS:
         if key in content:

@@ -9,7 +9,8 @@ from typing import Any
 from bevformer_lib.store.step import Step
 
 _SHORT = 12
-_MOST_NAMED = 4
+_MOST_NAMED = 3
+"""Of each kind: a module that changed shows, however many inputs changed with it."""
 _ABSENT = object()
 
 
@@ -22,16 +23,18 @@ def why_run(step: Step, previous: Step | None) -> str:
     """
     if previous is None:
         return "not done before"
+    parameters = _changes("", _as_stored(previous.parameters), _as_stored(step.parameters))
     changes = [
-        *_changed_version(step, previous),
-        *_changes("", _as_stored(previous.parameters), _as_stored(step.parameters)),
-        *_changes("input ", _digests(previous), _digests(step)),
-        *_changes("", previous.packages, step.packages),
+        *_named("parameters", [*_changed_version(step, previous), *parameters]),
+        *_named("inputs", _changes("input ", _digests(previous), _digests(step))),
+        *_named("modules and packages", _changes("", previous.packages, step.packages)),
     ]
-    named = ", ".join(changes[:_MOST_NAMED])
+    return ", ".join(changes) or "its results are gone"
+
+
+def _named(kind: str, changes: list[str]) -> list[str]:
     unnamed = len(changes) - _MOST_NAMED
-    more = f" and {unnamed} more change{'' if unnamed == 1 else 's'}" if unnamed > 0 else ""
-    return named + more or "its results are gone"
+    return changes if unnamed <= 0 else [*changes[:_MOST_NAMED], f"{unnamed} more of its {kind}"]
 
 
 def _changed_version(step: Step, previous: Step) -> list[str]:

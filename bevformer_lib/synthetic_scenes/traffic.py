@@ -165,7 +165,7 @@ def _parked(rng: np.random.Generator, ego: EgoDrive, profile: StreetProfile, dur
                 category, size, body = _two_wheeler(rng, "bicycle", ridden=False)
             else:
                 category, size, body = _vehicle(rng, narrow=True)
-            yield Actor(category, size, _still(arc + size[1] / 2, offset, turned), body)
+            yield Actor(category, size, _still(arc + size[1] / 2, offset, turned), body, left_alone=True)
             arc += size[1] + (rng.uniform(0.8, 2.0) if rng.uniform() < 0.6 else rng.uniform(4.0, 16.0))
 
 
@@ -175,7 +175,7 @@ def _road_works(rng: np.random.Generator, ego: EgoDrive, profile: StreetProfile,
     arc = ego.arc_at(0.5 * duration_s) + rng.uniform(12.0, 24.0)
     size = (2.1, rng.uniform(4.8, 5.8), rng.uniform(2.6, 3.0))
     body = partial(_constant, construction_vehicle(size, _MACHINE_YELLOW))
-    yield Actor("construction_vehicle", size, _still(arc + 5.5, middle_of_lane - 0.1, math.pi), body)
+    yield Actor("construction_vehicle", size, _still(arc + 5.5, middle_of_lane - 0.1, math.pi), body, left_alone=True)
     for end in (arc, arc + 11.0):
         size = (1.9, 0.5, 1.0)
         yield Actor("barrier", size, _still(end, middle_of_lane, 0.0), partial(_constant, barrier(size)))

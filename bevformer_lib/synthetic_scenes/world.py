@@ -18,6 +18,7 @@ from bevformer_lib.synthetic_scenes.path import Path
 from bevformer_lib.synthetic_scenes.sky import Weather
 
 _VELOCITY_STEP_S: Final = 0.05
+_STANDING_MPS: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,25 @@ class Actor:
         size_wlh_m: width, length, height of its box.
         motion: where it is.
         body: its mesh in the object frame, given the way it has moved (people's legs).
+        left_alone: a vehicle or cycle that its driver has left.
     """
 
     category: str
     size_wlh_m: tuple[float, float, float]
     motion: Motion
     body: Callable[[float], Mesh]
+    left_alone: bool = False
+
+    def attribute(self, speed_mps: float) -> str | None:
+        """Return nuScenes' attribute at a speed; ``None`` for what has none (barriers, traffic cones)."""
+        moves = speed_mps > _STANDING_MPS
+        if self.category in ("barrier", "traffic_cone"):
+            return None
+        if self.category in ("bicycle", "motorcycle"):
+            return "cycle.without_rider" if self.left_alone else "cycle.with_rider"
+        if self.category == "pedestrian":
+            return "pedestrian.moving" if moves else "pedestrian.standing"
+        return "vehicle.moving" if moves else "vehicle.parked" if self.left_alone else "vehicle.stopped"
 
 
 @dataclass(frozen=True)
@@ -155,6 +169,7 @@ def box_in_lidar_frame(
         size_wlh_m=(width, length, height),
         yaw_rad=math.remainder(yaw, 2 * math.pi),
         velocity_mps=(float(velocity[0]), float(velocity[1])),
+        attribute=actor.attribute(math.hypot(*pose.velocity_mps)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,11 @@ class _Training:
             if not mean.is_floating_point():
                 mean.copy_(own)
         bf16 = self.settings.bf16 and self.device.type == "cuda"
-        found = evaluate(self.mean, self.held_out, self.held_out.numbers(), device=self.device, bf16=bf16)
+        run = partial(evaluate, self.mean, self.held_out, self.held_out.numbers(), device=self.device, bf16=bf16)
+        found = run()
+        if self.stop:
+            without = run(with_history=False)
+            found |= {f"{name}_without_history": without[name] for name in ("map", "nds", "moving_velocity_error_mps")}
         self.curves.add({"step": self.step, "seconds": round(self.seconds, 1), "held_out": found})
         _LOGGER.info("step %d, held out: %s", self.step, found)
         meta = {

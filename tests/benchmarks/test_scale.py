@@ -19,7 +19,7 @@ def test_without_chance_a_night_takes_what_the_scenes_take() -> None:
     night = simulate(64, 8, 1, NO_OVERHEAD, spread=0.0, slow=0.0, deaths_per_hour=0.0)
     ideal = 64 / 8 * FRAMES_PER_SCENE
     assert ideal <= night.seconds <= ideal + scale.QUERY_S
-    assert night.shares == 8
+    assert night.batches == 8
 
 
 def test_starts_cost_what_they_cost() -> None:
@@ -37,7 +37,7 @@ def test_finer_shares_help_where_machines_differ() -> None:
 def test_every_scene_is_done_though_machines_die() -> None:
     calm = simulate(100, 4, 4, NO_OVERHEAD, slow=0.0, deaths_per_hour=0.0)
     rough = simulate(100, 4, 4, NO_OVERHEAD, slow=0.0, deaths_per_hour=5.0)
-    assert rough.shares > calm.shares
+    assert rough.batches > calm.batches
     assert rough.seconds > calm.seconds
 
 

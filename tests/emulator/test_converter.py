@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevformer_lib.backends.converters import DEFAULT_RECIPES, open_converter
+from bevformer_lib.backends.converters import open_converter
 from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
 from bevformer_lib.emulator.emulate import UNCERTAIN
 from bevformer_lib.emulator.emulation import optimistic_path
@@ -91,7 +91,7 @@ def test_the_output_must_be_another_onnx_file(world: ToyWorld, calibration: Path
 
 
 def test_recipes_where_none_is_named() -> None:
-    assert {"pulsar2": Pulsar2Options().recipe, "emulator": EmulatorOptions().recipe} == DEFAULT_RECIPES
+    assert Pulsar2Options().recipe == EmulatorOptions().recipe == "mixed"
 
 
 def test_settings_of_other_converters_are_refused() -> None:

@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from bevformer_lib.errors import BevformerError, CalibrationError, CheckpointError, SceneError
+from bevformer_lib.names import HOST_GEOMETRY_INPUTS
 from bevformer_lib.pipeline.builds import lay_out
 from bevformer_lib.pipeline.executors import DirectExecutor, FindingExecutor, NotDoneError
 from bevformer_lib.store.ancestry import ancestry
@@ -28,6 +29,8 @@ ALL_STEPS = [
     "calibration-histories scene-0001",
     "calibration",
     "convert",
+    "record scene-0000",
+    "record scene-0001",
     "evaluate scene-0000",
     "evaluate scene-0001",
     "metrics",
@@ -69,7 +72,7 @@ def test_a_build_puts_out_what_a_user_needs(first_store: tuple[FolderStore, Buil
     folder = lay_out(store, result.build, tmp_path)
 
     graph = onnx.load(folder / "model.onnx")
-    assert [value.name for value in graph.graph.input] == ["img", "can_bus", "lidar2img", "prev_bev"]
+    assert [value.name for value in graph.graph.input] == list(HOST_GEOMETRY_INPUTS)
     quantized = onnx.load(folder / "model_int8.onnx")
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in quantized.graph.node}
     with tarfile.open(folder / "calibration" / "calibration_prev_bev.tar.gz") as archive:

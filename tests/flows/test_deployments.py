@@ -14,8 +14,9 @@ from prefect.events.schemas.automations import AutomationCore
 from pydantic import ValidationError
 
 from flows.build import build
-from tasks.pools import DEPLOYMENTS
+from tasks.pools import DEPLOYMENT
 from tasks.settings import RunSettings
+from tests.pipeline.test_serialization import WORK
 
 FOLDER = Path(__file__).parents[2] / "deployments"
 CONTENT: dict[str, Any] = yaml.safe_load((FOLDER / "prefect.yaml").read_text())
@@ -31,15 +32,14 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
 
 def test_every_entrypoint_is_a_flow_and_every_delegated_step_has_one() -> None:
     there = {f"{flow_of(deployment).name}/{name}" for name, deployment in NAMED.items()}
-    assert set(DEPLOYMENTS.values()) <= there
-    assert {"evaluate/simulate", "build/build", "nightly/nightly", "build/on-new-input"} <= there
+    assert {DEPLOYMENT.format(pool=work.pool) for work in WORK} <= there
+    assert {"build/build", "nightly/nightly", "build/on-new-input"} <= there
 
 
 def test_pools_and_limits() -> None:
     pools = {name: deployment["work_pool"]["name"] for name, deployment in NAMED.items()}
-    assert pools["export"] == pools["extract"] == "gpu"
-    assert pools["evaluate"] == "edge"
-    assert {pools[name] for name in ("build", "nightly", "on-new-input", "convert", "simulate")} == {"cpu"}
+    assert {name: pools[name] for name in ("cpu", "gpu", "edge")} == {"cpu": "cpu", "gpu": "gpu", "edge": "edge"}
+    assert {pools[name] for name in ("build", "nightly", "on-new-input")} == {"cpu"}
     environments = {one["work_pool"]["name"]: one["work_pool"]["job_variables"]["env"] for one in NAMED.values()}
     assert environments["cpu"]["BEVFORMER_DEVICE"] == "cpu"
     assert all(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30" for environment in environments.values())

@@ -126,7 +126,8 @@ def test_the_results_file(dataset: Any, scenes: tuple[Scene, ...], tmp_path: Pat
     write_results(tmp_path / "results.json", results)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["meta"]["use_camera"] is True
-    assert not any(content["meta"][key] for key in ("use_lidar", "use_radar", "use_map", "use_external"))
+    assert not any(content["meta"][key] for key in ("use_lidar", "use_radar", "use_map"))
+    assert content["meta"]["use_external"] is True, "as the original's configs say of themselves"
     (box,) = content["results"][frame.sample_token]
     assert box["sample_token"] == frame.sample_token
     assert box["translation"] == pytest.approx([525.9, 1000.0, 1.8], abs=1e-4)

@@ -196,6 +196,59 @@ def test_what_the_dataset_lacks_is_said_before_any_work(tmp_path: Path) -> None:
         open_dataset(root, VERSION)
 
 
+def changed(nuscenes_root: Path, folder: Path, table: str, old: str, new: str) -> Path:
+    """A copy of the dataset with another text in one of its tables."""
+    shutil.copytree(nuscenes_root, folder)
+    path = folder / VERSION / table
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return folder
+
+
+def test_an_empty_table_is_named(nuscenes_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(nuscenes_root, root)
+    (root / VERSION / "map.json").write_text("[]\n")
+    with pytest.raises(SceneError, match=r"the tables are not whole: .*map\.json.* empty"):
+        open_dataset(root, VERSION)
+
+
+def test_foreign_categories_are_counted_and_said(
+    nuscenes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = changed(nuscenes_root, tmp_path / "root", "category.json", '"vehicle.car"', '"vehicle.tesla.model3"')
+    result = extract_scenes(root, micro_extraction(), tmp_path / "scenes")
+    assert list(result.foreign) == ["vehicle.tesla.model3"] and result.foreign["vehicle.tesla.model3"] > 0
+    assert extract_scenes(root, micro_extraction(), tmp_path / "scenes").foreign == result.foreign
+    assert extract_scenes(nuscenes_root, micro_extraction(), tmp_path / "own").foreign == {}
+    arguments = ["extract-scenes", "--nuscenes-root", str(root), "--version", VERSION, "--split", SPLIT]
+    assert run(LIBRARY_COMMANDS, [*arguments, "--model", "tiny", "--output", str(tmp_path / "tiny")]) == 0
+    counted = result.foreign["vehicle.tesla.model3"]
+    assert f"{counted} annotations are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["ego_pose.json", "calibrated_sensor.json"])
+def test_poses_that_are_none(nuscenes_root: Path, tmp_path: Path, table: str) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(nuscenes_root, root)
+    path = root / VERSION / table
+    records = json.loads(path.read_text(encoding="utf-8"))
+    for field, value in (("translation", [math.nan, 0.0, 0.0]), ("rotation", [0.0] * 4), ("rotation", [1.0])):
+        path.write_text(json.dumps([{**record, field: value} for record in records]))
+        with pytest.raises(SceneError, match="are no pose"):
+            extract_scenes(root, micro_extraction(), tmp_path / "scenes")
+
+
+def test_an_image_of_another_size_than_its_calibration(nuscenes_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(nuscenes_root, root)
+    path = root / "samples" / "CAM_BACK" / "scene-0916-3.jpg"
+    cv2.imwrite(str(path), np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(SceneError, match=r"scene-0916-3\.jpg: has 1 x 1 pixels \(height x width\), but 900 x 1600"):
+        extract_scenes(root, micro_extraction(), tmp_path / "scenes")
+
+
 def test_a_split_of_ones_own(nuscenes_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(nuscenes_root, root)

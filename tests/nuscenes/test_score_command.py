@@ -56,7 +56,16 @@ def test_both_ways(
         for name in ("metas.json", "official.json")
     )
     assert ours.nds == pytest.approx(theirs.nds, abs=1e-9)
-    assert len(json.loads((tmp_path / "results.json").read_text())["results"]) == 8
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results["results"]) == 8
+    assert [name for name, used in results["meta"].items() if used] == ["use_camera", "use_external"]
+    assert "results.json: says use_camera, use_external; options change that" in "".join(
+        capsys.readouterr().out.split("\n")
+    )
+    official[-3:] = [tmp_path / "other.json", "--output", tmp_path / "again.json", "--use-map", "--no-use-external"]
+    assert bevformer("score", detections, extracted, *official) == 0
+    results = json.loads((tmp_path / "other.json").read_text())
+    assert [name for name, used in results["meta"].items() if used] == ["use_camera", "use_map"]
     assert bevformer("score", detections, extracted, "--output", tmp_path / "metas.json") == 1
     assert "exists already" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Work over the wire: nothing lost, nothing misread, nothing big."""
+"""Work sent to another machine: nothing lost, nothing misread, nothing big."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bevformer_lib.pipeline.inputs import SceneSource
 from bevformer_lib.pipeline.measure import TensorsWork
 from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.runtimes import Simulator
-from bevformer_lib.pipeline.serialization import WireError, from_wire, to_wire
+from bevformer_lib.pipeline.serialization import SerializationError, deserialize, serialize
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.folder import FolderStore
@@ -31,12 +31,14 @@ MODEL = micro_config()
 NEEDS = SceneRequirements.of_model(MODEL)
 GRAPH = Artifact("model.onnx", "a" * 64, 1000, made_by="export/00")
 SCENE = SceneSource(Artifact("scene-0001", "b" * 64, 5, source="hf://me/it@" + "c" * 40 + "/scenes"), 40)
-SETTINGS = Pulsar2Settings("int8", overrides=Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), memory_limit_gb=4.5)
+SETTINGS = Pulsar2Settings(
+    "AX650", "int8", overrides=Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), memory_limit_gb=4.5
+)
 WORK: tuple[Work, ...] = (
     ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/checkpoint.pth"), "AX650"),
     PrevBevWork(SCENE, (0, 3, 17), GRAPH, NEEDS, "cuda:1"),
-    ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "pulsar2", "cpu", "AX650", SETTINGS),
-    ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu", "AX650"),
+    ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "pulsar2", "cpu", SETTINGS),
+    ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
     RecordWork(SCENE, GRAPH, NEEDS, "cuda"),
     RecordTrialsWork((SCENE,), GRAPH, NEEDS, "cpu"),
@@ -52,8 +54,8 @@ WORK: tuple[Work, ...] = (
 
 @pytest.mark.parametrize("work", WORK, ids=lambda work: work.step.title)
 def test_a_round_trip_through_json_loses_nothing(work: Work) -> None:
-    text = json.dumps(to_wire(work), allow_nan=False)
-    asked = from_wire(json.loads(text))
+    text = json.dumps(serialize(work), allow_nan=False)
+    asked = deserialize(json.loads(text))
     assert asked.work == work
     assert asked.step == work.step
     assert asked.step.key == work.step.key
@@ -68,38 +70,40 @@ def test_an_export_as_it_always_was_is_the_step_that_it_was() -> None:
 
 def test_what_is_not_exactly_right_is_refused() -> None:
     def sent() -> dict:
-        return to_wire(WORK[0])
+        return serialize(WORK[0])
 
-    added, wrong, missing, other = sent(), sent(), sent(), sent()
+    added, wrong, missing, other, unknown = sent(), sent(), sent(), sent(), sent()
     added["work"]["model"]["surprise"] = 1
     wrong["work"]["model"]["bev_h"] = "10"
     del missing["work"]["target"]
-    other["kind"] = "evaluate"
+    other["kind"] = "evaluate.EvaluateWork"
+    unknown["kind"] = "work.Work"
     for content, named in (
         (added, "surprise"),
         (wrong, "bev_h"),
         (missing, "target"),
-        (other, "evaluate"),
+        (other, r"work\.candidate"),
+        (unknown, r"work\.Work is not known"),
         ({}, "kind"),
     ):
-        with pytest.raises(WireError, match=named):
-            from_wire(content)
+        with pytest.raises(SerializationError, match=named):
+            deserialize(content)
 
 
 def test_another_version_of_our_code_is_refused_and_another_package_is_not() -> None:
-    content = to_wire(WORK[4])
+    content = serialize(WORK[4])
     content["packages"]["numpy"] = "1.0"
-    asked = from_wire(content)
+    asked = deserialize(content)
     assert asked.step.packages["numpy"] == "1.0"
     assert asked.step.key != WORK[4].step.key
     content["packages"]["bevformer_lib.evaluate"] = "0123456789ab"
-    with pytest.raises(WireError, match=r"bevformer_lib\.evaluate.*same version"):
-        from_wire(content)
+    with pytest.raises(SerializationError, match=r"bevformer_lib\.evaluate.*same version"):
+        deserialize(content)
 
 
 def test_only_work_for_pools_is_sent() -> None:
-    with pytest.raises(WireError, match="check-scenes"):
-        to_wire(CheckScenesWork((SCENE,), NEEDS))
+    with pytest.raises(SerializationError, match="check-scenes"):
+        serialize(CheckScenesWork((SCENE,), NEEDS))
 
 
 def test_a_step_done_with_other_versions_is_found_by_who_asked_for_it(tmp_path: Path) -> None:

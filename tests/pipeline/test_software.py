@@ -25,6 +25,7 @@ BY_STRING = {
     "backends/converters.py": "the step gives the chosen converter",
     "backends/runtimes.py": "the step gives the chosen runtime",
     "pipeline/convert.py": "the step gives the chosen converter",
+    "pipeline/serialization.py": "no step",
     "report/page.py": "the step gives the package of the sections",
     "runtime/axengine.py": "the vendor's package",
     "verify/openmmlab.py": "no step",
@@ -38,7 +39,7 @@ def evaluated_by(runtime: str, **more: object) -> Work:
 
 
 def converted_by(converter: str) -> Work:
-    return ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, converter, "cpu", "AX650")
+    return ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, converter, "cpu")
 
 
 @pytest.mark.parametrize("work", [*WORK, REPORT], ids=lambda work: work.step.title)
@@ -92,6 +93,15 @@ def test_explain_names_the_module_that_made_a_step_run() -> None:
     before = {**step.packages, "bevformer_lib.config.load": "0" * 12}
     reason = why_run(step, dataclasses.replace(step, packages=before))
     assert reason.startswith("bevformer_lib.config.load changed")
+
+
+def test_inputs_that_changed_as_well_do_not_hide_the_module() -> None:
+    step = WORK[4].step
+    before = {**step.packages, "bevformer_lib.config.load": "0" * 12}
+    others = {name: dataclasses.replace(artifact, sha256="f" * 64) for name, artifact in step.inputs.items()}
+    reason = why_run(step, dataclasses.replace(step, packages=before, inputs=others))
+    assert len(others) == 4
+    assert ", 1 more of its inputs, bevformer_lib.config.load changed 000000000000 -> " in reason
 
 
 def test_the_code_of_all_steps_is_found_in_no_time() -> None:

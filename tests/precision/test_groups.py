@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 from bevformer_lib.convert.selection import select_nodes
-from bevformer_lib.precision.groups import count_macs, group_name, layer_groups
+from bevformer_lib.export.macs import node_macs
+from bevformer_lib.precision.groups import group_name, layer_groups
 from tests.support.toy_graph import write_toy_graph
 
 
@@ -34,7 +35,7 @@ def test_a_layer_belongs_to_its_module(layer: str, group: str) -> None:
 
 def test_multiply_accumulates(tmp_path: Path) -> None:
     model = onnx.load(write_toy_graph(tmp_path / "toy.onnx"))
-    macs = count_macs(model)
+    macs = node_macs(model)
     assert macs["toy/stem"] == 6 * 32 * (12 * 20) * (3 * 8 * 8)
     assert macs["toy/history"] == 120 * 32 * 32
     assert macs["toy/seen"] == 192 * 32

@@ -12,6 +12,7 @@ from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
 from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.errors import BuildConfigError
 from bevformer_lib.pulsar2.generate import generate_build_config, with_host_paths
+from bevformer_lib.pulsar2.overrides import read_overrides
 from bevformer_lib.pulsar2.recipes import FLOAT_OPS, RECIPES, float_layers_behind
 from tests.support.calibration import ToyWorld
 
@@ -131,8 +132,9 @@ input_processors:
         ("quant: {input_configs: [{calibration_size: 2}]}", r"mine\.yaml: .*\n  - quant.input_configs.0.tensor_name"),
         ("output_dir: /tmp/x", r"mine\.yaml: output_dir: is set by the conversion"),
         ("- a\n- b", r"mine\.yaml: must hold keys"),
-        ("quant: [", r"mine\.yaml: can't be read as YAML"),
-        ("a: !!python/object/apply:os.system [touch /tmp/pwned]", r"mine\.yaml: can't be read as YAML"),
+        ("quant: [", r"mine\.yaml: is not valid YAML"),
+        ("quant: {}\nquant: {}", r"mine\.yaml: holds the key 'quant' twice"),
+        ("a: !!python/object/apply:os.system [touch /tmp/pwned]", r"mine\.yaml: is not valid YAML"),
         ("npu_mode: NPU4", r"mine\.yaml: .*\n.*AX650 has NPU1, NPU2, NPU3"),
         ("input_processors: [{tensor_name: image}]", r"mine\.yaml .*input_processors.4.tensor_name: .*no 'image'"),
     ],
@@ -142,6 +144,27 @@ def test_wrong_overrides_name_file_and_key(
 ) -> None:
     with pytest.raises(BuildConfigError, match=message):
         generate_build_config(graph, samples, recipe="int8", overrides=_override(tmp_path, text))
+
+
+def test_comments_of_the_vendors_documentation(graph: onnx.GraphProto, samples: CalibrationSet, tmp_path: Path) -> None:
+    text = """// as documented
+{
+  "quant": {// in line
+    "layer_configs": [
+      // whole model in 16 bits
+      {"op_types": ["a // b"], "data_type": "U16"},  // until the end
+    ],
+    "highest_mix_precision": "http://x"  //and this
+  }
+}
+"""
+    assert read_overrides(_override(tmp_path, text)) == {
+        "quant": {
+            "layer_configs": [{"op_types": ["a // b"], "data_type": "U16"}],
+            "highest_mix_precision": "http://x",
+        }
+    }
+    assert read_overrides(_override(tmp_path, "a: http://x//y  // said\n")) == {"a": "http://x//y"}
 
 
 def test_an_empty_override_changes_nothing(graph: onnx.GraphProto, samples: CalibrationSet, tmp_path: Path) -> None:

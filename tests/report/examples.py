@@ -53,7 +53,7 @@ def example_steps(*, converter: str = "pulsar2", runtime: str = "pulsar2") -> li
     export = recorded(Step("export", 1, inputs, packages={"torch": "2.13.0+cpu"}), "tiny.onnx", random_weights_seed=0)
     graph = export.outputs["tiny.onnx"]
     check = recorded(Step("check-scenes", 1, {f"scene {one.name}": one for one in scenes}), made_up=True)
-    step = Step("calibration", 1, {"graph": graph}, {"num_samples": 32, "seed": 0})
+    step = Step("calibration", 1, {"graph": graph}, {"plan": {"num_samples": 32, "seed": 0}})
     by_scene = {"scene-0000": 18, LONG_SCENE: 14}
     calibration = recorded(step, "calibration.tar.gz", samples_by_scene=by_scene, first_frames=3)
     made = calibration.outputs["calibration.tar.gz"]

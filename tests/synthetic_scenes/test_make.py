@@ -222,3 +222,20 @@ def test_the_ego_car_turns_moves_and_stands(made: Path, tmp_path: Path) -> None:
     turns_deg = np.diff(np.unwrap(absolute[:, CAN_BUS_YAW_RAD])) * 180 / math.pi
     assert steps_m.min() < 0.05 and steps_m.max() > 2.5
     assert np.abs(turns_deg).max() > 5 and (np.abs(turns_deg[steps_m > 2.5]) < 0.5).any()
+
+
+def test_boxes_say_whether_a_vehicle_is_parked_and_a_cycle_ridden(made: Path) -> None:
+    scenes = read_scenes(made, SceneRequirements.of_model(micro_config()))
+    boxes = [box for scene in scenes for frame in scene.frames for box in frame.gt_boxes or ()]
+
+    for box in boxes:
+        moves = math.hypot(*box.velocity_mps) > 0.2
+        if box.category in ("barrier", "traffic_cone"):
+            assert box.attribute is None
+        elif box.category == "pedestrian":
+            assert box.attribute == ("pedestrian.moving" if moves else "pedestrian.standing")
+        elif box.category in ("bicycle", "motorcycle"):
+            assert box.attribute in ({"cycle.with_rider"} if moves else {"cycle.with_rider", "cycle.without_rider"})
+        else:
+            assert box.attribute in ({"vehicle.moving"} if moves else {"vehicle.parked", "vehicle.stopped"})
+    assert {"vehicle.moving", "vehicle.parked", "cycle.with_rider"} <= {box.attribute for box in boxes}

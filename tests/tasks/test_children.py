@@ -40,7 +40,7 @@ class Site:
 
     def do(self, *work: Work) -> None:
         settings = RunSettings(pick_up_seconds=PICK_UP_SECONDS)
-        deployed = Deployed("evaluate/evaluate", "cpu")
+        deployed = Deployed("batch/edge", "cpu")
         Children(uuid4(), "s3://night", deployed, settings, self._is_done).do([[one] for one in work or self.work])
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:

@@ -10,12 +10,12 @@ from prefect.states import Cancelling, Pending, Running, Scheduled
 from tasks.pool_state import Deployed, PoolError
 from tests.tasks.fakes import Clock, FakeServer
 
-CONVERT = Deployed("convert/convert", "cpu")
+CONVERT = Deployed("batch/cpu", "cpu")
 
 
 @pytest.fixture
 def server() -> FakeServer:
-    return FakeServer(Clock(), deployments={"convert/convert": "cpu", "local/local": None})
+    return FakeServer(Clock(), deployments={"batch/cpu": "cpu", "local/local": None})
 
 
 def why_idle(server: FakeServer, own: object) -> str | None:
@@ -23,12 +23,12 @@ def why_idle(server: FakeServer, own: object) -> str | None:
 
 
 def test_a_deployment_and_its_pool_are_found(server: FakeServer) -> None:
-    assert Deployed.find(server, "convert/convert") == CONVERT  # type: ignore[arg-type]
+    assert Deployed.find(server, "batch/cpu") == CONVERT  # type: ignore[arg-type]
     assert CONVERT.places(server) == 1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("export/export", "the server has none of this name"), ("local/local", "has no work pool")]
+    ("name", "said"), [("batch/gpu", "the server has none of this name"), ("local/local", "has no work pool")]
 )
 def test_a_missing_deployment_is_an_error_with_the_command_that_registers_it(
     server: FakeServer, name: str, said: str
@@ -40,13 +40,13 @@ def test_a_missing_deployment_is_an_error_with_the_command_that_registers_it(
 def test_a_missing_pool_is_an_error_with_the_command_that_creates_it(server: FakeServer) -> None:
     server.pool = None
     with pytest.raises(PoolError, match=r"work pool cpu: the server has none.*prefect work-pool create cpu --type"):
-        Deployed.find(server, "convert/convert")  # type: ignore[arg-type]
+        Deployed.find(server, "batch/cpu")  # type: ignore[arg-type]
 
 
 def test_a_paused_pool_is_an_error_with_the_command_that_resumes_it(server: FakeServer) -> None:
     server.paused = True
     with pytest.raises(PoolError, match="is paused; resume it: prefect work-pool resume cpu"):
-        Deployed.find(server, "convert/convert")  # type: ignore[arg-type]
+        Deployed.find(server, "batch/cpu")  # type: ignore[arg-type]
 
 
 def test_a_pool_without_workers_takes_nothing(server: FakeServer) -> None:

@@ -87,6 +87,7 @@ def test_a_few_steps_lower_the_loss_and_leave_a_checkpoint(tmp_path: Path) -> No
     rows = json.loads((output / "progress.json").read_text(encoding="utf-8"))
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < 0.8 * losses[0]
+    assert {"map", "nds", "map_without_history", "nds_without_history"} <= set(rows[-1]["held_out"])
     assert rows[-1]["held_out"]["map"] is not None
     assert (output / "progress.svg").read_text(encoding="utf-8").startswith("<svg")
     load_checkpoint(output / "checkpoint.pth", build_model(load_model_config(str(config))))

@@ -17,12 +17,13 @@ def _view(content: ReportContent) -> Mapping[str, Any] | None:
     by_scene, coverage = content.fact("samples_by_scene"), content.find(CalibrationCoverage)
     if by_scene is None and not coverage:
         return None
+    plan = content.parameter("plan") or {}
     quantities = coverage[0].quantities if coverage else ()
     return {
         "by_scene": by_scene,
-        "samples": content.parameter("num_samples"),
+        "samples": plan.get("num_samples"),
         "first_frames": content.fact("first_frames"),
-        "seed": content.parameter("seed"),
+        "seed": plan.get("seed"),
         "coverage": coverage[0] if coverage else None,
         "gaps": [said for one in quantities if (said := coverage_gap(one))],
         "charts": [

@@ -1,4 +1,4 @@
-"""A share of a step's work, done by a child run on whatever machine took it."""
+"""A batch of a step's work, done by a child run on whatever machine took it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
-from bevformer_lib.pipeline.serialization import AskedWork, from_wire
+from bevformer_lib.pipeline.serialization import AskedWork, deserialize
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.run import note_step
@@ -27,8 +27,8 @@ DEVICE_VARIABLE: Final = "BEVFORMER_DEVICE"
 _log = logging.getLogger(__name__)
 
 
-def do_shard(store: str, work: Sequence[Mapping[str, Any]], settings: RunSettings) -> State[None] | None:
-    """Do work that :func:`bevformer_lib.pipeline.serialization.to_wire` wrote; what is in the store is not done again.
+def do_batch(store: str, work: Sequence[Mapping[str, Any]], settings: RunSettings) -> State[None] | None:
+    """Do work that :func:`bevformer_lib.pipeline.serialization.serialize` wrote; what is in the store is not redone.
 
     When one part fails the others are done all the same, so that a corrected run need not do them; then the first
     failure is raised. The parent finds the results in the store.
@@ -44,7 +44,7 @@ def do_shard(store: str, work: Sequence[Mapping[str, Any]], settings: RunSetting
     keep_library_logs()
     try:
         with ends_with_its_parent(), opened(store, settings) as place:
-            _do_all(place, [from_wire(one) for one in work])
+            _do_all(place, [deserialize(one) for one in work])
     except Abandoned as reason:
         return Cancelled(message=str(reason))
     return None
@@ -65,7 +65,5 @@ def _do_all(store: Store, asked: Sequence[AskedWork]) -> None:
 
 
 def _on_this_machine(work: Work) -> Work:
-    device = os.environ.get(DEVICE_VARIABLE)
-    if device and dataclasses.is_dataclass(work) and hasattr(work, "device"):
-        return dataclasses.replace(work, device=device)
-    return work
+    here: dict[str, Any] = {"device": os.environ.get(DEVICE_VARIABLE)}
+    return dataclasses.replace(work, **here) if here["device"] and hasattr(work, "device") else work

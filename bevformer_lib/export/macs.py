@@ -9,7 +9,7 @@ from typing import Final
 import onnx
 
 from bevformer_lib.errors import ExportError
-from bevformer_lib.export.graph import STANDARD_DOMAINS, StaticShape, attributes, node_label
+from bevformer_lib.export.graph import STANDARD_DOMAINS, StaticShape, attributes, node_label, static_shapes
 
 _NEIGHBOURS_PER_AXIS: Final[Mapping[str, int]] = {
     "bilinear": 2,
@@ -49,6 +49,22 @@ def count_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     """
     counter = _counter(node)
     return 0 if counter is None else counter(node, shapes)
+
+
+def node_macs(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the multiply-accumulate operations of one frame for every node that has any, by node name.
+
+    Raises:
+        ExportError: the shape of a tensor that decides them can't be inferred.
+    """
+    shapes = static_shapes(model)
+    try:
+        counted = {node.name: count_macs(node, shapes) for node in model.graph.node}
+    except KeyError as error:
+        raise ExportError(
+            f"the shape of '{error.args[0]}' can't be inferred; export the model with static shapes"
+        ) from None
+    return {name: macs for name, macs in counted.items() if macs}
 
 
 def is_left_out(node: onnx.NodeProto) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from onnx import NodeProto, helper
 
 from bevformer_lib.errors import ExportError
-from bevformer_lib.profile.macs import count_macs, is_left_out
+from bevformer_lib.export.macs import count_macs, is_left_out
 
 
 def _node(operator: str, *inputs: str, **given: Any) -> NodeProto:
