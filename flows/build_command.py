@@ -56,6 +56,7 @@ def command(
     device: Device = "cpu",
     score_thr: Fraction | None = None,
     policy: Path | None = None,
+    drop_camera: str | None = None,
     publish: bool = False,
 ) -> None:
     """Build: export, calibrate, quantise, evaluate, judge, report. Only what changed since the last build is done.
@@ -90,6 +91,8 @@ def command(
         device: where float models run: cpu, cuda or cuda:N.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if any.
         policy: YAML file with the gates that the build must pass; without it those that come along.
+        drop_camera: measure NDS and mAP without this camera too, whose images are black then: its name, or all for
+            each in turn, which takes as many evaluations more.
         publish: publish the build if it passes them.
     """
     from rich.console import Console
@@ -131,6 +134,7 @@ def command(
         device=device,
         score_threshold=score_thr,
         policy=None if policy is None else str(policy),
+        drop_camera=drop_camera,
         publish=publish,
     )
     opened = open_store(store)

@@ -85,6 +85,10 @@ class BuildRequest(BaseModel):
         Field(description="What executes the quantised model; empty: ONNX Runtime, or Pulsar2's simulator."),
     ] = None
     policy: Annotated[str | None, Field(description="YAML file with the gates; empty: those that come along.")] = None
+    drop_camera: Annotated[
+        str | None,
+        Field(description="Measure too without this camera, whose images are black then: its name, or all in turn."),
+    ] = None
     publish: Annotated[bool, Field(description="Publish the build if it passes its gates.")] = False
     device: Annotated[
         str,

@@ -47,12 +47,14 @@ class RecordWork(
         reference: the float model.
         requirements: what the model asks of scenes.
         device: where to run it.
+        black_camera: name of the camera that shows nothing; ``None``: all do.
     """
 
     scene: SceneSource = field(metadata=PART)
     reference: Artifact
     requirements: SceneRequirements
     device: str = field(metadata=NOT_IN_KEY)
+    black_camera: str | None = field(default=None, metadata=PART)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Record the scene.
@@ -62,7 +64,7 @@ class RecordWork(
             SceneError: the scene can't be read.
         """
         scene = self.scene.read(self.requirements)
-        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
+        preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(self.black_camera)
         with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
             session = TemporalSession(_recording(store, self.reference, self.device, Path(name)))
             seconds = []
