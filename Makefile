@@ -15,7 +15,7 @@ LOCK ?= --constraint constraints.txt
 # A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
 demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
 	$(BIN)/bevformer build --model demo --checkpoint demo --scenes $(DEMO)/seen/scenes \
-		--store $(DEMO)/seen/store --geometry host --num-samples 12
+		--store $(DEMO)/seen/store --geometry host --num-samples 12 --policy bevformer_lib/gates/demo.yaml
 
 $(DEMO)/seen/scenes/scene_index.json: | $(BIN)/.installed-cpu
 	$(BIN)/bevformer make-scenes --model demo --seed 950000 --output $(DEMO)/seen/scenes --num-scenes 3 --frames 8

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bevformer_lib.backends.converters import EMULATOR, EXECUTED_BY
+from bevformer_lib.metrics.lost_camera import cameras_to_drop
 from bevformer_lib.pipeline.builds import Build, record_build
 from bevformer_lib.pipeline.calibrate import PackWork, PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
@@ -15,6 +16,7 @@ from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.executors import Executor
 from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, ExportWork
 from bevformer_lib.pipeline.gates import Baseline, GatesWork, find_baseline
+from bevformer_lib.pipeline.lost_camera import COMPLETE, LOST_CAMERA, WITHOUT, LostCameraWork
 from bevformer_lib.pipeline.measure import METRICS, CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.report import OTHER_BOUND, DoneStep, ReportWork
@@ -52,6 +54,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     evaluations = chain.evaluate(exported, candidate)
     measured = chain.measure(exported, candidate, calibration, evaluations)
     measured |= chain.evaluate_other_bound(exported, converted)
+    measured |= chain.drop_cameras(exported, candidate, evaluations)
     measured |= chain.judge(evaluations, measured, find_baseline(store, chain.identities))
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
     archives = {f"calibration/{name}": artifact for name, artifact in calibration.items()}
@@ -67,6 +70,7 @@ class _Chain:
         self._request, self._inputs, self._executor = request, inputs, executor
         self._runtime = request.runtime or EXECUTED_BY[request.converter][0]
         self._simulator = Simulator(image=request.pulsar2.image, executable=request.pulsar2.executable)
+        self._recorded: dict[str | None, dict[str, Artifact]] = {}
 
     @property
     def identities(self) -> list[str]:
@@ -130,23 +134,33 @@ class _Chain:
         outputs = self.do(work)
         return outputs[work.output], outputs
 
-    def evaluate(
-        self, exported: Mapping[str, Artifact], candidate: Artifact, bound: str | None = None
-    ) -> Mapping[str, Mapping[str, Artifact]]:
-        """Run both models over every scene; return their comparison, by scene."""
-        recordings: Mapping[str, Mapping[str, Artifact]] = {}
-        if self._runtime in NEEDS_RECORDING:
-            recordings = self.do_each(
+    def record(self, graph: Artifact, black_camera: str | None) -> Mapping[str, Artifact]:
+        """Run the float model over every scene, once for all candidates; return what it gives, by scene."""
+        if black_camera not in self._recorded:
+            runs = self.do_each(
                 {
                     scene.name: RecordWork(
                         scene=scene,
-                        reference=exported[GRAPH],
+                        reference=graph,
                         requirements=self._inputs.requirements,
                         device=self._request.device,
+                        black_camera=black_camera,
                     )
                     for scene in self._inputs.scenes
                 }
             )
+            self._recorded[black_camera] = {name: outputs[RECORDING] for name, outputs in runs.items()}
+        return self._recorded[black_camera]
+
+    def evaluate(
+        self,
+        exported: Mapping[str, Artifact],
+        candidate: Artifact,
+        bound: str | None = None,
+        black_camera: str | None = None,
+    ) -> Mapping[str, Mapping[str, Artifact]]:
+        """Run both models over every scene; return their comparison, by scene."""
+        recordings = self.record(exported[GRAPH], black_camera)
         return self.do_each(
             {
                 scene.name: EvaluateWork(
@@ -158,9 +172,10 @@ class _Chain:
                     runtime=self._runtime,
                     device=self._request.device,
                     score_threshold=self._request.score_threshold,
-                    recording=recordings[scene.name][RECORDING] if recordings else None,
+                    recording=recordings[scene.name],
                     simulator=self._simulator,
                     bound=bound,
+                    black_camera=black_camera,
                 )
                 for scene in self._inputs.scenes
             }
@@ -217,6 +232,27 @@ class _Chain:
         evaluations = self.evaluate(exported, converted[OPTIMISTIC], OTHER_BOUND)
         metrics = self.do(MetricsWork(scenes=self._inputs.scenes, evaluations=evaluations, bound=OTHER_BOUND))
         return {EMULATION_FACTS: converted[EMULATION_FACTS], f"{OTHER_BOUND}/{METRICS}": metrics[METRICS]}
+
+    def drop_cameras(
+        self,
+        exported: Mapping[str, Artifact],
+        candidate: Artifact,
+        complete: Mapping[str, Mapping[str, Artifact]],
+    ) -> dict[str, Artifact]:
+        """Return what both models find without each camera that the request drops; empty where it drops none."""
+        dropped: dict[str, Artifact] = {}
+        for camera in cameras_to_drop(self._request.drop_camera, self._inputs.requirements.num_cams):
+            work = LostCameraWork(
+                camera=camera,
+                scenes=self._inputs.scenes,
+                evaluations={
+                    WITHOUT: self.evaluate(exported, candidate, black_camera=camera),
+                    COMPLETE: complete,
+                },
+                image_hw=self._inputs.requirements.image_hw,
+            )
+            dropped[f"without_{camera}/{LOST_CAMERA}"] = self.do(work)[LOST_CAMERA]
+        return dropped
 
     def judge(
         self,

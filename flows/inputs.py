@@ -11,6 +11,7 @@ from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
+from bevformer_lib.metrics.lost_camera import cameras_to_drop
 from bevformer_lib.pipeline.convert import Pulsar2Settings
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -49,6 +50,7 @@ def read_inputs(
     parse_waivers(request.waive, list(RULES))
     model = load_model_config(request.model, image_hw=parse_image_size(request.image_size))
     requirements = SceneRequirements.of_model(model)
+    cameras_to_drop(request.drop_camera, requirements.num_cams)
     checkpoint = checkpoint_input(request.checkpoint, digests)
     scenes = scene_inputs(
         request.scenes,

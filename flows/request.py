@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
+from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
 from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
 from bevformer_lib.pulsar2.build_config import NpuMode
@@ -43,9 +44,11 @@ class Pulsar2Request(BaseModel):
         str | None, Field(description="Pulsar2: native command instead of docker."), Parameter(name="--pulsar2")
     ] = None
     time_limit_minutes: Annotated[
-        float | None, Field(description="Pulsar2: stop the conversion after this time.", gt=0)
+        float | None, Field(description="Pulsar2: stop the conversion after this time.", gt=0, le=1e6)
     ] = None
-    memory_limit_gb: Annotated[float | None, Field(description="Pulsar2: most memory of the conversion.", gt=0)] = None
+    memory_limit_gb: Annotated[
+        float | None, Field(description="Pulsar2: most memory of the conversion.", gt=0, le=1e6)
+    ] = None
 
 
 class BuildRequest(BaseModel):
@@ -76,10 +79,12 @@ class BuildRequest(BaseModel):
     image_size: Annotated[
         str | None, Field(description="Padded image size HxW in pixels, without it the config's own.")
     ] = None
-    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1)] = 32
-    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.")] = 0
-    start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0
-    end_scene: Annotated[int | None, Field(description="Scene to stop before, without it none.", ge=1)] = None
+    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1, le=MOST_SCENES)] = 32
+    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.", ge=0, le=MOST_SEED)] = 0
+    start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0, le=MOST_SCENES)] = 0
+    end_scene: Annotated[
+        int | None, Field(description="Scene to stop before, without it none.", ge=1, le=MOST_SCENES)
+    ] = None
     target: Annotated[_Chip, Field(description="Chip that the graph is made for.")] = DEFAULT_CHIP
     spatial: Annotated[
         Literal["dense", "slots"] | None,
@@ -87,7 +92,11 @@ class BuildRequest(BaseModel):
     ] = None
     cameras_per_query: Annotated[
         int | None,
-        Field(description="Room per cell of the slots, without it what so many cameras around a car need.", ge=1),
+        Field(
+            description="Room per cell of the slots, without it what so many cameras around a car need.",
+            ge=1,
+            le=MOST_SCENES,
+        ),
     ] = None
     geometry: Annotated[
         GeometryForm | None,
@@ -114,12 +123,19 @@ class BuildRequest(BaseModel):
     policy: Annotated[
         str | None, Field(description="YAML file with the gates that the build must pass, without it the shipped ones.")
     ] = None
+    drop_camera: Annotated[
+        str | None,
+        Field(
+            description="Measure NDS and mAP without this camera too, whose images are black then: its name, or all "
+            "for each in turn, which takes as many evaluations more."
+        ),
+    ] = None
     publish: Annotated[bool, Field(description="Publish the build if it passes its gates.")] = False
     device: Annotated[
         str,
         Field(
             description="Where float models run: cpu, cuda or cuda:N. A worker's BEVFORMER_DEVICE takes precedence.",
-            pattern=r"^(cpu|cuda(:[0-9]+)?)$",
+            pattern=DEVICE_PATTERN,
         ),
     ] = "cpu"
     score_threshold: Annotated[

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import FirstScene, LastScene
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -12,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    scenes: Path, /, *, config: str, image_size: str | None = None, start_scene: int = 0, end_scene: int | None = None
+    scenes: Path,
+    /,
+    *,
+    config: str,
+    image_size: str | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
 ) -> None:
     """Check every file of a folder of scenes; print a table of the scenes, or every defect with its file.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -38,12 +40,12 @@ def command(
     emulated: Path | None = None,
     simulator: Path | None = None,
     board: Path | None = None,
-    min_cosine: float = 0.99,
-    score_thr: float | None = None,
-    start_scene: int = 0,
-    end_scene: int | None = None,
-    device: str = "cpu",
-    host_rotate_center: tuple[float, float] | None = None,
+    min_cosine: Fraction = 0.99,
+    score_thr: Fraction | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
+    device: Device = "cpu",
+    host_rotate_center: CellsXY | None = None,
 ) -> None:
     """Run a model's backends over the same frames, and name the first that falls below the threshold.
 

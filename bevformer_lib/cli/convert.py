@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from bevformer_lib.cli.options import Device, Gigabytes, Minutes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -32,11 +34,11 @@ def command(
     overrides: Path | None = None,
     image: str | None = None,
     pulsar2: Path | None = None,
-    time_limit_minutes: float | None = None,
-    memory_limit_gb: float | None = None,
+    time_limit_minutes: Minutes | None = None,
+    memory_limit_gb: Gigabytes | None = None,
     log: Path | None = None,
     build: Path | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Convert a float ONNX graph, calibrated with the archives of prepare-calibration and nothing else.
 

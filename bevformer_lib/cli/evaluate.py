@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
+    from bevformer_lib.detections.types import SceneEvaluation
     from bevformer_lib.evaluate.summary import EvaluationSummary
+    from bevformer_lib.metrics.lost_camera import LostCamera
+    from bevformer_lib.metrics.metric_types import DetectionMetrics
+    from bevformer_lib.progress import ProgressCallback
 
 
 def command(
@@ -20,11 +28,12 @@ def command(
     *,
     output: Path,
     runtime: str = "onnxruntime",
-    device: str | None = None,
-    score_thr: float | None = None,
-    start_scene: int = 0,
-    end_scene: int | None = None,
-    host_rotate_center: tuple[float, float] | None = None,
+    device: Device | None = None,
+    score_thr: Fraction | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
+    host_rotate_center: CellsXY | None = None,
+    drop_camera: str | None = None,
 ) -> None:
     """Run both models over scenes, each fed its own prev_bev states, and compare outputs and boxes frame by frame.
 
@@ -43,6 +52,8 @@ def command(
         end_scene: scene to stop before.
         host_rotate_center: rotate the candidate's prev_bev here, about this x and y in cells, for models that don't do
             it themselves (the vendor's exported ones: 100 100).
+        drop_camera: measure NDS and mAP too, with all cameras and without this one, whose images are black then: its
+            name, or all for each in turn.
     """
     import dataclasses
 
@@ -51,9 +62,12 @@ def command(
     from bevformer_lib.backends.runtimes import open_reference, open_runtime
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
+    from bevformer_lib.errors import ConfigError
     from bevformer_lib.evaluate.scene import evaluate_scene
     from bevformer_lib.evaluate.summary import summarize
     from bevformer_lib.files import require_new_file, write_json
+    from bevformer_lib.metrics.both_models import score_both
+    from bevformer_lib.metrics.lost_camera import LostCamera, cameras_to_drop, objects_shown
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.scenes.preprocess import Preprocessor
@@ -66,12 +80,14 @@ def command(
     check_model(candidate_runtime, config, candidate)
     reference_runtime = open_reference(reference, device=device)
     geometry = check_model(reference_runtime, config, reference)
+    dropped = cameras_to_drop(drop_camera, geometry.num_cams)
+    if dropped and reference.is_dir():
+        raise ConfigError(f"{reference}: a recording holds no frames without a camera; give the float model itself")
     rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
-    preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
-    with progress_bar() as on_progress:
-        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
-        evaluations = [
+
+    def run_both(preprocessor: Preprocessor, on_progress: ProgressCallback) -> list[SceneEvaluation]:
+        return [
             evaluate_scene(
                 scene,
                 reference=reference_runtime,
@@ -84,6 +100,17 @@ def command(
             )
             for scene in found
         ]
+
+    with progress_bar() as on_progress:
+        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        complete = Preprocessor(geometry.image_hw, config.img_norm)
+        evaluations = run_both(complete, on_progress)
+        metrics = score_both(found, evaluations, on_progress=on_progress) if dropped else None
+        lost = []
+        for camera in dropped:
+            without = run_both(complete.without(camera), on_progress)
+            both = score_both(found, without, complete=evaluations, on_progress=on_progress)
+            lost.append(LostCamera(camera, *objects_shown(found, camera, geometry.image_hw), *both))
     summary = summarize(evaluations)
     files = {"reference": reference, "candidate": candidate, "config": config_json}
     content = {
@@ -91,11 +118,30 @@ def command(
         "summary": dataclasses.asdict(summary),
         "scenes": [evaluation.to_dict() for evaluation in evaluations],
     }
+    if metrics is not None:
+        content["metrics"] = {"reference": metrics[0].to_dict(), "candidate": metrics[1].to_dict()}
+        content["lost_cameras"] = [one.to_dict() for one in lost]
     write_json(output, content)
     console = Console(markup=False, highlight=False)
-    for table in (fidelity_table(summary), detection_table(summary), latency_table(summary)):
+    tables = [fidelity_table(summary), detection_table(summary), latency_table(summary)]
+    if metrics is not None:
+        tables.append(lost_camera_table(metrics, lost))
+    for table in tables:
         console.print(table)
     console.print(f"{summary.frames} frames of {summary.scenes} scenes compared: {output}", soft_wrap=True)
+    _require_finite(summary, output)
+
+
+def _require_finite(summary: EvaluationSummary, output: Path) -> None:
+    from bevformer_lib.errors import RuntimeUnavailableError
+
+    for name, found_output in summary.outputs.items():
+        if found_output.not_finite_at is not None:
+            place = found_output.not_finite_at
+            raise RuntimeUnavailableError(
+                f"{name} is NaN or infinite in {found_output.frames_not_finite} of {summary.frames} frames, first in "
+                f"frame {place.index} of {place.scene}; what {output} says of boxes and metrics holds for no model"
+            )
 
 
 def _sha256_of_model(path: Path) -> str:
@@ -179,5 +225,32 @@ def latency_table(summary: EvaluationSummary) -> Table:
             numbers.seconds(latency.median_s if latency else None),
             numbers.seconds(latency.p95_s if latency else None),
             str(latency.frames if latency else 0),
+        )
+    return table
+
+
+def lost_camera_table(metrics: tuple[DetectionMetrics, DetectionMetrics], lost: Sequence[LostCamera]) -> Table:
+    """Return mAP and NDS of both models: a row with all cameras, and a row without each that was dropped."""
+    from rich.table import Table
+
+    from bevformer_lib.report import numbers
+
+    reference, candidate = metrics
+    table = Table(title=f"A camera lost, against {candidate.truth}", title_justify="left")
+    table.add_column("black camera", no_wrap=True)
+    for column in ("shows", "alone", "mAP, ref.", "mAP", "change", "NDS", "change"):
+        table.add_column(column, justify="right")
+    rows = [("none", numbers.UNDEFINED, numbers.UNDEFINED, reference, candidate)]
+    rows += [(one.camera, str(one.objects), str(one.alone), one.reference, one.candidate) for one in lost]
+    for name, objects, alone, before, after in rows:
+        table.add_row(
+            name,
+            objects,
+            alone,
+            numbers.decimals(before.mean_ap),
+            numbers.decimals(after.mean_ap),
+            numbers.signed(after.mean_ap - candidate.mean_ap),
+            numbers.decimals(after.nds),
+            numbers.signed(after.nds - candidate.nds),
         )
     return table

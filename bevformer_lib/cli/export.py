@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from bevformer_lib.cli.options import Count
 from bevformer_lib.cli.progress import progress_bar
 from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
@@ -32,7 +33,7 @@ def command(
     output: Path,
     image_size: str | None = None,
     spatial: Literal["dense", "slots"] | None = None,
-    cameras_per_query: int | None = None,
+    cameras_per_query: Count | None = None,
     cameras_from: Path | None = None,
     geometry: Literal["graph", "host"] | None = None,
     target: str = "AX650",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bevformer_lib.cli.options import Device, FirstScene, LastScene
+
 
 def command(
     config_json: Path,
@@ -12,9 +14,9 @@ def command(
     /,
     *,
     output_dir: Path,
-    device: str = "cpu",
-    start_scene: int = 0,
-    end_scene: int | None = None,
+    device: Device = "cpu",
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
 ) -> None:
     """Run scenes through the float model and write what it is fed at every frame.
 

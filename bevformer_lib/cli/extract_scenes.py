@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bevformer_lib.cli.options import Threads
+
 
 def command(
     *,
@@ -15,7 +17,7 @@ def command(
     version: str = "v1.0-mini",
     split: str = "mini_val",
     can_bus: bool = False,
-    workers: int | None = None,
+    workers: Threads | None = None,
 ) -> None:
     """Write the keyframes of a nuScenes split as scenes: images, projections, ego motion and annotated boxes.
 
@@ -35,11 +37,8 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
-    from bevformer_lib.errors import ConfigError
     from bevformer_lib.nuscenes.extract import Extraction, extract_scenes
 
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers is {workers}; give 1 or more")
     config = load_model_config(model, image_hw=parse_image_size(image_size))
     extraction = Extraction.for_model(config, version=version, split=split, can_bus=can_bus)
     with progress_bar() as on_progress:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Threads
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -21,15 +23,15 @@ def command(
     *,
     output_dir: Path,
     runtime: str = "onnxruntime",
-    device: str | None = None,
-    threads: int | None = None,
-    score_thr: float = 0.3,
-    fps: float = 2.0,
-    start_scene: int = 0,
-    end_scene: int | None = None,
+    device: Device | None = None,
+    threads: Threads | None = None,
+    score_thr: Fraction = 0.3,
+    fps: FramesPerSecond = 2.0,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
     images: bool = True,
     video: bool = True,
-    host_rotate_center: tuple[float, float] | None = None,
+    host_rotate_center: CellsXY | None = None,
 ) -> None:
     """Run a model over scenes: per scene a JSON of detections, an image per frame and a video.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bevformer_lib.cli.options import Seed
 from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
 
 
-def command(config: str, *, output: Path, image_size: str | None = None, seed: int = 0) -> None:
+def command(config: str, *, output: Path, image_size: str | None = None, seed: Seed = 0) -> None:
     """Write a checkpoint of RANDOM weights in the published layout: it loads like a trained one and sees nothing.
 
     Args:

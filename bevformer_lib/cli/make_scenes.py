@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bevformer_lib.cli.options import Count, Seed, Threads
+
 
 def command(
     *,
     output: Path,
     model: str = "tiny",
     image_size: str | None = None,
-    num_scenes: int = 2,
-    frames: int = 12,
-    seed: int = 0,
+    num_scenes: Count = 2,
+    frames: Count = 12,
+    seed: Seed = 0,
     ground_truth: bool = True,
-    workers: int = 1,
+    workers: Threads = 1,
 ) -> None:
     """Render synthetic driving scenes with known boxes, in the published scene format.
 

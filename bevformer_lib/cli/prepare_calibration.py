@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import Count, Device, Seed
 from bevformer_lib.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ def command(
     /,
     *,
     output_dir: Path,
-    num_samples: int = 32,
-    seed: int = 0,
-    device: str = "cpu",
+    num_samples: Count = 32,
+    seed: Seed = 0,
+    device: Device = "cpu",
     quantization_data: Path | None = None,
 ) -> None:
     """Choose samples and pack them into one archive per network input, with a manifest.

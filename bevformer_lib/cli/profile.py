@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from bevformer_lib.cli.options import Device, Runs, Threads
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,10 +28,10 @@ def command(
     model: Path,
     /,
     *,
-    runs: int = 3,
+    runs: Runs = 3,
     calibration: Path | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
+    device: Device = "cpu",
+    threads: Threads | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Print multiplications, parameters, memory, operator counts, and the time per operator type in ONNX Runtime.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import Device
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -18,7 +20,7 @@ def command(
     *,
     output: Path,
     converter: str = "onnxruntime",
-    device: str = "cpu",
+    device: Device = "cpu",
     keep_float: Path | None = None,
 ) -> None:
     """Quantise a float ONNX graph, calibrated with the archives of prepare-calibration and nothing else.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, LastScene
+
 
 def command(
     model: Path,
@@ -13,10 +15,10 @@ def command(
     *,
     output_dir: Path,
     runtime: str = "onnxruntime",
-    device: str | None = None,
-    start_scene: int = 0,
-    end_scene: int | None = None,
-    host_rotate_center: tuple[float, float] | None = None,
+    device: Device | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
+    host_rotate_center: CellsXY | None = None,
 ) -> None:
     """Run a model over whole scenes and keep its outputs, for machines that can't run it.
 
@@ -45,7 +47,7 @@ def command(
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.runtime.recorded import RecordingRuntime
-    from bevformer_lib.runtime.temporal import TemporalSession
+    from bevformer_lib.runtime.temporal import TemporalSession, require_finite
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
@@ -67,7 +69,8 @@ def command(
         )
         for scene in found:
             for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
-                session.step(decoded.inputs, first=position == 0)
+                step = session.step(decoded.inputs, first=position == 0)
+                require_finite(step.outputs, decoded.inputs.source)
                 on_progress(scene.name, position + 1, len(scene.frames))
     frames = sum(len(scene.frames) for scene in found)
     Console().print(

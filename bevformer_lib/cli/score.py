@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import Fraction
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -30,7 +32,7 @@ def command(
     use_map: bool = False,
     use_external: bool = True,
     reference: Path | None = None,
-    reference_score_thr: float = 0.3,
+    reference_score_thr: Fraction = 0.3,
 ) -> None:
     """Score what `bevformer infer` wrote by nuScenes' detection metric: NDS, mAP, per class, distance and scene.
 

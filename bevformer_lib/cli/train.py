@@ -6,6 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
+from bevformer_lib.cli.options import Count, Device, PositiveFraction, Seconds, Seed, Steps, Workers
+
 
 def command(
     config: str,
@@ -16,19 +18,19 @@ def command(
     held_out_scenes: Path | None = None,
     synthetic_seeds: str = "100000:100200",
     held_out_seeds: str = "900000:900016",
-    frames: int = 16,
-    steps: int = 5000,
-    streams: int = 24,
-    learning_rate: float = 5e-4,
-    warmup_steps: int = 300,
-    checkpoint_steps: int = 500,
-    evaluation_steps: int = 1000,
-    seed: int = 0,
-    workers: int = 1,
-    device: str = "cpu",
+    frames: Count = 16,
+    steps: Steps = 5000,
+    streams: Count = 24,
+    learning_rate: PositiveFraction = 5e-4,
+    warmup_steps: Steps = 300,
+    checkpoint_steps: Steps = 500,
+    evaluation_steps: Steps = 1000,
+    seed: Seed = 0,
+    workers: Workers = 1,
+    device: Device = "cpu",
     resume: bool = False,
     initial_checkpoint: Path | None = None,
-    time_limit_seconds: float | None = None,
+    time_limit_seconds: Seconds | None = None,
 ) -> None:
     """Train a model on synthetic scenes, which are rendered first, or on annotated ones.
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import Count, Device, FirstScene, Fraction, LastScene, Minutes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -32,15 +34,15 @@ def command(
     *,
     output_dir: Path,
     converter: str = "onnxruntime",
-    min_cosine: float = 0.99,
-    min_matched: float | None = None,
-    time_limit_minutes: float = 60.0,
-    probe_frames: int = 4,
+    min_cosine: Fraction = 0.99,
+    min_matched: Fraction | None = None,
+    time_limit_minutes: Minutes = 60.0,
+    probe_frames: Count = 4,
     by_layer: bool = True,
-    score_thr: float | None = None,
-    start_scene: int = 0,
-    end_scene: int | None = None,
-    device: str = "cpu",
+    score_thr: Fraction | None = None,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
+    device: Device = "cpu",
     recipe: str = "int8",
     target: str | None = None,
     npu_mode: str | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import Count, FirstScene, LastScene, PositiveFraction
 from bevformer_lib.errors import VerifyError
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ def command(
     scenes: Path,
     onnx: Path | None = None,
     output: Path | None = None,
-    frames: int = 3,
-    start_scene: int = 0,
-    end_scene: int | None = None,
+    frames: Count = 3,
+    start_scene: FirstScene = 0,
+    end_scene: LastScene = None,
     image_size: str | None = None,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: PositiveFraction = DEFAULT_TOLERANCE,
 ) -> None:
     """Run the ORIGINAL BEVFormer on scenes and compare our model, and an exported graph, with it tensor by tensor.
 

@@ -118,8 +118,12 @@ def checks_of(role: Role, around: Surroundings) -> Iterator[Callable[[], Finding
     yield lambda: check_prefect_server(around.prefect, required=role is not Role.LAPTOP)
     if role is Role.SERVER:
         yield lambda: check_database(around.database)
+        if around.store is not None:
+            yield lambda: check_store(around.store)
         return
     if role is Role.LAPTOP:
+        if around.store is not None:
+            yield lambda: check_store(around.store)
         yield lambda: check_hub(around.hub_endpoint, offline=around.hub_offline, required=False)
         return
     yield lambda: check_work_pool(around.prefect, around.pool or role.value)

@@ -14,6 +14,8 @@ from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host_geometry import with_host_geometry
+from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
@@ -54,22 +56,21 @@ def evaluate_scene(
         RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
         CameraCalibrationError: a frame's cameras exceed a model's camera capacity.
     """
+    recorded = isinstance(reference, RecordedRuntime)
+    reference, candidate = (with_host_geometry(model, config.host_geometry) for model in (reference, candidate))
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    reference_session = TemporalSession(
-        reference, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
-    )
+    reference_session = TemporalSession(reference, stated_capacity=config.camera_capacity)
     preparation = candidate_preparation or HostPreparation(preprocessor.img_norm)
-    candidate_session = TemporalSession(
-        candidate, preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
-    )
+    candidate_session = TemporalSession(candidate, preparation, stated_capacity=config.camera_capacity)
     frames: list[FrameEvaluation] = []
     for decoded in stream_inputs(scene.frames, preprocessor):
         first = not frames
         expected = reference_session.step(decoded.inputs, first=first)
         given = candidate_session.step(decoded.inputs, first=first)
-        frame = _compare(decoded, expected, given, config, score_threshold)
+        seconds = FrameSeconds(decoded.decode_seconds, None if recorded else expected.seconds, given.seconds)
+        frame = _compare(decoded, expected, given, config, score_threshold, seconds)
         _warn_where_not_finite(scene.name, frame)
         frames.append(frame)
         on_progress(scene.name, len(frames), len(scene.frames))
@@ -97,6 +98,7 @@ def _compare(
     given: StepResult,
     config: InferenceConfig,
     score_threshold: float | None,
+    seconds: FrameSeconds,
 ) -> FrameEvaluation:
     reference_boxes, candidate_boxes = (
         decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold) for step in (expected, given)
@@ -110,7 +112,7 @@ def _compare(
         fidelity={name: tensor_fidelity(expected.outputs[name], given.outputs[name]) for name in OUTPUT_NAMES},
         agreement=agreement_of(reference_boxes, candidate_boxes),
         truth=truth,
-        seconds=FrameSeconds(decode=decoded.decode_seconds, reference=expected.seconds, candidate=given.seconds),
+        seconds=seconds,
         reference=reference_boxes,
         candidate=candidate_boxes,
     )

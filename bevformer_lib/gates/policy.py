@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from bevformer_lib.gates.metrics import metric_names
 from bevformer_lib.strict_yaml import read_yaml
 
 DEFAULT_POLICY: Final = Path(__file__).with_name("default.yaml")
+DEMO_POLICY: Final = Path(__file__).with_name("demo.yaml")
 
 
 class Gate(BaseModel):
@@ -55,16 +56,18 @@ class Policy(BaseModel):
     Attributes:
         name: for people.
         gates: in the order in which failures are told: those that name a cause go first.
+        extends: ``default``: in the file, these gates follow those of the default policy.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str
     gates: list[Gate]
+    extends: Literal["default"] | None = None
 
 
 def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
-    """Read a policy and check that everything it asks for is a metric that builds of a model have.
+    """Read a policy, with the gates that it extends, and check that it asks for metrics that builds of a model have.
 
     Args:
         path: the YAML file.
@@ -83,7 +86,10 @@ def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
     defects = _unknown(policy, metric_names(class_names))
     if defects:
         raise ConfigError(_listed(path, defects))
-    return policy
+    if policy.extends is None:
+        return policy
+    default = Policy.model_validate(read_yaml(DEFAULT_POLICY))
+    return Policy(name=policy.name, gates=[*default.gates, *policy.gates])
 
 
 def _unknown(policy: Policy, known: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.config.inference_config import read_inference_config
 from bevformer_lib.convert.base import METADATA_PREFIX
-from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, Finding, try_frame
+from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, try_frame
+from bevformer_lib.evaluate.finding import Finding
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas

@@ -49,6 +49,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
         recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
+        black_camera: name of the camera that shows nothing; ``None``: all do.
     """
 
     scene: SceneSource = field(metadata=PART)
@@ -62,6 +63,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
     bound: str | None = field(default=None, metadata=PART)
+    black_camera: str | None = field(default=None, metadata=PART)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -91,7 +93,9 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
             reference=reference,
             candidate=candidate,
             config=config,
-            preprocessor=Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
+            preprocessor=Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(
+                self.black_camera
+            ),
             score_threshold=self.score_threshold,
             on_progress=lambda scene, done, total: on_progress(f"evaluate {scene}", done, total),
         )

@@ -12,12 +12,11 @@ from typing import Any, Final
 from bevformer_lib.backends.runtimes import ONNXRUNTIME
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage, coverage_of
 from bevformer_lib.calibration.plan import CalibrationPlan
-from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.evaluate.tensors import TensorSummary, compare_tensors, summarize_tensors
 from bevformer_lib.export.intermediates_runtime import open_with_intermediates
 from bevformer_lib.files import write_json
-from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
+from bevformer_lib.metrics.both_models import score_both
 from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
@@ -33,8 +32,6 @@ from bevformer_lib.store.step import Artifact
 METRICS: Final = "metrics.json"
 COVERAGE: Final = "coverage.json"
 TENSORS: Final = "tensors.json"
-PROXY_SCORE: Final = 0.3
-"""The float model's boxes above it are taken for objects where nothing is annotated."""
 _TENSOR_FRAMES: Final = 4
 """Enough to see where in the network precision goes; every frame of every scene is compared at the outputs."""
 
@@ -62,7 +59,7 @@ class MetricsWork(Work, step="metrics"):
         """
         evaluations = [read_evaluation(store, self.evaluations[scene.name][EVALUATION]) for scene in self.scenes]
         try:
-            reference, candidate = _score(read_scene_metas(self.scenes), evaluations, on_progress)
+            reference, candidate = score_both(read_scene_metas(self.scenes), evaluations, on_progress=on_progress)
         except ConfigError as error:
             write_json(folder / METRICS, {"unavailable": str(error)})
             return {"unavailable": str(error)}
@@ -166,28 +163,6 @@ def read_coverage(store: Store, artifact: Artifact) -> CalibrationCoverage:
 def read_tensors(store: Store, artifact: Artifact) -> tuple[TensorSummary, ...]:
     """Return a build's tensors; none where the runtime does not let us look inside."""
     return tuple(TensorSummary(**fields) for fields in _read(store, artifact)["tensors"])
-
-
-def _score(
-    scenes: list[Scene], evaluations: list[SceneEvaluation], on_progress: ProgressCallback
-) -> tuple[DetectionMetrics, DetectionMetrics]:
-    class_names = evaluations[0].class_names
-    reference, candidate = (
-        {one.scene: [getattr(frame, model) for frame in one.frames] for one in evaluations}
-        for model in ("reference", "candidate")
-    )
-    if any(frame.gt_boxes is not None for scene in scenes for frame in scene.frames):
-        scored = [score_scenes(scenes, boxes, class_names, on_progress=on_progress) for boxes in (reference, candidate)]
-    elif not any((boxes.scores > PROXY_SCORE).any() for frames in reference.values() for boxes in frames):
-        raise ConfigError(
-            f"nothing is annotated, and the float model finds no box above a score of {PROXY_SCORE} to agree on"
-        )
-    else:
-        scored = [
-            score_agreement(scenes, boxes, reference, class_names, score_threshold=PROXY_SCORE, on_progress=on_progress)
-            for boxes in (reference, candidate)
-        ]
-    return scored[0], scored[1]
 
 
 def _read(store: Store, artifact: Artifact) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.gates import GATES, read_verdict_file
 from bevformer_lib.pipeline.images import draw_shown_frames, frames_to_show
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
+from bevformer_lib.pipeline.lost_camera import LOST_CAMERA, read_lost_camera
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, TENSORS, read_coverage, read_metrics, read_tensors
 from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
 from bevformer_lib.progress import ProgressCallback
@@ -79,8 +80,8 @@ class ReportWork(Work, step="report", modules=(sections.__name__,), packages=("j
         inference_config: how boxes were decoded.
         requirements: what the model asks of scenes.
         candidate_name: how to call the compiled model in a sentence.
-        measured: what the steps between put out, by file name: metrics, coverage, tensors, gates, and of an emulation
-            its facts and the metrics of its other bound.
+        measured: what the steps between put out, by file name: metrics, coverage, tensors, gates, metrics without each
+            camera that was dropped, and of an emulation its facts and the metrics of its other bound.
     """
 
     model: ModelConfig
@@ -119,6 +120,9 @@ class ReportWork(Work, step="report", modules=(sections.__name__,), packages=("j
         for name, read in _READERS.items():
             found = read(store, self.measured[name])
             yield from found if isinstance(found, tuple) else (found,)
+        for name, artifact in self.measured.items():
+            if name.endswith(f"/{LOST_CAMERA}"):
+                yield read_lost_camera(store, artifact)
         if EMULATION_FACTS in self.measured:
             yield _emulation(store, self.measured[EMULATION_FACTS], self.measured[f"{OTHER_BOUND}/{METRICS}"])
 

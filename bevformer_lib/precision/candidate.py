@@ -116,7 +116,9 @@ def evaluate_candidate(
         BudgetExhaustedError: the time is up.
     """
     started = time.perf_counter()
-    reference, given = TemporalSession(setup.reference), TemporalSession(candidate)
+    reference, given = (
+        TemporalSession(model, stated_geometry=setup.config.host_geometry) for model in (setup.reference, candidate)
+    )
     cosines: list[float] = []
     errors: list[float] = []
     reference_boxes = matched = 0

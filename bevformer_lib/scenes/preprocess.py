@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, cast
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.errors import SceneError
+from bevformer_lib.names import CAMERA_ORDER
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs, ImageRef
 
@@ -48,10 +49,18 @@ class Preprocessor:
     Attributes:
         image_hw: padded image size (height, width) in pixels, as the network is fed.
         img_norm: pixel normalisation.
+        black_cameras: numbers of cameras whose images are black, before normalisation, whatever the files show.
     """
 
     image_hw: tuple[int, int]
     img_norm: ImageNormConfig
+    black_cameras: frozenset[int] = frozenset()
+
+    def without(self, camera: str | None) -> Preprocessor:
+        """Return a preprocessor to which one camera of ``names.CAMERA_ORDER`` more is black; ``None``: none is."""
+        if camera is None:
+            return self
+        return replace(self, black_cameras=self.black_cameras | {CAMERA_ORDER.index(camera)})
 
     def images(self, frame: Frame) -> list[NDArray[np.uint8]]:
         """Return one (H, W, 3) uint8 BGR image per camera, for drawing; padded with the mean colour.
@@ -131,7 +140,8 @@ class Preprocessor:
             decoded = _decode(path)
             for camera in cameras_by_file[path]:
                 rows = slice(*(images[camera].rows or (None,)))
-                place(camera, self._checked(decoded[rows], path))
+                image = self._checked(decoded[rows], path)
+                place(camera, np.zeros_like(image) if camera in self.black_cameras else image)
 
         with ThreadPoolExecutor(min(_THREADS, len(cameras_by_file))) as pool:
             for _ in pool.map(decode_file, cameras_by_file):

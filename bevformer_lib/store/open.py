@@ -37,8 +37,8 @@ def open_store(
     Raises:
         StoreError: the address is none of these, the store can't be used, or the folder holds something else.
     """
-    scheme, _, rest = str(address).partition("://")
-    if not rest:
+    scheme, separator, rest = str(address).partition("://")
+    if not separator:
         return _open_folder(Path(address), must_exist)
     if scheme == "file":
         parts = urlsplit(str(address))

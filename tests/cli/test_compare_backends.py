@@ -127,10 +127,10 @@ def test_from_pytorch_with_the_tensors_of_the_inside(
     from bevformer_lib.model.checkpoint import make_checkpoint
 
     config = micro_config()
-    monkeypatch.setattr("bevformer_lib.config.load.load_model_config", lambda _: config)
+    monkeypatch.setattr("bevformer_lib.config.load.load_model_config", lambda _, image_hw=None: config)
     checkpoint, onnx = tmp_path / "micro.pth", tmp_path / "micro.onnx"
     make_checkpoint(config, checkpoint, seed=0)
-    export_onnx(config, checkpoint, onnx)
+    export_onnx(config, checkpoint, onnx, geometry="graph")
     calibration = make_calibration(dataclasses.replace(toy_world, model=onnx), tmp_path)
     assert bevformer("quantize", onnx, calibration, "--output", tmp_path / "int8.onnx") == 0
     options = ("--checkpoint", checkpoint, "--model", "micro", "--onnx", onnx, "--quantized", tmp_path / "int8.onnx")

@@ -55,8 +55,6 @@ def test_findings_are_shown(
         (("--recipe", "int4"), "recipe 'int4' is not known"),
         (("--target", "AX999"), "target 'AX999' is not known"),
         (("--npu-mode", "NPU4"), "npu_mode NPU4: AX650 has NPU1, NPU2, NPU3"),
-        (("--time-limit-minutes", "0"), "--time-limit-minutes is 0; give more than 0"),
-        (("--memory-limit-gb", "nan"), "--memory-limit-gb is nan"),
         (("--converter", "magic"), "converter 'magic' is not known; use one of: onnxruntime, pulsar2"),
         (("--converter", "onnxruntime", "--recipe", "int8"), "converter onnxruntime: has no recipe"),
         (("--device", "cuda"), "leave device and threads out"),

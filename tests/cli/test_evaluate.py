@@ -8,6 +8,8 @@ import pytest
 from bevformer_lib.cli.app import LIBRARY_COMMANDS, run
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
 from bevformer_lib.detections.types import SceneEvaluation
+from bevformer_lib.metrics.lost_camera import LostCamera
+from bevformer_lib.names import CAMERA_ORDER
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 from tests.support.toy_graph import write_toy_graph
@@ -51,6 +53,39 @@ def test_selects_scenes(folder: Path, tmp_path: Path) -> None:
     content = json.loads(output.read_text(encoding="utf-8"))
     assert [scene["scene"] for scene in content["scenes"]] == ["scene-0001"]
     assert content["summary"]["score_threshold"] is None
+
+
+def test_without_each_camera(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "evaluation.json"
+    assert evaluate(folder, output, "--drop-camera", "all", "--end-scene", "1") == 0
+    content = json.loads(output.read_text(encoding="utf-8"))
+    lost = [LostCamera.from_dict(one) for one in content["lost_cameras"]]
+    assert [one.camera for one in lost] == list(CAMERA_ORDER)
+    for one in lost:
+        assert one.reference == one.candidate
+        assert one.alone <= one.objects
+    assert content["metrics"]["reference"] == content["metrics"]["candidate"]
+    assert content["metrics"]["candidate"]["frames"] == lost[0].candidate.frames == 2
+    printed = capsys.readouterr().out
+    assert "A camera lost" in printed
+    assert "CAM_BACK_LEFT" in printed
+
+
+def test_a_camera_that_is_none(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(folder, tmp_path / "e.json", "--drop-camera", "CAM_TOP") == 1
+    assert "the model has no camera 'CAM_TOP'; name one of CAM_FRONT" in capsys.readouterr().err
+
+
+def test_a_recording_has_no_frames_without_a_camera(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = tmp_path / "recording"
+    files = [str(folder / name) for name in ("float.onnx", "inference_config.json", "scenes")]
+    assert run(LIBRARY_COMMANDS, ["record", *files, "--output-dir", str(recording)]) == 0
+    files[0] = str(recording)
+    words = ["evaluate", files[0], str(folder / "float.onnx"), *files[1:], "--output", str(tmp_path / "e.json")]
+    assert run(LIBRARY_COMMANDS, [*words, "--drop-camera", "CAM_BACK"]) == 1
+    assert "give the float model itself" in capsys.readouterr().err
 
 
 def test_never_overwrites(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

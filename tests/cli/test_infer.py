@@ -83,10 +83,7 @@ def test_without_images_and_video(given: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--score-thr", "1.5"), "the score threshold is 1.5"),
-        (("--fps", "0"), "0.0 frames per second"),
         (("--start-scene", "7"), "select none"),
-        (("--device", "npu"), "device 'npu' is not known"),
         (("--runtime", "none"), "runtime 'none' is not known"),
     ],
 )

@@ -167,9 +167,6 @@ def test_nothing_need_be_kept(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--min-cosine", "1.5"), "the thresholds ask for a cosine of 1.5"),
-        (("--min-matched", "-1"), "the thresholds ask for a share of -1"),
-        (("--time-limit-minutes", "0"), "--time-limit-minutes is 0"),
         (("--converter", "magic"), "converter 'magic' is not known"),
     ],
 )

@@ -44,6 +44,12 @@ def test_a_role_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert bevformer("doctor", "--role", "toaster") == 2
 
 
+@pytest.mark.parametrize("role", [role.value for role in Role])
+def test_a_store_that_is_named_is_checked_whatever_the_role(role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bevformer("doctor", "--role", role, "--store", "ftp://x") == 1
+    assert "store" in capsys.readouterr().err
+
+
 def names(role: Role, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The checks of a role, none of which is run."""
     called: list[str] = []

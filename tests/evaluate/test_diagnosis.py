@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis, Finding, try_frame
+from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis, try_frame
+from bevformer_lib.evaluate.finding import Finding
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
@@ -59,7 +60,14 @@ def test_the_same_model_answers_alike(toy: OnnxRuntime, frames: tuple[FrameInput
     found = tried(toy, frames, lambda _: {})
     values = {name: finding.value for name, finding in found.items()}
     assert values == pytest.approx(
-        {"ego_motion": 1.0, "prev_bev": 1.0, "cameras_misplaced": 0.0, "normalization_wrong": 0.0}
+        {
+            "ego_motion": 1.0,
+            "prev_bev": 1.0,
+            "lidar2img": 1.0,
+            "cameras_lost": 0.0,
+            "cameras_misplaced": 0.0,
+            "normalization_wrong": 0.0,
+        }
     )
 
 

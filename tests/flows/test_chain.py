@@ -13,8 +13,10 @@ import onnx
 import pytest
 
 from bevformer_lib.errors import BevformerError, CalibrationError, CheckpointError, SceneError
+from bevformer_lib.names import HOST_GEOMETRY_INPUTS
 from bevformer_lib.pipeline.builds import lay_out
 from bevformer_lib.pipeline.executors import DirectExecutor, FindingExecutor, NotDoneError
+from bevformer_lib.pipeline.lost_camera import read_lost_camera
 from bevformer_lib.store.ancestry import ancestry
 from bevformer_lib.store.folder import FolderStore
 from flows.chain import BuildResult, run_chain
@@ -28,6 +30,8 @@ ALL_STEPS = [
     "calibration-histories scene-0001",
     "calibration",
     "convert",
+    "record scene-0000",
+    "record scene-0001",
     "evaluate scene-0000",
     "evaluate scene-0001",
     "metrics",
@@ -69,7 +73,7 @@ def test_a_build_puts_out_what_a_user_needs(first_store: tuple[FolderStore, Buil
     folder = lay_out(store, result.build, tmp_path)
 
     graph = onnx.load(folder / "model.onnx")
-    assert [value.name for value in graph.graph.input] == ["img", "can_bus", "lidar2img", "prev_bev"]
+    assert [value.name for value in graph.graph.input] == list(HOST_GEOMETRY_INPUTS)
     quantized = onnx.load(folder / "model_int8.onnx")
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in quantized.graph.node}
     with tarfile.open(folder / "calibration" / "calibration_prev_bev.tar.gz") as archive:
@@ -208,3 +212,26 @@ def test_an_emulation_is_evaluated_in_both_bounds_and_named_one(
     report = (lay_out(store, result.build, folder) / "report.html").read_text(encoding="utf-8")
     assert "What the emulated NPU computes" in report
     assert "emulation, movement operators not rounded" in report or "mAP and NDS not measured" in report
+
+
+def test_a_dropped_camera_is_measured_beside_the_rest(store: FolderStore, micro_inputs: Path) -> None:
+    result = build(micro_inputs, store, drop_camera="CAM_BACK")
+    assert done(result) == [
+        "record scene-0000, CAM_BACK",
+        "record scene-0001, CAM_BACK",
+        "evaluate scene-0000, CAM_BACK",
+        "evaluate scene-0001, CAM_BACK",
+        "lost-camera CAM_BACK",
+        "gates",
+        "report",
+    ]
+    report = store.get_object(result.build.outputs["report.html"].sha256).read_text(encoding="utf-8")
+    assert "A camera lost" in report
+    lost = read_lost_camera(store, result.build.outputs["without_CAM_BACK/lost_camera.json"])
+    assert lost is not None
+    assert lost.camera == "CAM_BACK"
+
+
+def test_a_camera_to_drop_that_the_model_lacks_is_refused_first(store: FolderStore, micro_inputs: Path) -> None:
+    with pytest.raises(BevformerError, match="no camera 'CAM_TOP'"):
+        build(micro_inputs, store, drop_camera="CAM_TOP")

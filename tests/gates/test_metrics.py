@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage
-from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis, Finding
+from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis
+from bevformer_lib.evaluate.finding import Finding
 from bevformer_lib.gates.metrics import BuildMetrics, Metric, gather, metric_names
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import DetectionMetrics

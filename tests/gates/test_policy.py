@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bevformer_lib.errors import ConfigError
-from bevformer_lib.gates.policy import DEFAULT_POLICY, read_policy
+from bevformer_lib.gates.policy import DEFAULT_POLICY, DEMO_POLICY, read_policy
 from tests.support.micro import CLASS_NAMES
 
 
@@ -20,7 +20,7 @@ def test_the_default_policy_suits_every_model() -> None:
     policy = read_policy(DEFAULT_POLICY, ("pedestrian",))
     assert policy.name == "default"
     names = [gate.expression.metric for gate in policy.gates]
-    assert all(name.startswith("diagnosis.") for name in names[:5])  # causes are named before their effects
+    assert all(name.startswith("diagnosis.") for name in names[:7])  # causes are named before their effects
 
 
 def test_sentences_and_gates_with_more(path: Path) -> None:
@@ -39,6 +39,20 @@ gates:
     assert (second.required, second.cause) == (True, "the board is too hot")
 
 
+def test_gates_that_follow_those_of_the_default_policy(path: Path) -> None:
+    path.write_text("name: floor\nextends: default\ngates: [metrics.mAP >= 0.5]")
+    policy = read_policy(path, CLASS_NAMES)
+    default = read_policy(DEFAULT_POLICY, CLASS_NAMES).gates
+    assert (policy.name, policy.gates[:-1]) == ("floor", default)
+    assert policy.gates[-1].gate == "metrics.mAP >= 0.5"
+
+
+def test_the_policy_of_the_demo_asks_for_what_its_model_finds() -> None:
+    gates = read_policy(DEMO_POLICY, CLASS_NAMES).gates
+    assert [gate.expression.metric for gate in gates[-2:]] == ["metrics.mAP", "metrics.NDS"]
+    assert all(gate.expression.model is None for gate in gates[-2:])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -51,6 +65,7 @@ gates:
         ("name: x\ngates: []\nsurprise: 1", "surprise: Extra inputs are not permitted"),
         ("name: x\ngates: [{gate: metrics.mAP > 0, require: true}]", r"gates\[0\]\.require: Extra inputs"),
         ("name: x\ngates: [{gate: metrics.mAP > 0, required: 'yes'}]", r"gates\[0\]\.required"),
+        ("name: x\nextends: other\ngates: []", "extends: Input should be 'default'"),
         ("gates: []", "name: Field required"),
         ("[1, 2", "can't be read as a policy"),
         ("- x", "the file: Input should be"),

@@ -15,6 +15,7 @@ from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.emulator.emulation import Emulation, emulation_of
 from bevformer_lib.evaluate.tensors import TensorSummary
 from bevformer_lib.gates.judge import GateResult, Verdict
+from bevformer_lib.metrics.lost_camera import LostCamera
 from bevformer_lib.metrics.metric_types import (
     ANNOTATIONS,
     ClassMetrics,
@@ -24,6 +25,7 @@ from bevformer_lib.metrics.metric_types import (
     SubsetMetrics,
     TruePositiveErrors,
 )
+from bevformer_lib.names import CAMERA_ORDER
 from bevformer_lib.report.content import ReportContent, ReportImage, ReportStep
 from bevformer_lib.report.page import write_report
 from bevformer_lib.store.step import Artifact, Step, StepRecord
@@ -121,6 +123,19 @@ def example_metrics(nds: float, mean_ap: float, *, scenes: int = 20, scale: floa
     )
 
 
+def example_lost_cameras() -> tuple[LostCamera, ...]:
+    return tuple(
+        LostCamera(
+            name,
+            objects,
+            objects * 3 // 4,
+            example_metrics(0.354 - 0.04 * place, 0.252 - 0.03 * place, scale=1 - 0.1 * place),
+            example_metrics(0.341 - 0.04 * place, 0.239 - 0.03 * place, scale=0.95 - 0.1 * place),
+        )
+        for place, (name, objects) in enumerate(zip(CAMERA_ORDER, (320, 210, 190, 410, 220, 240), strict=True))
+    )
+
+
 def example_coverage(frames: int = 800) -> CalibrationCoverage:
     random = np.random.default_rng(5)
     speed = np.abs(random.normal(5, 4, frames))
@@ -203,6 +218,7 @@ def example_content(evaluations: list[SceneEvaluation] | None = None) -> ReportC
             example_coverage(),
             example_emulation(),
             *example_tensors(),
+            *example_lost_cameras(),
         ),
         conversion=example_conversion(),
         images=[

@@ -160,3 +160,16 @@ def test_real_frames_equal_the_plain_way():
     plain = np.stack([mmcv_imnormalize(cv2.imread(str(image.path)), TINY) for image in scene.frames[0].images])
     np.testing.assert_array_equal(img[0], plain)
     assert np.abs(img[..., 450:, :]).max() < 0.01, "the stored padding is the mean colour"
+
+
+def test_a_black_camera_is_black_before_normalisation_and_padded_as_others_are(tmp_path: Path):
+    (frame,) = frames_of(write_scenes(tmp_path, num_scenes=1, frames_per_scene=1))
+    complete = Preprocessor((HW[0] + 32, HW[1]), TINY)
+    without = complete.without("CAM_FRONT_LEFT")
+    given, expected = without.inputs(frame, None).img, complete.inputs(frame, None).img
+    np.testing.assert_array_equal(np.delete(given, 2, axis=1), np.delete(expected, 2, axis=1))
+    black = mmcv_imnormalize(np.zeros((*HW, 3), np.uint8), TINY)
+    np.testing.assert_array_equal(given[0, 2, :, : HW[0]], black)
+    assert not given[0, 2, :, HW[0] :].any()
+    assert not without.images(frame)[2][: HW[0]].any()
+    assert complete.without(None) == complete
