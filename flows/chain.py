@@ -70,6 +70,7 @@ class _Chain:
         self._request, self._inputs, self._executor = request, inputs, executor
         self._runtime = request.runtime or EXECUTED_BY[request.converter][0]
         self._simulator = Simulator(image=request.pulsar2.image, executable=request.pulsar2.executable)
+        self._recorded: dict[str | None, dict[str, Artifact]] = {}
 
     @property
     def identities(self) -> list[str]:
@@ -133,6 +134,24 @@ class _Chain:
         outputs = self.do(work)
         return outputs[work.output], outputs
 
+    def record(self, graph: Artifact, black_camera: str | None) -> Mapping[str, Artifact]:
+        """Run the float model over every scene, once for all candidates; return what it gives, by scene."""
+        if black_camera not in self._recorded:
+            runs = self.do_each(
+                {
+                    scene.name: RecordWork(
+                        scene=scene,
+                        reference=graph,
+                        requirements=self._inputs.requirements,
+                        device=self._request.device,
+                        black_camera=black_camera,
+                    )
+                    for scene in self._inputs.scenes
+                }
+            )
+            self._recorded[black_camera] = {name: outputs[RECORDING] for name, outputs in runs.items()}
+        return self._recorded[black_camera]
+
     def evaluate(
         self,
         exported: Mapping[str, Artifact],
@@ -141,20 +160,7 @@ class _Chain:
         black_camera: str | None = None,
     ) -> Mapping[str, Mapping[str, Artifact]]:
         """Run both models over every scene; return their comparison, by scene."""
-        recordings: Mapping[str, Mapping[str, Artifact]] = {}
-        if self._runtime in NEEDS_RECORDING:
-            recordings = self.do_each(
-                {
-                    scene.name: RecordWork(
-                        scene=scene,
-                        reference=exported[GRAPH],
-                        requirements=self._inputs.requirements,
-                        device=self._request.device,
-                        black_camera=black_camera,
-                    )
-                    for scene in self._inputs.scenes
-                }
-            )
+        recordings = self.record(exported[GRAPH], black_camera)
         return self.do_each(
             {
                 scene.name: EvaluateWork(
@@ -166,7 +172,7 @@ class _Chain:
                     runtime=self._runtime,
                     device=self._request.device,
                     score_threshold=self._request.score_threshold,
-                    recording=recordings[scene.name][RECORDING] if recordings else None,
+                    recording=recordings[scene.name],
                     simulator=self._simulator,
                     bound=bound,
                     black_camera=black_camera,

@@ -14,6 +14,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from bevformer_lib.cli.app import make_app
+from bevformer_lib.training.__main__ import command_line
 from flows.cli import commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +79,15 @@ def test_every_command_shown_is_one_that_exists(page: Path) -> None:
 def test_a_wrong_option_would_be_noticed() -> None:
     with pytest.raises(CycloptsError):
         make_app(commands()).parse_args(["export", "--no-such-option"], exit_on_error=False, print_error=False)
+
+
+def test_the_command_for_gpus_is_one_that_exists() -> None:
+    """Two GPUs are not at hand; that two processes train one model is tested on the CPU."""
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    words = re.findall(r"^python -m bevformer_lib\.training (.*)$", page, re.MULTILINE)
+    assert len(words) == 1
+    given = command_line().parse_args(shlex.split(words[0]))
+    assert (given.config, given.gpus, given.velocity_weight) == ("demo", 2, 2.0)
 
 
 def test_the_makefile_has_what_the_pages_name() -> None:

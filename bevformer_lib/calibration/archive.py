@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import re
 import tarfile
 import zlib
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
@@ -25,9 +23,14 @@ from bevformer_lib.names import (
     INPUT_ROTATION_GRID,
 )
 from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.strict_npy import MOST_BYTES, parse_npy
 
 _MEMBER: Final = re.compile(r"([1-9][0-9]*)\.npy")
 _CHUNK_BYTES: Final = 1 << 20
+_MOST_HEADER_BYTES: Final = 1 << 16
+"""Of what an archive may say before a member: long names, times with fractions."""
+_MOST_PADDING_BYTES: Final = 1 << 24
+"""Of zeros behind the last member; tar fills up blocks of 10 KiB."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,29 @@ def _scan(path: Path, name: str) -> tuple[list[int], TensorSpec]:
 def _members(path: Path) -> Iterator[tuple[int, bytes]]:
     """Give the (number, bytes) of an archive's members in one pass, and check the archive's own checksum."""
     try:
-        with gzip.open(path) as content, tarfile.open(fileobj=content, mode="r|") as tar:
+        with gzip.open(path) as content, tarfile.open(fileobj=content, mode="r|", tarinfo=_PlainInfo) as tar:
             yield from _read_members(tar, path)
-            while content.read(_CHUNK_BYTES):
-                pass
+            rest = 0
+            while chunk := content.read(_CHUNK_BYTES):
+                rest += len(chunk)
+                if rest > _MOST_PADDING_BYTES:
+                    raise tarfile.ReadError("much follows its end")
     except FileNotFoundError as error:
         raise CalibrationError(f"{path}: no such archive; make the set with 'bevformer prepare-calibration'") from error
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, OverflowError) as error:
         raise CalibrationError(f"{path}: is not a whole .tar.gz ({error}); make the set again") from error
+
+
+class _PlainInfo(tarfile.TarInfo):
+    """A header that may not claim more than a name's length for what stands before a member."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainInfo:
+        """Read a header; refuse extended ones that are no names, before they are read into memory."""
+        info = super().frombuf(buf, encoding, errors)
+        if info.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE) and info.size > _MOST_HEADER_BYTES:
+            raise ValueError(f"a header of {info.size:,} bytes")
+        return info
 
 
 def _read_members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -130,15 +148,18 @@ def _read_members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[int, bytes
         if member.isdir():
             continue
         match = _MEMBER.fullmatch(PurePosixPath(member.name).name)
-        file = tar.extractfile(member) if match else None
-        if match is None or file is None:
+        file = tar.extractfile(member) if match and member.isreg() else None
+        if match is None or file is None or not member.isreg() or member.issparse():
             raise CalibrationError(f"{path}: unexpected member '{member.name}'; members are named 1.npy, 2.npy, ...")
+        if member.size > MOST_BYTES:
+            raise CalibrationError(
+                f"{path}: '{member.name}' has {member.size:,} bytes, more than any input; make the set again"
+            )
         yield int(match.group(1)), file.read()
 
 
 def _load(content: bytes, path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise CalibrationError(f"{path}: a member is no array ({error}); make the set again") from error
-    return array
+        return parse_npy(content)
+    except ValueError as error:
+        raise CalibrationError(f"{path}: a member {error}; make the set again") from error

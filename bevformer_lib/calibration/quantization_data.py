@@ -14,6 +14,7 @@ from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import INPUT_NAMES
 from bevformer_lib.scenes.index import require_folder_name
 from bevformer_lib.strict_json import read_json_object
+from bevformer_lib.strict_npy import read_npy
 
 GLOBAL_INDEX: Final = "global_index.json"
 SCENE_INDEX: Final = "scene_index.json"
@@ -50,9 +51,9 @@ class QuantizationData:
         for name in INPUT_NAMES:
             path = tensor_path(self.folder / scene, index, name)
             try:
-                arrays[name] = np.load(path, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise CalibrationError(f"{path}: can't be read ({error}); extract the scene again") from error
+                arrays[name] = read_npy(path)
+            except ValueError as error:
+                raise CalibrationError(f"{path}: {error}; extract the scene again") from error
         return arrays
 
 
@@ -85,7 +86,7 @@ def read_quantization_data(folder: Path) -> QuantizationData:
             raise CalibrationError(f"{folder / GLOBAL_INDEX}: {error}") from None
         scene_index = folder / name / SCENE_INDEX
         indices = _field(scene_index, "frame_indices", list)
-        if not indices or not all(isinstance(index, int) for index in indices):
+        if not indices or not all(type(index) is int and index >= 0 for index in indices):
             raise CalibrationError(f"{scene_index}: 'frame_indices' must list at least one frame number")
         frame_indices[name] = tuple(indices)
         origin = folder / name / SCENE_ORIGIN

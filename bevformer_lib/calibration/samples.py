@@ -18,6 +18,7 @@ from bevformer_lib.geometry.host import HostGeometry
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Scene
+from bevformer_lib.strict_npy import read_npy
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def network_samples(
 
 def _load_prev_bev(path: Path) -> NDArray[np.float32]:
     try:
-        prev_bev: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        prev_bev: NDArray[np.float32] = read_npy(path)
     except (OSError, ValueError) as error:
         raise CalibrationError(f"{path}: can't be read ({error}); remove its folder and run again") from error
     return prev_bev

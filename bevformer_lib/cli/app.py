@@ -75,6 +75,8 @@ _ADVICE: Mapping[int | None, str] = {
 }
 """What to do about failures of the file system that a command did not name itself."""
 
+_LONGEST_LINE = 3000
+
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -113,7 +115,7 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     except CycloptsError:
         return EXIT_USAGE
     except BevformerError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write("\n".join(map(_shortened, f"error: {error}".split("\n"))) + "\n")
         return EXIT_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; finished work is kept, the same command carries on from it\n")
@@ -128,6 +130,15 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
         _discard_output()
         return EXIT_ERROR
     return 0
+
+
+def _shortened(line: str) -> str:
+    """Return a line of a message that a person can read, whatever name or value stands in it."""
+    left_out = len(line) - _LONGEST_LINE
+    if left_out <= 0:
+        return line
+    half = _LONGEST_LINE // 2
+    return f"{line[:half]} ... ({left_out:,} characters left out) ... {line[-half:]}"
 
 
 def _prepare_streams() -> None:

@@ -9,7 +9,10 @@ import onnx
 
 from bevformer_lib.calibration.archive import CalibrationSet
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.foreign_files import advice
+from bevformer_lib.export.graph import default_opset, node_label
+from bevformer_lib.export.lint.facts import graph_facts
+from bevformer_lib.export.lint.validity import invalid_nodes
+from bevformer_lib.onnx_file import read_onnx
 
 
 def load_float_model(path: Path) -> onnx.ModelProto:
@@ -18,15 +21,16 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     Raises:
         ConversionError: the file is no ONNX model, or one that is quantised already.
     """
-    # protobuf's DecodeError has no typed home; a missing file raises OSError.
     try:
-        model = onnx.load(str(path))
-    except Exception as error:
-        raise ConversionError(
-            f"{path}: can't be read as an ONNX model ({error}); {advice(path, 'export it again')}"
-        ) from error
-    if not model.graph.node:
-        raise ConversionError(f"{path}: holds no graph; export it again")
+        model = read_onnx(path)
+    except OSError as error:
+        raise ConversionError(f"{path}: can't be read ({error.strerror or error}); check the path") from error
+    except ValueError as error:
+        raise ConversionError(f"{path}: {error}") from error
+    for node, why in invalid_nodes(model, default_opset(model)):
+        raise ConversionError(f"{path}: its node {node_label(node)!r} is not valid: {why}; export it again")
+    if contradiction := graph_facts(model).contradiction:
+        raise ConversionError(f"{path}: the graph is not valid ONNX ({contradiction}); export it again")
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise ConversionError(f"{path}: is quantised already; give the float model")
     uses = Counter(node.name for node in model.graph.node)

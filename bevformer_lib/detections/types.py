@@ -133,12 +133,12 @@ class FrameSeconds:
 
     Attributes:
         decode: reading and preparing the images, once for both models.
-        reference: the reference's inference.
+        reference: the reference's inference; ``None`` where a recording stood for it.
         candidate: the candidate's inference.
     """
 
     decode: float
-    reference: float
+    reference: float | None
     candidate: float
 
 

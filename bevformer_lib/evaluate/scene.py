@@ -15,6 +15,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.host_geometry import with_host_geometry
+from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import DecodedFrame, stream_inputs
@@ -55,6 +56,7 @@ def evaluate_scene(
         RuntimeUnavailableError: a model is no BEVFormer graph, or the frames don't fit it.
         CameraCalibrationError: a frame's cameras exceed a model's camera capacity.
     """
+    recorded = isinstance(reference, RecordedRuntime)
     reference, candidate = (with_host_geometry(model, config.host_geometry) for model in (reference, candidate))
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
@@ -67,7 +69,8 @@ def evaluate_scene(
         first = not frames
         expected = reference_session.step(decoded.inputs, first=first)
         given = candidate_session.step(decoded.inputs, first=first)
-        frame = _compare(decoded, expected, given, config, score_threshold)
+        seconds = FrameSeconds(decoded.decode_seconds, None if recorded else expected.seconds, given.seconds)
+        frame = _compare(decoded, expected, given, config, score_threshold, seconds)
         _warn_where_not_finite(scene.name, frame)
         frames.append(frame)
         on_progress(scene.name, len(frames), len(scene.frames))
@@ -95,6 +98,7 @@ def _compare(
     given: StepResult,
     config: InferenceConfig,
     score_threshold: float | None,
+    seconds: FrameSeconds,
 ) -> FrameEvaluation:
     reference_boxes, candidate_boxes = (
         decode_detections(step.outputs, config.box_coder, score_threshold=score_threshold) for step in (expected, given)
@@ -108,7 +112,7 @@ def _compare(
         fidelity={name: tensor_fidelity(expected.outputs[name], given.outputs[name]) for name in OUTPUT_NAMES},
         agreement=agreement_of(reference_boxes, candidate_boxes),
         truth=truth,
-        seconds=FrameSeconds(decode=decoded.decode_seconds, reference=expected.seconds, candidate=given.seconds),
+        seconds=seconds,
         reference=reference_boxes,
         candidate=candidate_boxes,
     )

@@ -105,7 +105,7 @@ class EvaluationSummary:
         drift: fidelity of ``bev_embed`` by position, in order.
         agreement: sums over all frames.
         truth: sums over the annotated frames; ``None`` where there are none.
-        latency: by stage (``STAGES``); ``None`` where no scene has a second frame.
+        latency: by stage (``STAGES``); ``None`` where no scene has a second frame, or a recording stood for a model.
     """
 
     scenes: int
@@ -247,7 +247,8 @@ def total_counts(counts: Sequence[ClassCounts]) -> ClassCounts:
 
 
 def _latency(frames: Sequence[tuple[FramePlace, FrameEvaluation]], stage: str) -> Latency | None:
-    seconds = [float(getattr(frame.seconds, stage)) for place, frame in frames if place.position > 0]
+    taken = [getattr(frame.seconds, stage) for place, frame in frames if place.position > 0]
+    seconds = [float(one) for one in taken if one is not None]
     if not seconds:
         return None
     median, p95 = np.percentile(seconds, [50, 95])

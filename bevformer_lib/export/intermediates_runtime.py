@@ -12,8 +12,8 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
-from bevformer_lib.foreign_files import advice
 from bevformer_lib.names import OUTPUT_BEV_EMBED, OUTPUT_NAMES
+from bevformer_lib.onnx_file import read_onnx
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.host_geometry import with_host_geometry
 
@@ -72,11 +72,12 @@ def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | 
     from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
     try:
-        graph = onnx.load(str(model))
-    except Exception as error:  # protobuf's DecodeError has no typed home; a missing file raises OSError
-        what = advice(model, "export it again")
-        raise RuntimeUnavailableError(f"{model}: can't be read as an ONNX model ({error}); {what}") from error
-    inferred = onnx.shape_inference.infer_shapes(graph)
+        graph = read_onnx(model)
+        inferred = onnx.shape_inference.infer_shapes(graph)
+    except OSError as error:
+        raise RuntimeUnavailableError(f"{model}: can't be read ({error.strerror or error}); check the path") from error
+    except (ValueError, onnx.shape_inference.InferenceError) as error:
+        raise RuntimeUnavailableError(f"{model}: {error}") from error
     del graph.graph.value_info[:]
     graph.graph.value_info.extend(inferred.graph.value_info)
     computed = {name for node in graph.graph.node for name in node.output if _NAMED.match(name)}
@@ -87,7 +88,7 @@ def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | 
     with tempfile.TemporaryDirectory(prefix="bevformer-with intermediates-") as folder:
         path = Path(folder) / model.name
         path.write_bytes(with_intermediates.SerializeToString())
-        return with_host_geometry(OnnxRuntime(path, device=device, threads=threads), source=str(model))
+        return with_host_geometry(OnnxRuntime(path, device=device, threads=threads, named=model), source=str(model))
 
 
 def computing_order(name: str) -> tuple[int, int]:

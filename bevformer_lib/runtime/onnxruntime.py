@@ -70,6 +70,7 @@ class OnnxRuntime:
         threads: int | None = None,
         profile_prefix: Path | None = None,
         keep_memory: bool = True,
+        named: Path | None = None,
     ) -> None:
         """Load ``model``.
 
@@ -78,6 +79,7 @@ class OnnxRuntime:
             device: ``cpu``, ``cuda`` or ``cuda:N``.
             threads: threads inside an operator; ``None``: one per physical core.
             profile_prefix: ONNX Runtime profiles every run into a file whose path begins so; ``None``: it does not.
+            named: file to name in errors, where ``model`` is a changed copy of it; the copy's source was checked.
             keep_memory: whether memory is kept from run to run; without, runs take a fifth longer and a third less.
 
         Raises:
@@ -88,6 +90,8 @@ class OnnxRuntime:
         providers = _providers_of(device, ort)
         if not model.is_file():
             raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
+        if named is None:
+            _check_graph(model)
         options = ort.SessionOptions()
         options.log_severity_level = _LOG_ERRORS_ONLY
         options.use_deterministic_compute = True
@@ -112,8 +116,8 @@ class OnnxRuntime:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
         except Exception as error:
             raise RuntimeUnavailableError(
-                f"{model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model ({error}); "
-                + advice(model, "export it again")
+                f"{named or model}: ONNX Runtime {ort.__version__} can't load it as an ONNX model "
+                f"({str(error).replace(str(model), str(named or model))}); {advice(model, 'export it again')}"
             ) from error
         wanted = providers[0][0]
         if wanted not in self._session.get_providers():
@@ -138,6 +142,22 @@ class OnnxRuntime:
     def end_profiling(self) -> Path:
         """Stop profiling and return the file: JSON, one event per node and run, times in microseconds."""
         return Path(self._session.end_profiling())
+
+
+def _check_graph(model: Path) -> None:
+    """Check names, types and weights of a graph, where the package onnx is installed to read them.
+
+    Raises:
+        RuntimeUnavailableError: they have a fault.
+    """
+    try:
+        from bevformer_lib.onnx_file import read_onnx
+
+        read_onnx(model, external=False)
+    except ImportError:
+        return
+    except (OSError, ValueError) as error:
+        raise RuntimeUnavailableError(f"{model}: {error}") from error
 
 
 def _import_onnxruntime() -> ModuleType:

@@ -8,9 +8,9 @@ preprocessing or another order of frames find nothing, instead of a wrong refere
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.strict_json import parse_json
+from bevformer_lib.strict_npy import MOST_BYTES, parse_npz
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
@@ -156,17 +157,19 @@ def _read(recording: Path, name: str) -> bytes | None:
         return path.read_bytes() if path.is_file() else None
     try:
         with zipfile.ZipFile(recording) as archive:
-            return archive.read(name) if name in archive.NameToInfo else None
-    except (OSError, zipfile.BadZipFile) as error:
+            entry = archive.NameToInfo.get(name)
+            if entry is not None and entry.file_size > MOST_BYTES:
+                raise zipfile.BadZipFile(f"{name} would become {entry.file_size:,} bytes")
+            return None if entry is None else archive.read(name)
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         raise RuntimeUnavailableError(f"{recording}: is damaged ({error}); copy the recording again") from error
 
 
 def _read_frame(content: bytes, named: str) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RuntimeUnavailableError(f"{named}: is damaged ({error}); copy the recording again") from error
+        return parse_npz(content)
+    except ValueError as error:
+        raise RuntimeUnavailableError(f"{named}: is damaged: it {error}; copy the recording again") from error
 
 
 def _described(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:

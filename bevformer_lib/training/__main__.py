@@ -17,15 +17,10 @@ from bevformer_lib.training.settings import TrainingSettings
 
 def main() -> int:
     """Train; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bevformer_lib.training", description=__doc__)
-    for owner in (TrainingRun, TrainingSettings):
-        hints = typing.get_type_hints(owner)
-        for field in dataclasses.fields(owner):
-            _add(parser, field, str(hints[field.name]))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     own = {field.name for field in dataclasses.fields(TrainingRun)}
     try:
-        given = vars(parser.parse_args())
+        given = vars(command_line().parse_args())
         train(
             TrainingRun(**{name: value for name, value in given.items() if name in own}),
             TrainingSettings(**{name: value for name, value in given.items() if name not in own}),
@@ -34,6 +29,16 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser: an option for every field of a run and of the settings."""
+    parser = argparse.ArgumentParser(prog="python -m bevformer_lib.training", description=__doc__)
+    for owner in (TrainingRun, TrainingSettings):
+        hints = typing.get_type_hints(owner)
+        for field in dataclasses.fields(owner):
+            _add(parser, field, str(hints[field.name]))
+    return parser
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: str) -> None:

@@ -30,6 +30,8 @@ ALL_STEPS = [
     "calibration-histories scene-0001",
     "calibration",
     "convert",
+    "record scene-0000",
+    "record scene-0001",
     "evaluate scene-0000",
     "evaluate scene-0001",
     "metrics",
@@ -215,6 +217,8 @@ def test_an_emulation_is_evaluated_in_both_bounds_and_named_one(
 def test_a_dropped_camera_is_measured_beside_the_rest(store: FolderStore, micro_inputs: Path) -> None:
     result = build(micro_inputs, store, drop_camera="CAM_BACK")
     assert done(result) == [
+        "record scene-0000, CAM_BACK",
+        "record scene-0001, CAM_BACK",
         "evaluate scene-0000, CAM_BACK",
         "evaluate scene-0001, CAM_BACK",
         "lost-camera CAM_BACK",

@@ -217,7 +217,7 @@ def test_wrong_normalization(
 def test_frozen_ego_motion(rebuild: Callable[..., tuple[FolderStore, BuildResult]], freeze: Fault) -> None:
     found = diagnosed(*rebuild(after=freeze))
     assert found.keys() == {"ego_motion"}
-    assert found["ego_motion"].value == pytest.approx(0.0, abs=0.01)
+    assert found["ego_motion"].value == pytest.approx(0.0, abs=0.1)  # the host's history grid still moves
 
 
 def test_lost_prev_bev(rebuild: Callable[..., tuple[FolderStore, BuildResult]]) -> None:

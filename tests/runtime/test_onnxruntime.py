@@ -81,7 +81,31 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
-    with pytest.raises(RuntimeUnavailableError, match=r"bad\.onnx: ONNX Runtime .* can't load it"):
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"bad\.onnx: (holds no ONNX graph|can't be read as an ONNX model)"
+    ):
+        OnnxRuntime(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(np.nan, "holds NaN"), (np.inf, "holds infinity"), (-np.inf, "holds infinity"), (None, "is given twice")],
+)
+def test_weights_that_compute_nothing_are_refused(toy: Path, tmp_path: Path, value: float | None, said: str) -> None:
+    model = onnx.load(toy)
+    weights = {
+        name for node in model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm") for name in node.input[1:]
+    }
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name in weights)
+    if value is None:
+        model.graph.initializer.append(tensor)
+    else:
+        values = onnx.numpy_helper.to_array(tensor).copy()
+        values.flat[0] = value
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(RuntimeUnavailableError, match=rf"bad\.onnx: its initializer '.*' {said}"):
         OnnxRuntime(path)
 
 

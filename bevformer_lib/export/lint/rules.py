@@ -14,6 +14,7 @@ from bevformer_lib.export.lint.facts import GraphFacts, type_name
 from bevformer_lib.export.lint.findings import Finding, Severity
 from bevformer_lib.export.lint.limits import Subject, violated
 from bevformer_lib.export.lint.validity import invalid_nodes, node_fault, undefined_tensors
+from bevformer_lib.onnx_file import weight_faults
 
 MAX_RANK: Final = 5
 """Most axes of a tensor."""
@@ -68,10 +69,10 @@ def opset_too_old(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Find
 
 def invalid_onnx(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Findings:
     """Nodes and constants that break the standard; where no node does, shapes that don't fit together."""
-    for tensor in model.graph.initializer:
-        if tensor.data_type not in TensorProto.DataType.values():
-            why = f"it is of {type_name(tensor.data_type)}, which the standard does not know"
-            yield _error("invalid", tensor.name, why=why, advice=_INVALID_ADVICE)
+    for name, why in weight_faults(model.graph):
+        yield _error("invalid", name, why=f"it {why}", advice=_INVALID_ADVICE)
+    if not model.graph.output:
+        yield _error("invalid", model.graph.name, why="it names no outputs", advice=_INVALID_ADVICE)
     faults = list(invalid_nodes(model, facts.opset))
     for node, why in faults:
         yield _at(node, "invalid", why=why, advice=_INVALID_ADVICE)

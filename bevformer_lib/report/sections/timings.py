@@ -35,7 +35,10 @@ def latency_histograms(evaluations: Sequence[SceneEvaluation], names: tuple[str,
     if len(warm) < FEWEST_FOR_HISTOGRAM:
         return []
     drawn = []
-    for name, seconds in zip(names, ([one.reference for one in warm], [one.candidate for one in warm]), strict=True):
+    reference = [one.reference for one in warm if one.reference is not None]
+    for name, seconds in zip(names, (reference, [one.candidate for one in warm]), strict=True):
+        if not seconds:
+            continue
         median, p95 = np.percentile(seconds, (50, 95)).tolist()
         drawn.append(
             histogram(

@@ -125,7 +125,7 @@ def test_types_that_the_standard_does_not_know_are_found() -> None:
     assert ("tensor-type", "x", "the input is type 99") in _found(model)
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, {"y": (2,)}, constants={"w": np.ones(2)})
     model.graph.initializer[0].data_type = 88
-    assert _found(model) == [("invalid", "w", "it is of type 88, which the standard does not know")]
+    assert _found(model) == [("invalid", "w", "it has no type that ONNX knows")]
 
 
 def test_a_type_that_cast_cannot_make_breaks_its_limit() -> None:
