@@ -129,6 +129,19 @@ def command(
     for table in tables:
         console.print(table)
     console.print(f"{summary.frames} frames of {summary.scenes} scenes compared: {output}", soft_wrap=True)
+    _require_finite(summary, output)
+
+
+def _require_finite(summary: EvaluationSummary, output: Path) -> None:
+    from bevformer_lib.errors import RuntimeUnavailableError
+
+    for name, found_output in summary.outputs.items():
+        if found_output.not_finite_at is not None:
+            place = found_output.not_finite_at
+            raise RuntimeUnavailableError(
+                f"{name} is NaN or infinite in {found_output.frames_not_finite} of {summary.frames} frames, first in "
+                f"frame {place.index} of {place.scene}; what {output} says of boxes and metrics holds for no model"
+            )
 
 
 def _sha256_of_model(path: Path) -> str:

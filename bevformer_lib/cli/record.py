@@ -47,7 +47,7 @@ def command(
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.host import HostPreparation, HostRotation
     from bevformer_lib.runtime.recorded import RecordingRuntime
-    from bevformer_lib.runtime.temporal import TemporalSession
+    from bevformer_lib.runtime.temporal import TemporalSession, require_finite
     from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
@@ -69,7 +69,8 @@ def command(
         )
         for scene in found:
             for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
-                session.step(decoded.inputs, first=position == 0)
+                step = session.step(decoded.inputs, first=position == 0)
+                require_finite(step.outputs, decoded.inputs.source)
                 on_progress(scene.name, position + 1, len(scene.frames))
     frames = sum(len(scene.frames) for scene in found)
     Console().print(

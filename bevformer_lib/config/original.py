@@ -169,8 +169,8 @@ def _encoder(
     deformable = as_original(spatial.section("deformable_attention"), "MSDeformableAttention3D")
     for section in (temporal, spatial, deformable):
         section.check_equal("embed_dims", section.positive_int("embed_dims"), embed_dims, "transformer.embed_dims")
-    for section in (encoder, spatial):
-        section.check_equal("pc_range", section.box_range("pc_range"), pc_range, "point_cloud_range")
+    pillar_range = _pillar_range(encoder, pc_range)
+    spatial.check_equal("pc_range", spatial.box_range("pc_range"), pillar_range, encoder.dotted("pc_range"))
     spatial.check_equal("num_cams", spatial.positive_int("num_cams"), num_cams, "transformer.num_cams")
     levels = deformable.positive_int("num_levels")
     deformable.check_equal("num_levels", levels, num_levels, "img_neck.num_outs")
@@ -189,8 +189,18 @@ def _encoder(
         spatial_points=spatial_points,
         spatial_levels=levels,
         feedforward_channels=_feedforward_channels(layer, embed_dims),
-        pc_range=pc_range,
+        pc_range=pillar_range,
     )
+
+
+def _pillar_range(
+    encoder: Section, pc_range: tuple[float, float, float, float, float, float]
+) -> tuple[float, float, float, float, float, float]:
+    """Return the range of the pillars: its ground is the head's, its heights are its own."""
+    own = encoder.box_range("pc_range")
+    if own[:2] + own[3:5] != pc_range[:2] + pc_range[3:5]:
+        encoder.check_equal("pc_range", own, pc_range, "point_cloud_range")
+    return own
 
 
 def _decoder(transformer: Section, embed_dims: int) -> DecoderConfig:
@@ -244,6 +254,8 @@ def _bev_size(head: Section, embed_dims: int) -> tuple[int, int]:
 
 def _check_head(head: Section, embed_dims: int) -> None:
     head.check_equal("in_channels", head.positive_int("in_channels"), embed_dims, "transformer.embed_dims")
+    if "loss_cls" not in head:
+        return  # A checkpoint with a score for the background has other shapes, and is refused when it is loaded.
     loss = head.section("loss_cls")
     if not loss.boolean("use_sigmoid"):
         raise loss.error("use_sigmoid", "is False; a head that scores the background as a class is not supported")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bevformer_lib.detections.infer_records import BOX_VALUES, DETECTIONS_FILE
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.scenes.types import Scene
 from bevformer_lib.strict_json import read_json_object
+
+_SIZES: Final = slice(BOX_VALUES.index("width"), BOX_VALUES.index("height") + 1)
+_MOST_BOXES: Final = 10_000
+"""Of a frame: models give 300, nuScenes' metric takes 500."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +128,31 @@ def _read_scene(path: Path) -> SceneDetections:
 
 def _frame(content: Mapping[str, Any], class_names: Sequence[str]) -> FrameDetections:
     boxes = content["boxes"]
+    if len(boxes) > _MOST_BOXES:
+        raise ValueError(f"a frame has {len(boxes):,} boxes, more than {_MOST_BOXES:,}")
     token = content["sample_token"]
     detections = Detections(
-        boxes=np.array([box["box"] for box in boxes], dtype=np.float32).reshape(len(boxes), len(BOX_VALUES)),
+        boxes=_single(np.array([box["box"] for box in boxes], dtype=np.float64)).reshape(len(boxes), len(BOX_VALUES)),
         scores=np.array([box["score"] for box in boxes], dtype=np.float32),
         labels=np.array([class_names.index(box["class"]) for box in boxes], dtype=np.int64),
     )
-    return FrameDetections(int(content["index"]), None if token is None else str(token), detections)
+    _check_boxes(detections)
+    index = content["index"]
+    if type(index) is not int or index < 0:
+        raise ValueError(f"frame {index!r:.80} is no frame number")
+    return FrameDetections(index, None if token is None else str(token), detections)
+
+
+def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # refused as infinite
+        return values.astype(np.float32)
+
+
+def _check_boxes(detections: Detections) -> None:
+    if not np.isfinite(detections.boxes).all():
+        raise ValueError("a box holds NaN or infinity")
+    if not (detections.boxes[:, _SIZES] > 0.0).all():
+        raise ValueError("a box has a width, length or height that is not above 0")
+    scores = detections.scores
+    if not ((scores >= 0.0) & (scores <= 1.0)).all():
+        raise ValueError("a score is not in 0 to 1")

@@ -32,6 +32,7 @@ from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.camera_sampling import DenseSampling, SpatialForm
 from bevformer_lib.model.checkpoint import CheckpointFacts, load_checkpoint
 from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.runtime.model_metadata import BEV_HW_KEY
 
 RAW_SUFFIX: Final = "_raw"
 _PROVEN_PASSES: Final[Mapping[str, GraphPass]] = {**PASSES, "simplify": partial(simplify.apply, compare_values=False)}
@@ -125,6 +126,7 @@ def export_onnx(
     provenance = _provenance(config, facts)
     host_geometry = choice.host_geometry(model) if (geometry or DEFAULT_GEOMETRY) == "host" else None
     metadata = choice.metadata(config) | (host_geometry.to_metadata() if host_geometry else {})
+    metadata |= {BEV_HW_KEY: f"{config.bev_h}x{config.bev_w}"}
     with atomic_path(raw_path(output)) as raw_file, atomic_path(output) as file:
         with stages.run("trace"):
             trace_model(model, config, raw_file, host_geometry=host_geometry)

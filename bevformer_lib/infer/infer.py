@@ -32,7 +32,7 @@ from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host import HostPreparation
-from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.runtime.temporal import TemporalSession, require_finite
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -243,6 +243,7 @@ def _infer_scene(
     ):
         for decoded in stream_inputs(scene.frames, model.preprocessor):
             step = session.step(decoded.inputs, first=not records)
+            require_finite(step.outputs, decoded.inputs.source)
             start = time.perf_counter()
             detections = decode_detections(
                 step.outputs, model.config.box_coder, score_threshold=settings.score_threshold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -96,11 +96,14 @@ def make_checkpoint(config: ModelConfig, path: Path, *, seed: int = 0) -> None:
 
 def _read_tensors_and_plain_data(path: Path) -> object:
     try:
+        _refuse_compressed(path)
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_NUMBERS):
             warnings.simplefilter("ignore")  # about other pickle protocols: read or refused, nothing between
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; name the checkpoint (.pth) to load") from None
     except IsADirectoryError:
@@ -115,21 +118,27 @@ def _read_tensors_and_plain_data(path: Path) -> object:
             "Nothing of it was executed. Save the model again as tensors only: "
             "torch.save({'state_dict': model.state_dict()}, ...)"
         ) from None
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-        OSError,
-        SafetensorError,
-    ) as error:
+    except Exception as error:  # whatever torch's reader stumbles over in a file that is none
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} can't be read as a checkpoint ({reason}); {advice(path, 'fetch or copy it again')}"
         ) from None
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse a zip archive that would become larger: PyTorch stores tensors as they are.
+
+    Raises:
+        CheckpointError: it would.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > path.stat().st_size:
+            raise CheckpointError(
+                f"{path} can't be read as a checkpoint: it is a compressed archive that would become {size:,} bytes; "
+                "PyTorch compresses nothing: fetch or copy it again"
+            )
 
 
 def _split(path: Path, content: object) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
@@ -155,7 +164,9 @@ def _check_fit(path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, Ten
         problems.append(f"missing: {_shorten(missing)}")
     if unexpected := [name for name in given if name not in wanted]:
         problems.append(f"unexpected: {_shorten(unexpected)}")
-    shared = [name for name in wanted if name in given]
+    shared = [name for name in wanted if name in given and not given[name].is_nested]
+    if nested := [name for name in wanted if name in given and given[name].is_nested]:
+        problems.append(f"nested: {_shorten(nested)}")
     if misshapen := [
         f"{name} is {tuple(given[name].shape)}, the model's is {tuple(wanted[name].shape)}"
         for name in shared
@@ -164,7 +175,10 @@ def _check_fit(path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, Ten
         problems.append(f"misshapen: {_shorten(misshapen)}")
     if not_plain := [name for name in shared if not _is_plain(given[name])]:
         problems.append(f"sparse, complex, quantised or without values: {_shorten(not_plain)}")
-    plain = [name for name in shared if name not in not_plain]
+    if no_numbers := [name for name in shared if given[name].is_floating_point() < wanted[name].is_floating_point()]:
+        problems.append(f"not of floating-point numbers: {_shorten(no_numbers)}")
+    # An expanded tensor of another shape may have more values than there is memory.
+    plain = [name for name in shared if name not in not_plain and given[name].shape == wanted[name].shape]
     if not_finite := [name for name in plain if not bool(torch.isfinite(given[name].to(wanted[name].dtype)).all())]:
         problems.append(f"not finite: {_shorten(not_finite)}")
     if problems:

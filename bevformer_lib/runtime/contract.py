@@ -25,6 +25,7 @@ from bevformer_lib.names import (
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.camera_calibration import camera_capacity_of
 from bevformer_lib.runtime.host_geometry import with_host_geometry
+from bevformer_lib.runtime.model_metadata import BEV_HW_KEY
 
 CODE_SIZE: Final = 10
 """Values per query of ``outputs_coords``: cx, cy, log w, log l, cz, log h, sin, cos, vx, vy."""
@@ -105,6 +106,9 @@ def _defects(runtime: Runtime, config: InferenceConfig, model: Path) -> list[str
     defects = list(_name_defects(runtime)) or list(_shape_defects(runtime, config))
     if defects:
         return defects
+    bev_hw = runtime.metadata.get(BEV_HW_KEY)
+    if bev_hw not in (None, f"{config.bev_h}x{config.bev_w}"):
+        return [f"its BEV is {bev_hw} (rows x columns), the config makes it {config.bev_h}x{config.bev_w}"]
     capacity = camera_capacity_of(runtime, config.camera_capacity, source=str(model))
     if capacity is not None and (capacity.grid.bev_h, capacity.grid.bev_w) != (config.bev_h, config.bev_w):
         grid = capacity.grid

@@ -7,6 +7,8 @@ from typing import BinaryIO, Final
 
 KEEP_ROUNDING: Final = "bevformer.run.keep_rounding"
 """Key of graphs whose QuantizeLinear and DequantizeLinear must be computed as they stand: they emulate an NPU."""
+BEV_HW_KEY: Final = "bevformer.bev_hw"
+"""Key of a graph's rows and columns of the BEV, as ROWSxCOLUMNS: their product alone shows in the shapes."""
 _METADATA_FIELD: Final = 14
 _VARINT: Final = 0
 _EIGHT_BYTES: Final = 1

@@ -154,6 +154,25 @@ class TemporalSession:
             )
 
 
+def require_finite(outputs: Mapping[str, NDArray[np.float32]], frame: str) -> None:
+    """Check that a model computed numbers.
+
+    Args:
+        outputs: of one frame, by name.
+        frame: to name in the error.
+
+    Raises:
+        RuntimeUnavailableError: an output holds NaN or infinity.
+    """
+    for name, values in outputs.items():
+        wrong = values.size - int(np.isfinite(values).sum())
+        if wrong:
+            raise RuntimeUnavailableError(
+                f"{frame}: {wrong} of {values.size} values of the model's {name} are NaN or infinite; a weight or a "
+                "range of the model is damaged, or its 16-bit layers overflow: export or compile it again"
+            )
+
+
 def _check_names(kind: str, expected: tuple[str, ...], found: Mapping[str, object]) -> None:
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]

@@ -9,6 +9,8 @@ from typing import Any
 from bevformer_lib.scenes.types import GroundTruthBox
 
 _REQUIRED_KEYS = ("category", "center_m", "size_wlh_m", "yaw_rad", "velocity_mps")
+_LARGEST = 1e6
+"""Largest number of a box: metres from the LiDAR, metres per second, radians."""
 _OPTIONAL_KEYS = ("num_lidar_pts", "num_radar_pts", "attribute", "velocity_known")
 
 
@@ -93,7 +95,9 @@ def _numbers(content: object, count: int, where: str) -> list[float]:
         raise ValueError(f"{where} must be a list of {count} numbers, not {content!r}")
     for value in content:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{where} must be finite, not {value!r}")
+            raise ValueError(f"{where} must be finite, not {value!r:.80}")
+        if abs(value) > _LARGEST:
+            raise ValueError(f"{where} is {value:g}; nothing there is larger than {_LARGEST:g}")
     return [float(value) for value in content]
 
 

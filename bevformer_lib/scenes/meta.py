@@ -27,6 +27,9 @@ _NORM_TOLERANCE = 1e-4
 _POSE_TOLERANCE = 1e-3
 """Largest departure from a rotation that is rounding, half precision included."""
 _MICROSECONDS = 1_000_000
+_LARGEST = 1e9
+"""Largest number of a matrix or of ``can_bus``: global coordinates reach 1e7 m, single precision holds 1e38."""
+_LATEST_US = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,10 @@ def _finite_array(content: object, shape: tuple[int, ...], key: str) -> NDArray[
     if not finite.all():
         where = [int(position) for position in np.argwhere(~finite)[0]]
         raise ValueError(f"{key}{where} is {array[tuple(where)]}; it must be finite")
+    large = np.abs(array.astype(np.float64)) > _LARGEST
+    if large.any():
+        where = [int(position) for position in np.argwhere(large)[0]]
+        raise ValueError(f"{key}{where} is {array[tuple(where)]:g}; nothing there is larger than {_LARGEST:g}")
     return array.astype(np.float64)
 
 
@@ -153,7 +160,9 @@ def _timestamp_us(content: object) -> int | None:
     if content is None:
         return None
     if isinstance(content, bool) or not isinstance(content, int | float) or not math.isfinite(content):
-        raise ValueError(f"timestamp must be a number, not {content!r}")
+        raise ValueError(f"timestamp must be a number, not {content!r:.80}")
+    if not 0 <= content < _LATEST_US:
+        raise ValueError(f"timestamp is {content:g}, no time in seconds or microseconds")
     return int(content) if content == int(content) else round(content * _MICROSECONDS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from bevformer_lib.errors import StoreError
 
 _KEY_DIGITS = 32
 _FORMAT = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -148,27 +150,45 @@ class StepRecord:
             StoreError: a field is missing, or the record is of another format.
         """
         try:
-            if content["format"] != _FORMAT:
+            if _typed(content["format"], int) != _FORMAT:
                 raise StoreError(f"record of step {content['step']}: format {content['format']}, expected {_FORMAT}")
             step = Step(
-                name=content["step"],
-                version=content["version"],
+                name=_typed(content["step"], str),
+                version=_typed(content["version"], int),
                 inputs=_artifacts(content["inputs"]),
-                parameters=content["parameters"],
-                packages=content["packages"],
-                part=content["part"],
+                parameters=_typed(content["parameters"], dict),
+                packages=_typed(content["packages"], dict),
+                part=_typed(content["part"], str, type(None)),
             )
             return cls(
                 step=step,
                 outputs=_artifacts(content["outputs"]),
-                facts=content["facts"],
-                seconds=content["seconds"],
-                created_at=content["created_at"],
-                product_version=content["product_version"],
+                facts=_typed(content["facts"], dict),
+                seconds=_typed(content["seconds"], int, float),
+                created_at=_typed(content["created_at"], str),
+                product_version=_typed(content["product_version"], str),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"record of a step: {error} is missing or of the wrong type; build again") from error
 
 
 def _artifacts(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Artifact]:
-    return {name: Artifact(**fields) for name, fields in content.items()}
+    return {name: _artifact(Artifact(**fields)) for name, fields in content.items()}
+
+
+def _artifact(artifact: Artifact) -> Artifact:
+    _typed(artifact.name, str)
+    if not _SHA256.fullmatch(_typed(artifact.sha256, str)):
+        raise TypeError(f"sha256 {artifact.sha256[:80]!r}")
+    if _typed(artifact.size, int) < 0:
+        raise TypeError(f"size {artifact.size}")
+    _typed(artifact.made_by, str, type(None))
+    _typed(artifact.source, str, type(None))
+    return artifact
+
+
+def _typed(value: Any, *kinds: type) -> Any:
+    """Return a value of one of some types; ``bool`` is no number."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{value!r:.80}")
+    return value

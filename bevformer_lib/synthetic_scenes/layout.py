@@ -138,7 +138,7 @@ def make_world(name: str, *, scene_number: int, duration_s: float, seed: int) ->
         seed=world_seed,
         ego=ego,
         ground=Ground(ego.path, profile, crosswalks, world_seed),
-        weather=_weather(rng),
+        weather=draw_weather(rng),
         actors=populate(rng, ego, profile, crosswalks, duration_s),
         props=line_street(rng, ego, profile, duration_s, built_up=script.built_up),
     )
@@ -179,7 +179,8 @@ _TIMES: Final = {"day": 0.58, "rain": 0.14, "dusk": 0.13, "night": 0.15}
 """What a scene looks like, and how often."""
 
 
-def _weather(rng: np.random.Generator) -> Weather:
+def draw_weather(rng: np.random.Generator) -> Weather:
+    """Return the light and air of a scene: day, rain, dusk or night."""
     time_of_day = str(rng.choice(list(_TIMES), p=list(_TIMES.values())))
     cloudiness = float(rng.uniform(0.15, 0.75))
     clear = 1.0 - cloudiness

@@ -117,7 +117,7 @@ def test_samples_that_are_not_alike(foreign: Path) -> None:
 
 def test_pickled_objects_are_refused(foreign: Path) -> None:
     _write(foreign, "can_bus", {"1.npy": np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(CalibrationError, match=r"calibration_can_bus\.tar\.gz: a member is no array"):
+    with pytest.raises(CalibrationError, match=r"calibration_can_bus\.tar\.gz: a member holds object"):
         read_calibration(foreign)
 
 

@@ -152,7 +152,7 @@ def test_reading_back(world: ToyWorld, tmp_path: Path) -> None:
     (tmp_path / "extraction.json").unlink()
     assert read_quantization_data(tmp_path).model_sha256 is None
     (tmp_path / "scene-0000" / "frame_0002_img.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(CalibrationError, match=r"frame_0002_img\.npy: can't be read"):
+    with pytest.raises(CalibrationError, match=r"frame_0002_img\.npy: is no \.npy file"):
         data.load("scene-0000", 2)
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from bevformer_lib.config.camera_capacity import PillarGrid
 from bevformer_lib.config.original import model_config_from_original
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.geometry.pillars import pillar_points_lidar_m
 from tests.config.support import at, tiny_content
 
 HEAD = "model.pts_bbox_head"
@@ -50,6 +52,20 @@ def test_the_axes_that_the_original_feeds_may_be_written_out() -> None:
     encoder, decoder = (LAYER, TEMPORAL, SPATIAL), (f"{DECODER}.transformerlayers", AMONG_QUERIES, INTO_BEV)
     orders = {**dict.fromkeys(encoder, True), **dict.fromkeys(decoder, False)}
     assert _model({f"{section}.batch_first": order for section, order in orders.items()}) == PRESETS["tiny"]
+
+
+def test_a_head_without_a_loss_is_the_same_network() -> None:
+    assert _model({f"{HEAD}.loss_cls": REMOVED}) == PRESETS["tiny"]
+
+
+def test_pillars_have_heights_of_their_own() -> None:
+    lower = [-51.2, -51.2, -2.8, 51.2, 51.2, 1.6]
+    model = _model({f"{TRANSFORMER}.encoder.pc_range": lower, f"{SPATIAL}.pc_range": lower})
+
+    assert model.encoder.pc_range == tuple(lower)
+    assert model.pc_range == model.box_coder.pc_range == (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
+    points = pillar_points_lidar_m(PillarGrid.of(model))
+    assert (points[2].min(), points[2].max()) == pytest.approx((-2.3, 1.1))
 
 
 def test_every_size_is_free() -> None:
@@ -195,7 +211,7 @@ def test_missing_key_is_named(dotted: str) -> None:
         (f"{TEMPORAL}.embed_dims", 128, "transformer.embed_dims is 256"),
         (f"{TEMPORAL}.num_heads", 7, "does not divide embed_dims, 256"),
         (f"{SPATIAL}.num_cams", 5, "transformer.num_cams is 6"),
-        (f"{SPATIAL}.pc_range", [-50, -50, -5, 50, 50, 3], "point_cloud_range is"),
+        (f"{SPATIAL}.pc_range", [-50, -50, -5, 50, 50, 3], "encoder.pc_range is"),
         (f"{SPATIAL}.batch_first", False, "only True is supported"),
         (f"{SPATIAL}.deformable_attention.batch_first", False, "only True is supported"),
         (f"{SPATIAL}.deformable_attention.type", "MSDeformableAttention", "only MSDeformableAttention3D"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,52 @@ def test_nobody_is_advised_to_execute_the_file(tmp_path: Path, recwarn: pytest.W
             load_checkpoint(tmp_path / name, build_model(micro_config()))
         assert "weights_only" not in str(caught.value)
     assert not recwarn
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int8, torch.int64])
+def test_weights_that_are_no_floating_point_numbers(checkpoint: Path, kind: torch.dtype) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    name = "pts_bbox_head.query_embedding.weight"
+    content["state_dict"][name] = content["state_dict"][name].to(kind)
+    torch.save(content, checkpoint)
+    with pytest.raises(CheckpointError, match=rf"not of floating-point numbers: {name}"):
+        load_checkpoint(checkpoint, build_model(micro_config()))
+
+
+def test_expanded_nested_and_meta_tensors(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    first, second, third = list(content["state_dict"])[:3]
+    content["state_dict"][first] = torch.zeros(1).expand(1 << 40)
+    content["state_dict"][second] = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    content["state_dict"][third] = torch.empty(1 << 40, device="meta")
+    torch.save(content, checkpoint)
+    with pytest.raises(CheckpointError, match=r"micro\.pth"):
+        load_checkpoint(checkpoint, build_model(micro_config()))
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50 << 20))
+    with pytest.raises(CheckpointError, match=r"would become 52,428,800 bytes"):
+        load_checkpoint(path, build_model(micro_config()))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"(" * 3_000_000 + b".",
+        b"\x80\x02" + b"]" * 100_000 + b".",
+        b"\x80\x02" + b"(l" * 200_000 + b".",
+        b"PK\x05\x06" + bytes(18),
+    ],
+    ids=["marks", "lists", "nested", "empty zip"],
+)
+def test_pickles_of_marks(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "marks.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"marks\.pth"):
+        load_checkpoint(path, build_model(micro_config()))
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:

@@ -55,6 +55,23 @@ def test_rounding_of_the_normalisation_to_single_precision_is_no_disagreement():
     assert defects_of(content) == []
 
 
+@pytest.mark.parametrize("key", ["can_bus", "lidar2img", "lidar2ego", "timestamp"])
+@pytest.mark.parametrize("value", [1e300, -1e300, 2e9])
+def test_numbers_beyond_sense(key: str, value: float):
+    content = meta()
+    if key == "can_bus":
+        content[key][0] = value
+    elif key == "lidar2img":
+        content[key][0][0][0] = value
+    elif key == "lidar2ego":
+        content[key] = np.eye(4).tolist()
+        content[key][0][3] = value
+    else:
+        content[key] = -abs(value) if value < 1e300 else value
+    [defect] = defects_of(content)
+    assert key in defect
+
+
 @pytest.mark.parametrize(("stored", "microseconds"), [(1533151603547590, 1533151603547590), (1.5, 1_500_000)])
 def test_timestamps(stored: float, microseconds: int):
     parsed, _ = parse_meta(meta() | {"timestamp": stored}, REQUIREMENTS)
