@@ -14,8 +14,6 @@ from cyclopts import Parameter
 from bevformer_lib.cli.options import Count, Device, FirstScene, Fraction, Gigabytes, LastScene, Minutes, Seed
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bevformer_lib.progress import ProgressCallback
     from bevformer_lib.store.base import Store
     from flows.chain import BuildResult
@@ -103,6 +101,7 @@ def command(
     from bevformer_lib.pipeline.publish import publish_build
     from bevformer_lib.pipeline.report import REPORT
     from bevformer_lib.store.open import open_store
+    from flows.build_tables import detection_table, steps_table
 
     started = time.monotonic()
     request = _request(
@@ -145,6 +144,7 @@ def command(
     folder = lay_out(opened, result.build, place / _BUILDS)
     console = Console(markup=False, highlight=False)
     console.print(steps_table(result))
+    console.print(detection_table(opened, result.build))
     ran = sum(step.ran for step in result.steps)
     done = f"{ran} of {len(result.steps)} steps done" if ran else "nothing to do: nothing changed"
     console.print(f"{done}, {time.monotonic() - started:.1f} s", soft_wrap=True)
@@ -167,19 +167,6 @@ def _request(**fields: Any) -> BuildRequest:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"build: {wrong}; see `bevformer build --help`") from error
-
-
-def steps_table(result: BuildResult) -> Table:
-    """Return a row per step: whether it ran, why, and how long it took when it did."""
-    from rich.table import Table
-
-    table = Table("step", title=f"Build {result.build.identity} of {result.build.name}", title_justify="left")
-    table.add_column("ran")
-    table.add_column("why")
-    table.add_column("seconds", justify="right")
-    for step in result.steps:
-        table.add_row(step.record.step.title, "yes" if step.ran else "no", step.reason, f"{step.record.seconds:.1f}")
-    return table
 
 
 def _local_place(store: Store) -> Path:
