@@ -14,8 +14,6 @@ from cyclopts import Parameter
 from flows.request import BuildRequest
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bevformer_lib.progress import ProgressCallback
     from bevformer_lib.store.base import Store
     from flows.chain import BuildResult
@@ -37,6 +35,7 @@ def command(*, request: Annotated[BuildRequest, Parameter(name="*")]) -> None:
     from bevformer_lib.pipeline.publish import publish_build
     from bevformer_lib.pipeline.report import REPORT
     from bevformer_lib.store.open import open_store
+    from flows.build_tables import detection_table, steps_table
 
     started = time.monotonic()
     opened = open_store(request.store)
@@ -47,6 +46,7 @@ def command(*, request: Annotated[BuildRequest, Parameter(name="*")]) -> None:
     folder = lay_out(opened, result.build, place / _BUILDS)
     console = Console(markup=False, highlight=False)
     console.print(steps_table(result))
+    console.print(detection_table(opened, result.build))
     ran = sum(step.ran for step in result.steps)
     done = f"{ran} of {len(result.steps)} steps done" if ran else "nothing to do: nothing changed"
     console.print(f"{done}, {time.monotonic() - started:.1f} s", soft_wrap=True)
@@ -56,19 +56,6 @@ def command(*, request: Annotated[BuildRequest, Parameter(name="*")]) -> None:
     console.print(f"report: {folder / REPORT}", soft_wrap=True)
     if request.publish:
         console.print(f"latest: {publish_build(opened, result.build).target}", soft_wrap=True)
-
-
-def steps_table(result: BuildResult) -> Table:
-    """Return a row per step: whether it ran, why, and how long it took when it did."""
-    from rich.table import Table
-
-    table = Table("step", title=f"Build {result.build.identity} of {result.build.name}", title_justify="left")
-    table.add_column("ran")
-    table.add_column("why")
-    table.add_column("seconds", justify="right")
-    for step in result.steps:
-        table.add_row(step.record.step.title, "yes" if step.ran else "no", step.reason, f"{step.record.seconds:.1f}")
-    return table
 
 
 def _local_place(store: Store) -> Path:
