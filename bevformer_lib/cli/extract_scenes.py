@@ -37,11 +37,8 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.image_size import parse_image_size
     from bevformer_lib.config.load import load_model_config
-    from bevformer_lib.errors import ConfigError
     from bevformer_lib.nuscenes.extract import Extraction, extract_scenes
 
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers is {workers}; give 1 or more")
     config = load_model_config(model, image_hw=parse_image_size(image_size))
     extraction = Extraction.for_model(config, version=version, split=split, can_bus=can_bus)
     with progress_bar() as on_progress:

@@ -12,6 +12,7 @@ from bevformer_lib.scenes.index import SceneEntry, find_scenes
 from bevformer_lib.scenes.layout import padded_hw
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
 from bevformer_lib.scenes.meta import parse_meta
+from bevformer_lib.scenes.plausibility import warn_of_implausible
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Frame, ImageRef, Scene
 from bevformer_lib.strict_json import read_json_object
@@ -57,7 +58,9 @@ def read_scenes(
     if defects:
         raise SceneError(f"{root} has {_count(len(defects), 'defect')}; correct them and run again:", defects)
     remaining = iter(frames)
-    return tuple(Scene(name, tuple(next(remaining) for _ in files)) for name, files in listed)
+    scenes = tuple(Scene(name, tuple(next(remaining) for _ in files)) for name, files in listed)
+    warn_of_implausible(scenes)
+    return scenes
 
 
 def _select(

@@ -87,7 +87,9 @@ def test_the_chips_converter_takes_it_without_waivers(exported: Exported) -> Non
 @pytest.mark.parametrize("chip", ["AX620E", "AX637", "M57", "M76H"])
 def test_so_do_those_of_the_other_chips(exported: Exported, chip: str) -> None:
     _, result, _ = exported
-    assert lint(onnx.load(str(result.output)), load_chip(chip)).findings == ()
+    findings = lint(onnx.load(str(result.output)), load_chip(chip)).findings
+    # About two operators of every BEVFormer the vendor's lists for AX620E contradict each other.
+    assert {finding.operator for finding in findings} == set(load_chip(chip).contradicted)
 
 
 def test_one_chip_lacks_what_no_bevformer_does_without(exported: Exported) -> None:
