@@ -10,7 +10,7 @@ PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt
 
-.PHONY: demo demo-full test test-fast fuzz lint format types lock install clean-demo
+.PHONY: demo planted-faults demo-full test test-fast fuzz lint format types lock install clean-demo
 
 # A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
 demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
@@ -19,6 +19,10 @@ demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
 
 $(DEMO)/seen/scenes/scene_index.json: | $(BIN)/.installed-cpu
 	$(BIN)/bevformer make-scenes --model demo --seed 950000 --output $(DEMO)/seen/scenes --num-scenes 3 --frames 8
+
+# What the gates say of faults that are planted in the demo's newest build: the tables of docs/gates.md.
+planted-faults: demo
+	$(BIN)/python -m benchmarks.planted_faults "$$(ls -td $(DEMO)/seen/store/builds/demo-*/ | head -n 1)" $(DEMO)/seen/scenes
 
 # BEVFormer-Tiny at its true size, with random weights.
 demo-full: $(BIN)/.installed-cpu $(DEMO)/checkpoint.pth $(DEMO)/scenes/scene_index.json

@@ -9,14 +9,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, CycloptsPanel
 from rich.console import Console
 
 from bevformer_lib import __version__
 from bevformer_lib.cli.network import keep_loopback_off_proxies
 from bevformer_lib.cli.own_inputs import require_other_outputs
 from bevformer_lib.errors import BevformerError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+    from rich.panel import Panel
 
 LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "extract-config": (
@@ -93,10 +98,26 @@ def make_app(commands: Mapping[str, tuple[str, str]]) -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
         error_console=Console(stderr=True),
+        error_formatter=_usage_error,
     )
     for name, (module, summary) in commands.items():
         app.command(f"{module}:command", name=name, help=summary)
     return app
+
+
+def _usage_error(error: CycloptsError) -> Panel:
+    """Return what is shown of a wrong command line; of a pydantic model's fields, what is wrong with each option."""
+    if "pydantic" in sys.modules:
+        from pydantic import ValidationError
+
+        if isinstance(error.__cause__, ValidationError):
+            return CycloptsPanel("\n".join(map(_said, error.__cause__.errors())))
+    return CycloptsPanel(error)
+
+
+def _said(wrong: ErrorDetails) -> str:
+    option = f"--{wrong['loc'][-1]}: ".replace("_", "-") if wrong["loc"] else ""
+    return f"{option}{wrong['msg'].removeprefix('Value error, ')}"
 
 
 def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None = None) -> int:

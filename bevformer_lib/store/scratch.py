@@ -22,30 +22,48 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     folder = parent / uuid.uuid4().hex
-    with _lock_of(folder).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder.mkdir()
-        try:
+    try:
+        with _held(_lock_of(folder)):
+            folder.mkdir()
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            _lock_of(folder).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _lock_of(folder).unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock that lies under its name: whoever looks for abandoned ones may have removed it before it was held."""
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_named(lock.fileno(), path):
+                yield
+                return
 
 
 def remove_abandoned(parent: Path) -> int:
-    """Remove the folders under ``parent`` whose process is gone; return how many there were."""
+    """Remove the folders under ``parent`` whose process is gone, and locks without one; return how many there were."""
     if not parent.is_dir():
         return 0
-    return sum(_remove_if_abandoned(folder) for folder in sorted(parent.iterdir()) if folder.is_dir())
+    names = {path.name.removesuffix(_LOCK_SUFFIX) for path in parent.iterdir()}
+    return sum(_remove_if_abandoned(parent / name) for name in sorted(names))
 
 
 def _remove_if_abandoned(folder: Path) -> bool:
     with contextlib.suppress(BlockingIOError), _lock_of(folder).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = folder.is_dir()
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(lock.name)  # noqa: PTH108 (the name of the locked file, as opened)
-        return True
+        return there
+    return False
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
 
 

@@ -80,6 +80,28 @@ def test_an_input_that_does_not_arrive(
     assert "0%" in found[finding].note
 
 
+def test_a_calibration_that_is_frozen(toy: OnnxRuntime, frames: tuple[FrameInputs, FrameInputs]) -> None:
+    found = tried(toy, frames, lambda _: {"lidar2img": frames[0].lidar2img})
+    assert found["lidar2img"].value == pytest.approx(0.0, abs=1e-6)
+    assert "answers to the camera calibration with 0%" in found["lidar2img"].note
+
+
+@pytest.mark.parametrize("black", [False, True], ids=["the mean colour", "black"])
+def test_a_camera_that_does_not_arrive(toy: OnnxRuntime, frames: tuple[FrameInputs, FrameInputs], black: bool) -> None:
+    norm = micro_config().img_norm
+    image = -np.array(norm.mean, np.float32) / np.array(norm.std, np.float32) if black else np.zeros(3, np.float32)
+
+    def lose(feed: Feed) -> Feed:
+        img = feed["img"].copy()
+        img[:, 3] = image[:, None, None]
+        return {"img": img}
+
+    found = tried(toy, frames, lose)
+    assert found["cameras_lost"].value == 1
+    assert found["cameras_lost"].note == "CAM_BACK does not reach the compiled model"
+    assert found["cameras_misplaced"].value == 0
+
+
 def test_half_an_answer_is_half(toy: OnnxRuntime, frames: tuple[FrameInputs, FrameInputs]) -> None:
     found = tried(toy, frames, lambda feed: {"prev_bev": feed["prev_bev"] / 2})
     assert found["prev_bev"].value == pytest.approx(0.5, abs=0.1)

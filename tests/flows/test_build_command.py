@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,9 +95,10 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 def test_a_build_and_then_nothing_to_do(build: Build) -> None:
     first = build.run()
     assert first.returncode == 0, first.stderr
-    assert "17 of 17 steps done" in first.stdout
+    assert "19 of 19 steps done" in first.stdout
     report = Path(first.stdout.split("report: ")[1].strip())
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert re.search(r"│ mAP │ +\d\.\d{3} │ +\d\.\d{3} │ +\d\.\d{3} │", first.stdout), first.stdout
     assert "evaluate scene-0001: 4/4" in first.stderr  # progress
     assert not build.servers()
     assert not (build.home / ".prefect").exists()
@@ -169,7 +171,7 @@ def test_a_build_that_fails_its_gates_fails_and_shows_why(build: Build, tmp_path
     policy = tmp_path / "strict.yaml"
     policy.write_text("name: strict\ngates: [fidelity.bev_embed.cosine >= 0.99999]")
     asked = [*build.command(), "--policy", str(policy), "--publish"]
-    for steps in ("17 of 17 steps done", "nothing to do: nothing changed"):
+    for steps in ("19 of 19 steps done", "nothing to do: nothing changed"):
         failed = subprocess.run(
             asked, env=build.environment, capture_output=True, text=True, timeout=SECONDS, check=False
         )

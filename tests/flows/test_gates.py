@@ -81,6 +81,13 @@ def exchange_cameras(graph: onnx.ModelProto, _: Path) -> None:
     put_before(graph, "img", ("Gather", np.array(ORDER), {"axis": 1}))
 
 
+def lose_camera(graph: onnx.ModelProto, _: Path) -> None:
+    """Let the camera at the back show nothing but the mean colour."""
+    kept = np.ones((1, 6, 1, 1, 1), np.float32)
+    kept[:, 3] = 0.0
+    put_before(graph, "img", ("Mul", kept, {}))
+
+
 def exchange_colors(graph: onnx.ModelProto, _: Path) -> None:
     put_before(graph, "img", ("Gather", np.array([2, 1, 0]), {"axis": 2}))
 
@@ -180,6 +187,12 @@ def test_shuffled_cameras(rebuild: Callable[..., tuple[FolderStore, BuildResult]
     assert found.keys() == {"cameras_misplaced"}
     assert found["cameras_misplaced"].value == 4
     assert "CAM_FRONT_RIGHT is taken for CAM_FRONT_LEFT" in found["cameras_misplaced"].reason
+
+
+def test_a_lost_camera(rebuild: Callable[..., tuple[FolderStore, BuildResult]]) -> None:
+    found = diagnosed(*rebuild(after=lose_camera))
+    assert found.keys() == {"cameras_lost"}
+    assert found["cameras_lost"].reason == "CAM_BACK does not reach the compiled model"
 
 
 @pytest.mark.parametrize(

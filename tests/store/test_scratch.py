@@ -43,3 +43,9 @@ def test_only_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
 
 def test_nothing_to_remove(tmp_path: Path) -> None:
     assert remove_abandoned(tmp_path / "absent") == 0
+
+
+def test_a_lock_whose_process_died_before_it_made_the_folder_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "49defb6901df48968006f1a134b5de8a.lock").touch()
+    assert remove_abandoned(tmp_path) == 0
+    assert not list(tmp_path.iterdir())

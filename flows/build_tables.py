@@ -1,0 +1,56 @@
+"""What `bevformer build` shows at its end: its steps, and how well the models detect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+
+from bevformer_lib.pipeline.convert import EMULATION_FACTS
+from bevformer_lib.pipeline.measure import METRICS, read_metrics
+from bevformer_lib.pipeline.report import OTHER_BOUND
+
+if TYPE_CHECKING:
+    from bevformer_lib.metrics.metric_types import DetectionMetrics
+    from bevformer_lib.pipeline.builds import Build
+    from bevformer_lib.store.base import Store
+    from flows.chain import BuildResult
+
+_DETECTION: Final = ("mAP", "NDS")
+
+
+def steps_table(result: BuildResult) -> Table:
+    """Return a row per step: whether it ran, why, and how long it took when it did."""
+    table = Table("step", title=f"Build {result.build.identity} of {result.build.name}", title_justify="left")
+    table.add_column("ran")
+    table.add_column("why")
+    table.add_column("seconds", justify="right")
+    for step in result.steps:
+        table.add_row(step.record.step.title, "yes" if step.ran else "no", step.reason, f"{step.record.seconds:.1f}")
+    return table
+
+
+def detection_table(store: Store, build: Build) -> Table | str:
+    """Return mAP and NDS of the float model and of what was made from it; or why there are none.
+
+    An emulation comes with both of its bounds: every edge rounded, which the gates judge, and movement not rounded.
+    """
+    measured = read_metrics(store, build.outputs[METRICS])
+    if isinstance(measured, str):
+        return f"mAP and NDS: {measured}"
+    reference, candidate = measured
+    emulated = EMULATION_FACTS in build.outputs
+    columns = {"float": reference, "emulated NPU" if emulated else "quantised": candidate}
+    if emulated:
+        other = read_metrics(store, build.outputs[f"{OTHER_BOUND}/{METRICS}"])
+        columns |= {} if isinstance(other, str) else {"emulated, lower bound of the error": other[1]}
+    table = Table("", title=f"Detection, compared with {candidate.truth}", title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in _DETECTION:
+        table.add_row(row, *(f"{_value(metrics, row):.3f}" for metrics in columns.values()))
+    return table
+
+
+def _value(metrics: DetectionMetrics, name: str) -> float:
+    return metrics.mean_ap if name == "mAP" else metrics.nds
