@@ -10,7 +10,7 @@ PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt
 
-.PHONY: demo planted-faults demo-full test test-fast lint format types lock install clean-demo
+.PHONY: demo planted-faults demo-full test test-fast fuzz lint format types lock install clean-demo
 
 # A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
 demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
@@ -41,6 +41,11 @@ test: $(BIN)/.installed-test lint types
 # The fast loop: no server, no full-size model; a few minutes on two cores.
 test-fast: $(BIN)/.installed-test
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
+
+# Thousands of damaged files for every reader; `make test` takes a few.
+FUZZ_EXAMPLES ?= 2000
+fuzz: $(BIN)/.installed-test
+	$(TEST_ENVIRONMENT) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) --dist load tests/fuzz
 
 lint: $(BIN)/.installed-test
 	$(BIN)/ruff check .

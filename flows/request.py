@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bevformer_lib.backends.converters import EXECUTED_BY
+from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
+from bevformer_lib.backends.runtimes import RUNTIMES
+from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
+from bevformer_lib.config.host_geometry import GeometryForm
+from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
+from bevformer_lib.pulsar2.build_config import NpuMode
 from tasks.settings import in_order
+
+if TYPE_CHECKING:
+    _Chip: TypeAlias = str
+    _Converter: TypeAlias = str
+    _Runtime: TypeAlias = str
+else:
+    _Chip, _Converter, _Runtime = (Literal[tuple(registry)] for registry in (chip_names(), CONVERTERS, RUNTIMES))
 
 
 class Pulsar2Request(BaseModel):
-    """How Pulsar2 converts; what is empty is the recipe's or the tool's own choice."""
+    """How Pulsar2 converts; what is not given is the recipe's or the tool's own choice."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     recipe: Annotated[
         Literal["vendor-tiny", "int8", "w8a16", "all-u16", "mixed"] | None,
-        Field(description="Named settings of quantisation; empty: mixed."),
+        Field(description="Pulsar2, emulator: named settings of quantisation, without it mixed."),
     ] = None
     npu_mode: Annotated[
-        Literal["NPU1", "NPU2", "NPU3", "NPU4"] | None,
-        Field(description="Cores to compile for; empty: all that the chip has."),
+        NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
     ] = None
-    overrides: Annotated[str | None, Field(description="YAML file with build config settings of your own.")] = None
-    image: Annotated[str | None, Field(description="Docker image of Pulsar2.")] = None
-    executable: Annotated[str | None, Field(description="Native pulsar2 command instead of docker.")] = None
-    time_limit_minutes: Annotated[float | None, Field(description="Stop the conversion after this time.", gt=0)] = None
-    memory_limit_gb: Annotated[float | None, Field(description="Most memory of the conversion.", gt=0)] = None
+    overrides: Annotated[
+        str | None, Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
+    ] = None
+    image: Annotated[str | None, Field(description="Pulsar2: docker image.")] = None
+    executable: Annotated[
+        str | None, Field(description="Pulsar2: native command instead of docker."), Parameter(name="--pulsar2")
+    ] = None
+    time_limit_minutes: Annotated[
+        float | None, Field(description="Pulsar2: stop the conversion after this time.", gt=0, le=1e6)
+    ] = None
+    memory_limit_gb: Annotated[
+        float | None, Field(description="Pulsar2: most memory of the conversion.", gt=0, le=1e6)
+    ] = None
 
 
 class BuildRequest(BaseModel):
-    """Parameters of a build; the form that Prefect's UI shows."""
+    """Parameters of a build: the form that Prefect's UI shows, and the options of `bevformer build`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
@@ -41,64 +61,91 @@ class BuildRequest(BaseModel):
     ]
     checkpoint: Annotated[
         str,
-        Field(description="The .pth file with the weights: a path, or hf://owner/repo[@revision]/path.", min_length=1),
+        Field(
+            description="The .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).",
+            min_length=1,
+        ),
     ]
     scenes: Annotated[
         str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
     ]
-    store: Annotated[str, Field(description="Where artifacts are kept: a folder, or s3://bucket/prefix.", min_length=1)]
+    store: Annotated[
+        str,
+        Field(
+            description="Keeps every artifact: a folder (made if missing), or s3://bucket/prefix.",
+            min_length=1,
+        ),
+    ]
     image_size: Annotated[
-        str | None, Field(description="Padded image size HxW in pixels; empty: the config's own.")
+        str | None, Field(description="Padded image size HxW in pixels, without it the config's own.")
     ] = None
-    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1, le=1_000_000)] = 32
-    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.", ge=0, le=2**63 - 1)] = 0
-    start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0)] = 0
-    end_scene: Annotated[int | None, Field(description="Scene to stop before; empty: all.", ge=1)] = None
-    target: Annotated[
-        Literal["AX650", "AX620E", "AX615", "AX637", "M57", "M76H"],
-        Field(description="Chip that the graph is made for."),
-    ] = "AX650"
+    num_samples: Annotated[int, Field(description="Frames in the calibration set.", ge=1, le=MOST_SCENES)] = 32
+    seed: Annotated[int, Field(description="Another seed chooses other calibration frames.", ge=0, le=MOST_SEED)] = 0
+    start_scene: Annotated[int, Field(description="First scene, counted from 0.", ge=0, le=MOST_SCENES)] = 0
+    end_scene: Annotated[
+        int | None, Field(description="Scene to stop before, without it none.", ge=1, le=MOST_SCENES)
+    ] = None
+    target: Annotated[_Chip, Field(description="Chip that the graph is made for.")] = DEFAULT_CHIP
     spatial: Annotated[
         Literal["dense", "slots"] | None,
-        Field(description="How BEV cells sample the cameras; empty: slots where they are fewer than the cameras."),
+        Field(description="How BEV cells sample the cameras, without it slots where they are fewer than the cameras."),
     ] = None
     cameras_per_query: Annotated[
         int | None,
-        Field(description="Room per cell of the slots; empty: what so many cameras around a car need.", ge=1),
+        Field(
+            description="Room per cell of the slots, without it what so many cameras around a car need.",
+            ge=1,
+            le=MOST_SCENES,
+        ),
     ] = None
     geometry: Annotated[
-        Literal["graph", "host"] | None,
-        Field(description="Who computes where cells lie in cameras and history; empty: host."),
+        GeometryForm | None,
+        Field(description="Who computes where cells lie in the cameras and in prev_bev, without it host."),
     ] = None
     waive: Annotated[
-        tuple[str, ...], Field(description="Findings of the check for the chip to let pass: RULE, or RULE:NODE.")
+        tuple[str, ...],
+        Field(description="Findings of the check for the chip to let pass: RULE everywhere, or RULE:NODE."),
+        Parameter(negative=""),
     ] = ()
     converter: Annotated[
-        Literal["onnxruntime", "pulsar2", "emulator"],
+        _Converter,
         Field(description="What makes the quantised model; the emulator works out what Pulsar2 would make."),
     ] = "emulator"
-    pulsar2: Annotated[Pulsar2Request, Field(description="Settings of Pulsar2, where it or its emulator converts.")] = (
-        Pulsar2Request()
-    )
+    pulsar2: Annotated[
+        Pulsar2Request,
+        Field(description="Settings of Pulsar2, where it or its emulator converts."),
+        Parameter(name="*"),
+    ] = Pulsar2Request()
     runtime: Annotated[
-        Literal["onnxruntime", "pulsar2", "axengine"] | None,
-        Field(description="What executes the quantised model; empty: ONNX Runtime, or Pulsar2's simulator."),
+        _Runtime | None,
+        Field(description="What executes the quantised model, without it ONNX Runtime, or Pulsar2's simulator."),
     ] = None
-    policy: Annotated[str | None, Field(description="YAML file with the gates; empty: those that come along.")] = None
+    policy: Annotated[
+        str | None, Field(description="YAML file with the gates that the build must pass, without it the shipped ones.")
+    ] = None
     drop_camera: Annotated[
         str | None,
-        Field(description="Measure too without this camera, whose images are black then: its name, or all in turn."),
+        Field(
+            description="Measure NDS and mAP without this camera too, whose images are black then: its name, or all "
+            "for each in turn, which takes as many evaluations more."
+        ),
     ] = None
     publish: Annotated[bool, Field(description="Publish the build if it passes its gates.")] = False
     device: Annotated[
         str,
         Field(
             description="Where float models run: cpu, cuda or cuda:N. A worker's BEVFORMER_DEVICE takes precedence.",
-            pattern=r"^(cpu|cuda(:[0-9]+)?)$",
+            pattern=DEVICE_PATTERN,
         ),
     ] = "cpu"
     score_threshold: Annotated[
-        float | None, Field(description="Boxes at or below are dropped; empty: as the model's config says.", ge=0, le=1)
+        float | None,
+        Field(
+            description="Boxes at or below are dropped, without it the config's own threshold holds, if any.",
+            ge=0,
+            le=1,
+        ),
+        Parameter(name=["--score-thr", "--score-threshold"]),
     ] = None
 
     @model_validator(mode="after")

@@ -24,7 +24,10 @@ CONVERTERS: Final[Mapping[str, str]] = MappingProxyType(
         EMULATOR: "bevformer_lib.emulator.converter",
     }
 )
-"""Converter -> its module; named by strings, as :data:`bevformer_lib.backends.runtimes.RUNTIMES` are."""
+"""Converter -> its module; named by strings, as :data:`bevformer_lib.backends.runtimes.RUNTIMES` are.
+
+Modules of converters that have no settings here give a function ``open_converter(*, device, threads)``.
+"""
 CONVERTER_KINDS: Final = tuple(CONVERTERS)
 DEFAULT_DEVICE: Final = "cpu"
 EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -72,7 +75,7 @@ def open_converter(
         if pulsar2 is not None:
             raise ConversionError("settings of Pulsar2 are given, but the converter is onnxruntime; leave them out")
         opened = backend.OnnxRuntimeConverter(device=device, threads=threads, keep_float=keep_float)
-    else:
+    elif kind == PULSAR2:
         if keep_float:
             raise ConversionError("Pulsar2 takes layers to keep as layer_configs of its config; leave keep_float out")
         if device != DEFAULT_DEVICE or threads is not None:
@@ -80,4 +83,8 @@ def open_converter(
                 "Pulsar2 calibrates where quant.device of its config says; leave device and threads out"
             )
         opened = backend.Pulsar2Converter(pulsar2 or backend.Pulsar2Options())
+    else:
+        if keep_float or pulsar2 is not None:
+            raise ConversionError(f"converter {kind}: has no keep_float and no settings of Pulsar2; leave them out")
+        opened = backend.open_converter(device=device, threads=threads)
     return opened

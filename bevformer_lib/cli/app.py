@@ -9,14 +9,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, CycloptsPanel
 from rich.console import Console
 
 from bevformer_lib import __version__
 from bevformer_lib.cli.network import keep_loopback_off_proxies
 from bevformer_lib.cli.own_inputs import require_other_outputs
 from bevformer_lib.errors import BevformerError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+    from rich.panel import Panel
 
 LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "extract-config": (
@@ -93,10 +98,26 @@ def make_app(commands: Mapping[str, tuple[str, str]]) -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
         error_console=Console(stderr=True),
+        error_formatter=_usage_error,
     )
     for name, (module, summary) in commands.items():
         app.command(f"{module}:command", name=name, help=summary)
     return app
+
+
+def _usage_error(error: CycloptsError) -> Panel:
+    """Return what is shown of a wrong command line; of a pydantic model's fields, what is wrong with each option."""
+    if "pydantic" in sys.modules:
+        from pydantic import ValidationError
+
+        if isinstance(error.__cause__, ValidationError):
+            return CycloptsPanel("\n".join(map(_said, error.__cause__.errors())))
+    return CycloptsPanel(error)
+
+
+def _said(wrong: ErrorDetails) -> str:
+    option = f"--{wrong['loc'][-1]}: ".replace("_", "-") if wrong["loc"] else ""
+    return f"{option}{wrong['msg'].removeprefix('Value error, ')}"
 
 
 def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None = None) -> int:
@@ -107,8 +128,12 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     """
     _prepare_streams()
     keep_loopback_off_proxies(os.environ)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if wrong := _unusable(given):
+        sys.stderr.write(f"error: {wrong}\n")
+        return EXIT_USAGE
     try:
-        command, bound, _ = make_app(commands).parse_args(arguments, exit_on_error=False)
+        command, bound, _ = make_app(commands).parse_args(given, exit_on_error=False)
         require_other_outputs(bound)
         command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
@@ -130,6 +155,17 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
         _discard_output()
         return EXIT_ERROR
     return 0
+
+
+def _unusable(arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with arguments whatever they mean: an unset variable of a script becomes an empty one."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            name = argument or (before if before.startswith("-") else "an argument")
+            return f"{name} is empty; give a value, or leave it out"
+        if "\0" in argument:
+            return f"{argument[:_LONGEST_LINE]!r} holds a NUL character, which no name has"
+    return None
 
 
 def _shortened(line: str) -> str:

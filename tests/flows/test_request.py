@@ -9,11 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from bevformer_lib.backends.converters import CONVERTER_KINDS
+from bevformer_lib.cli.app import make_app, run
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.export.chip import chip_names
 from bevformer_lib.pulsar2.build_config import NpuMode
 from bevformer_lib.pulsar2.recipes import RECIPES
 from bevformer_lib.store.digests import DigestCache
+from flows.cli import commands
 from flows.inputs import read_inputs
 from flows.request import BuildRequest, Pulsar2Request
 from tests.flows.conftest import make_request
@@ -32,6 +34,50 @@ def test_the_choices_are_what_there_is() -> None:
     assert choices(BuildRequest, "converter") == list(CONVERTER_KINDS)
     assert choices(Pulsar2Request, "recipe") == list(RECIPES)
     assert choices(Pulsar2Request, "npu_mode") == list(get_args(NpuMode))
+
+
+COMMAND = ["build", *(word for name, value in GIVEN.items() for word in (f"--{name}", value))]
+
+
+def test_the_options_of_the_command_are_the_fields_of_the_form() -> None:
+    options = "--num-samples 4 --waive a --waive b:c --pulsar2 /opt/pulsar2 --npu-mode NPU3 --score-thr 0.2 --publish"
+    _, bound, _ = make_app(commands()).parse_args([*COMMAND, *options.split()], exit_on_error=False)
+    assert bound.arguments["request"] == BuildRequest(
+        **GIVEN,
+        num_samples=4,
+        waive=("a", "b:c"),
+        pulsar2=Pulsar2Request(executable="/opt/pulsar2", npu_mode="NPU3"),
+        score_threshold=0.2,
+        publish=True,
+    )
+    _, bound, _ = make_app(commands()).parse_args(COMMAND, exit_on_error=False)
+    assert bound.arguments["request"] == BuildRequest(**GIVEN)
+
+
+def test_the_help_of_the_command_is_that_of_the_form(capsys: pytest.CaptureFixture[str]) -> None:
+    make_app(commands())(["build", "--help"])
+    printed = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    assert "How BEV cells sample the cameras" in printed
+    assert f"[choices: {', '.join(chip_names())}]" in printed
+    assert "--recipe" in printed
+    assert "empty-waive" not in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--num-samples 0 --score-thr 2", ["--num-samples: ", "--score-threshold: "]),
+        ("--recipe int-8", ["--recipe: ", "w8a16"]),
+        ("--converter onnxruntime --runtime axengine", ["not by axengine"]),
+    ],
+)
+def test_what_is_wrong_with_an_option_is_said(
+    options: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(commands(), [*COMMAND, *options.split()]) == 2
+    printed = " ".join(capsys.readouterr().err.replace("\u2502", " ").split())
+    assert all(words in printed for words in said)
+    assert "pydantic" not in printed
 
 
 @pytest.mark.parametrize(
