@@ -131,11 +131,11 @@ def read_archives(folder: Path, content: bytes) -> object:
 
 
 def read_record(content: bytes) -> object:
-    return StepRecord.from_dict(json.loads(content)).identity
+    return StepRecord.from_dict(parse_json(content)).identity
 
 
 def read_resolved(content: bytes) -> object:
-    return ResolvedSource.from_dict(json.loads(content)).fingerprint
+    return ResolvedSource.from_dict(parse_json(content)).fingerprint
 
 
 def detections() -> bytes:
