@@ -10,15 +10,22 @@ PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt
 
-.PHONY: demo planted-faults demo-full test test-fast lint format types lock install clean-demo
+.PHONY: demo demo-image planted-faults demo-full test test-fast fuzz lint format types lock install clean-demo
 
 # A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
 demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
 	$(BIN)/bevformer build --model demo --checkpoint demo --scenes $(DEMO)/seen/scenes \
-		--store $(DEMO)/seen/store --geometry host --num-samples 12 --policy bevformer_lib/gates/demo.yaml
+		--store $(DEMO)/seen/store --num-samples 12 --policy bevformer_lib/gates/demo.yaml
 
 $(DEMO)/seen/scenes/scene_index.json: | $(BIN)/.installed-cpu
 	$(BIN)/bevformer make-scenes --model demo --seed 950000 --output $(DEMO)/seen/scenes --num-scenes 3 --frames 8
+
+# The image of the README: what the emulated model finds in one of the demo's frames.
+demo-image: demo
+	built="$$(ls -td $(DEMO)/seen/store/builds/demo-*/ | head -n 1)" && $(BIN)/bevformer infer \
+		"$$built"model_int8.onnx "$$built"inference_config.json $(DEMO)/seen/scenes --output-dir $(DEMO)/seen/images \
+		--end-scene 1 --no-video
+	cp $(DEMO)/seen/images/synthetic-0000/images/000005.jpg docs/demo.jpg
 
 # What the gates say of faults that are planted in the demo's newest build: the tables of docs/gates.md.
 planted-faults: demo
@@ -41,6 +48,11 @@ test: $(BIN)/.installed-test lint types
 # The fast loop: no server, no full-size model; a few minutes on two cores.
 test-fast: $(BIN)/.installed-test
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
+
+# Thousands of damaged files for every reader; `make test` takes a few.
+FUZZ_EXAMPLES ?= 2000
+fuzz: $(BIN)/.installed-test
+	$(TEST_ENVIRONMENT) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) --dist load tests/fuzz
 
 lint: $(BIN)/.installed-test
 	$(BIN)/ruff check .

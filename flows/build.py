@@ -7,10 +7,10 @@ from typing import Any, Final, cast
 
 from prefect import flow
 from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from bevformer_lib.errors import GateError
+from bevformer_lib.errors import ConfigError, GateError
 from bevformer_lib.pipeline.gates import require_gates
 from bevformer_lib.pipeline.publish import publish_build
 from bevformer_lib.pipeline.runs import recorded_run
@@ -63,6 +63,11 @@ def build(request: BuildRequest, settings: RunSettings = DEFAULTS) -> BuildResul
 
 def run_build(request: BuildRequest, settings: RunSettings) -> BuildResult:
     """Build within the flow run that calls this; see :func:`build`."""
+    if deployment.id and request.relative_paths:
+        named = ", ".join(f"{field} {path!r}" for field, path in request.relative_paths.items())
+        raise ConfigError(
+            f"a run of a deployment works in a folder of its own: give absolute paths or URIs, not {named}"
+        )
     keep_library_logs()
     with opened(request.store, settings) as store:
         names = (str(flow_run.id), str(flow_run.name))

@@ -12,6 +12,7 @@ from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
 from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
 from bevformer_lib.config.host_geometry import GeometryForm
+from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
 from bevformer_lib.pulsar2.build_config import NpuMode
 from tasks.settings import in_order
@@ -157,6 +158,23 @@ class BuildRequest(BaseModel):
                 f"not by {self.runtime}"
             )
         return self
+
+    @property
+    def relative_paths(self) -> dict[str, str]:
+        """What is named relative to a folder, by field: only the machine where it was typed knows which folder."""
+        named = {
+            "model": self.model if PurePath(self.model).suffix or "/" in self.model else None,
+            "checkpoint": None if self.checkpoint == DEMO else self.checkpoint,
+            "scenes": self.scenes,
+            "store": self.store,
+            "policy": self.policy,
+            "pulsar2.overrides": self.pulsar2.overrides,
+        }
+        return {
+            field: path
+            for field, path in named.items()
+            if path is not None and "://" not in path and not PurePath(path).is_absolute()
+        }
 
     @property
     def label(self) -> str:

@@ -98,6 +98,15 @@ def test_the_makefile_has_what_the_pages_name() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
+def test_the_image_of_the_readme_is_made_by_a_command_that_exists() -> None:
+    shown = subprocess.run(["make", "-n", "demo-image"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [line] = [line for line in shown.replace("\\\n", " ").splitlines() if "bevformer infer" in line]
+    make_app(commands()).parse_args(
+        shlex.split(line.split("bin/bevformer ")[1]), exit_on_error=False, print_error=False
+    )
+    assert "docs/demo.jpg" in shown
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]

@@ -128,8 +128,12 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
     """
     _prepare_streams()
     keep_loopback_off_proxies(os.environ)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if wrong := _unusable(given):
+        sys.stderr.write(f"error: {wrong}\n")
+        return EXIT_USAGE
     try:
-        command, bound, _ = make_app(commands).parse_args(arguments, exit_on_error=False)
+        command, bound, _ = make_app(commands).parse_args(given, exit_on_error=False)
         require_other_outputs(bound)
         command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
@@ -151,6 +155,17 @@ def run(commands: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None
         _discard_output()
         return EXIT_ERROR
     return 0
+
+
+def _unusable(arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with arguments whatever they mean: an unset variable of a script becomes an empty one."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            name = argument or (before if before.startswith("-") else "an argument")
+            return f"{name} is empty; give a value, or leave it out"
+        if "\0" in argument:
+            return f"{argument[:_LONGEST_LINE]!r} holds a NUL character, which no name has"
+    return None
 
 
 def _shortened(line: str) -> str:

@@ -120,7 +120,7 @@ def _read_scene(path: Path) -> SceneDetections:
             made_with=dict(content["made_with"]),
             frames=tuple(_frame(frame, class_names) for frame in content["frames"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BevformerError(
             f"{path}: is not what 'bevformer infer' writes ({error!r}); run it again into another folder"
         ) from error
@@ -133,7 +133,7 @@ def _frame(content: Mapping[str, Any], class_names: Sequence[str]) -> FrameDetec
     token = content["sample_token"]
     detections = Detections(
         boxes=_single(np.array([box["box"] for box in boxes], dtype=np.float64)).reshape(len(boxes), len(BOX_VALUES)),
-        scores=np.array([box["score"] for box in boxes], dtype=np.float32),
+        scores=_single(np.array([box["score"] for box in boxes], dtype=np.float64)),
         labels=np.array([class_names.index(box["class"]) for box in boxes], dtype=np.int64),
     )
     _check_boxes(detections)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.strict_json import read_json_object
+
+_MOST_FRAMES: Final = 100_000
+"""Of a scene: nuScenes' have 40, fourteen hours at two per second this many."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ def _samples(content: object, name: str) -> tuple[int, ...]:
     samples = content.get("samples") if isinstance(content, dict) else None
     if not isinstance(samples, list) or not samples:
         raise ValueError(f"scene {name!r} lacks its list of frame numbers, `samples`")
+    if len(samples) > _MOST_FRAMES:
+        raise ValueError(
+            f"scene {name!r:.200} lists {len(samples):,} frames, more than {_MOST_FRAMES:,}; split the scene"
+        )
     wrong = [sample for sample in samples if type(sample) is not int or sample < 0]
     if wrong:
         raise ValueError(f"scene {name!r}: {wrong[0]!r} is not a frame number")

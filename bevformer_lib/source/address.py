@@ -53,6 +53,8 @@ def parse_hub(address: str) -> HubAddress:
     Raises:
         SourceError: it has another form.
     """
+    if not address.isprintable():  # lone surrogates are not either
+        raise SourceError(f"{ascii(address)[:200]}: holds characters that no address has; {_FORM}")
     rest = address.removeprefix(_HUB)
     if rest.startswith(("/", "@")):
         head, _, path = rest.partition("/")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from torch.multiprocessing.spawn import spawn
 
@@ -20,6 +21,7 @@ from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import TrainingError
 from bevformer_lib.files import write_json
+from bevformer_lib.strict_json import read_json_object
 from bevformer_lib.training.loop import TrainingJob, train_on
 from bevformer_lib.training.rendering import scenes_from_folder, start_renderers
 from bevformer_lib.training.scene_pool import PoolRecipe, ScenePool
@@ -156,11 +158,17 @@ def _claim(run: TrainingRun, settings: TrainingSettings, config: ModelConfig) ->
     if path.exists():
         if not run.resume:
             raise TrainingError(f"{run.output} holds a training already; add --resume, or choose another folder")
-        digest = json.loads(path.read_text(encoding="utf-8"))["config_digest"]
-        if digest != config.digest():
+        if _read(path).get("config_digest") != config.digest():
             raise TrainingError(f"{run.output} holds the training of another model than {run.config}; choose another")
     described = {key: str(value) if isinstance(value, Path) else value for key, value in vars(run).items()}
     write_json(path, {"config_digest": config.digest(), "settings": settings.to_dict(), "run": described})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path)
+    except ValueError as error:
+        raise TrainingError(f"{path}: {error}; choose another folder") from error
 
 
 def _pool(folder: Path, recipe: PoolRecipe) -> ScenePool:
@@ -172,7 +180,7 @@ def _pool(folder: Path, recipe: PoolRecipe) -> ScenePool:
     wanted = json.loads(json.dumps(dataclasses.asdict(recipe)))
     path = folder / _RECIPE_NAME
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != wanted:
+        if _read(path) != wanted:
             raise TrainingError(f"{folder} holds scenes for another model (see {_RECIPE_NAME}); choose another pool")
     else:
         write_json(path, wanted)

@@ -10,14 +10,16 @@ from pydantic import ValidationError
 
 from bevformer_lib.backends.converters import CONVERTER_KINDS
 from bevformer_lib.cli.app import make_app, run
-from bevformer_lib.errors import BevformerError
+from bevformer_lib.errors import BevformerError, ConfigError
 from bevformer_lib.export.chip import chip_names
 from bevformer_lib.pulsar2.build_config import NpuMode
 from bevformer_lib.pulsar2.recipes import RECIPES
 from bevformer_lib.store.digests import DigestCache
+from flows.build import run_build
 from flows.cli import commands
 from flows.inputs import read_inputs
 from flows.request import BuildRequest, Pulsar2Request
+from tasks.settings import RunSettings
 from tests.flows.conftest import make_request
 
 GIVEN = {"model": "tiny", "checkpoint": "c.pth", "scenes": "scenes", "store": "store"}
@@ -125,3 +127,14 @@ def test_a_waiver_of_no_rule_is_said_before_any_work(tmp_path: Path) -> None:
     request = make_request(tmp_path, tmp_path / "store", waive=("no-such-rule",))
     with pytest.raises(BevformerError, match="can't waive 'no-such-rule'"):
         read_inputs(request, DigestCache(tmp_path / "digests"))
+
+
+def test_a_run_of_a_deployment_takes_no_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would lie in the worker's temporary folder, which is deleted with all work in it."""
+    asked = make_request(tmp_path, tmp_path / "store").model_copy(
+        update={"store": "mystore", "policy": "gates.yaml", "scenes": "hf://owner/scenes", "checkpoint": "demo"}
+    )
+    assert asked.relative_paths == {"store": "mystore", "policy": "gates.yaml"}
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "00000000-0000-0000-0000-000000000000")
+    with pytest.raises(ConfigError, match=r"absolute paths or URIs, not store 'mystore', policy 'gates\.yaml'"):
+        run_build(asked, RunSettings())

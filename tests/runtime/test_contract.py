@@ -48,6 +48,12 @@ def test_an_img_of_another_rank() -> None:
         check_model(runtime, CONFIG, MODEL)
 
 
+def test_the_exported_graph_says_its_sides(tmp_path: Path) -> None:
+    metadata = {"bevformer.bev_hw": f"{CONFIG.bev_w}x{CONFIG.bev_h}"}
+    with pytest.raises(ConfigError, match=rf"its BEV is {CONFIG.bev_w}x{CONFIG.bev_h} \(rows x columns\)"):
+        check_model(toy_with(tmp_path, metadata), CONFIG, MODEL)
+
+
 def toy_with(tmp_path: Path, metadata: dict[str, str]) -> OnnxRuntime:
     return OnnxRuntime(give_metadata(write_toy_graph(tmp_path / "toy.onnx", decoder_layers=3), metadata))
 

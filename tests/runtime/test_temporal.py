@@ -7,7 +7,7 @@ import pytest
 
 from bevformer_lib.config.camera_capacity import CameraCapacity, PillarGrid
 from bevformer_lib.errors import CameraCalibrationError, RuntimeUnavailableError
-from bevformer_lib.runtime.temporal import TemporalSession
+from bevformer_lib.runtime.temporal import TemporalSession, require_finite
 from bevformer_lib.scenes.types import FrameInputs
 from tests.support.fake_runtime import BEV_SHAPE, MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime, counting_runtime
 from tests.support.micro import micro_config
@@ -102,3 +102,14 @@ def test_a_model_without_metadata_is_proven_with_what_its_config_states() -> Non
     assert not runtime.feeds
     TemporalSession(runtime, stated_capacity=CameraCapacity(2, GRID)).step(camera_inputs(), first=True)
     assert len(runtime.feeds) == 1
+
+
+def test_a_model_that_computes_no_numbers_is_refused() -> None:
+    sound = {"bev_embed": np.zeros((2, 1, 2), np.float32), "outputs_classes": np.ones((1, 3), np.float32)}
+    require_finite(sound, "frame 3")
+    for value in (np.nan, np.inf, -np.inf):
+        broken = {**sound, "outputs_classes": np.array([[0.0, value, 1.0]], np.float32)}
+        with pytest.raises(
+            RuntimeUnavailableError, match=r"frame 3: 1 of 3 values of the model's outputs_classes are NaN"
+        ):
+            require_finite(broken, "frame 3")

@@ -63,3 +63,9 @@ def test_every_bad_scene_of_an_index_is_reported(tmp_path: Path):
 def test_missing_and_empty_folders(tmp_path: Path):
     assert find_scenes(tmp_path / "nowhere") == ((), [f"{tmp_path / 'nowhere'}: does not exist"])
     assert find_scenes(tmp_path) == ((), [f"{tmp_path}: holds neither scene_index.json nor a folder per scene"])
+
+
+def test_an_index_of_more_frames_than_any_drive_has(tmp_path: Path) -> None:
+    (tmp_path / "scene_index.json").write_text(json.dumps({"scenes": {"a": {"samples": list(range(100_001))}}}))
+    entries, [defect] = find_scenes(tmp_path)
+    assert entries == () and "lists 100,001 frames" in defect

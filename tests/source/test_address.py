@@ -44,3 +44,9 @@ def test_local_addresses() -> None:
         parse_local("https://user:secret@host/x.pth")
     with pytest.raises(SourceError, match="names another machine"):
         parse_local("file://host/x.pth")
+
+
+@pytest.mark.parametrize("address", ["hf://me/model/a\udcffb", "hf://me/model/a\0b", "hf://me/model/a\nb"])
+def test_characters_that_no_address_has(address: str) -> None:
+    with pytest.raises(SourceError, match="holds characters that no address has"):
+        parse_hub(address)

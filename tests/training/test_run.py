@@ -144,3 +144,13 @@ def test_a_gpu_machine_needs_little_more_than_pytorch() -> None:
     program = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import bevformer_lib.training.__main__"
 
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "[]", '{"a": 1, "a": 2}', '{"a": NaN}'])
+def test_a_record_of_a_training_that_can_not_be_read(tmp_path: Path, pool: Path, content: str) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "training.json").write_text(content)
+    run = TrainingRun(config=str(tmp_path / "toy.py"), output=output, pool=pool, resume=True)
+    with pytest.raises(TrainingError, match=r"training\.json: .*; choose another folder"):
+        train(run, TrainingSettings())
