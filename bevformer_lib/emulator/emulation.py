@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 _MOST_NAMED = 12
+_PROJECTION = "/projection/"
+"""In the names of the layers that project BEV points into the cameras (``model.encoder.Encoder.projection``)."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,7 @@ def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float
         optimistic: mAP and NDS of the other bound.
     """
     tensors = facts["tensors"]
-    rounded = sorted((one for one in tensors if one["rounded"]), key=lambda one: -one["scale"])
-    widest = tuple(
-        WideTensor(
-            name=one["name"],
-            layer=one["layer"],
-            op_type=one["op_type"],
-            format=one["format"],
-            step=one["scale"],
-            lowest=one["lowest"],
-            highest=one["highest"],
-        )
-        for one in rounded[:_MOST_NAMED]
-    )
+    widest = _by_step(facts)[:_MOST_NAMED]
     return Emulation(
         recipe=facts["recipe"],
         formats=dict(sorted(Counter(one["format"] for one in tensors).items())),
@@ -94,4 +84,28 @@ def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float
         bounds=facts["bounds"],
         optimistic_map=optimistic[0],
         optimistic_nds=optimistic[1],
+    )
+
+
+def coarsest_of_projection(facts: Mapping[str, Any]) -> WideTensor | None:
+    """Return the tensor with the largest step between ``lidar2img`` and the image coordinates.
+
+    ``None``: the graph projects nothing, since the host does, or in float.
+    """
+    return next((one for one in _by_step(facts) if _PROJECTION in one.layer), None)
+
+
+def _by_step(facts: Mapping[str, Any]) -> tuple[WideTensor, ...]:
+    rounded = sorted((one for one in facts["tensors"] if one["rounded"]), key=lambda one: -one["scale"])
+    return tuple(
+        WideTensor(
+            name=one["name"],
+            layer=one["layer"],
+            op_type=one["op_type"],
+            format=one["format"],
+            step=one["scale"],
+            lowest=one["lowest"],
+            highest=one["highest"],
+        )
+        for one in rounded
     )

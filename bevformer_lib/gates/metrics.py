@@ -61,6 +61,10 @@ class Metric:
     note: str = ""
 
 
+PROJECTION_STEP: Final = "rounding.projection_step"
+NOT_EMULATED: Final = Metric(None, note="nothing was emulated")
+
+
 @dataclass(frozen=True)
 class BuildMetrics:
     """The metrics of a build.
@@ -89,6 +93,7 @@ class BuildMetrics:
 def metric_names(class_names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of all metrics that builds of a model have."""
     return (
+        PROJECTION_STEP,
         *(f"diagnosis.{name}" for name in DIAGNOSES),
         *(f"fidelity.{output}.{name}" for output in OUTPUT_NAMES for name in _FIDELITY),
         "drift.bev_embed",
@@ -107,6 +112,7 @@ def gather(
     metrics: tuple[DetectionMetrics, DetectionMetrics] | str,
     coverage: CalibrationCoverage,
     diagnosis: Diagnosis,
+    projection_step: Metric = NOT_EMULATED,
 ) -> dict[str, Metric]:
     """Return all metrics of a build by name.
 
@@ -115,10 +121,13 @@ def gather(
         metrics: of the reference and the candidate, or why there are none.
         coverage: of the calibration set.
         diagnosis: of the candidate.
+        projection_step: largest step of an emulated tensor between ``lidar2img`` and the image coordinates, in pixels
+            times metres of depth.
     """
     summary = summarize(evaluations)
     by_scene = {evaluation.scene: summarize([evaluation]) for evaluation in evaluations}
     found = {
+        PROJECTION_STEP: projection_step,
         **{f"diagnosis.{name}": Metric(one.value, note=one.note) for name, one in diagnosis.findings.items()},
         **dict(_of_summary(summary, by_scene)),
         **dict(_of_counts(summary, by_scene)),

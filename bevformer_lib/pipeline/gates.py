@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bevformer_lib.emulator.emulation import coarsest_of_projection
 from bevformer_lib.errors import GateError, StoreError
 from bevformer_lib.files import write_json
 from bevformer_lib.gates.judge import Verdict, judge
-from bevformer_lib.gates.metrics import BuildMetrics, gather
+from bevformer_lib.gates.metrics import NOT_EMULATED, BuildMetrics, Metric, gather
 from bevformer_lib.gates.policy import Policy
 from bevformer_lib.pipeline.builds import Build, read_build
+from bevformer_lib.pipeline.convert import EMULATION_FACTS
 from bevformer_lib.pipeline.diagnose import DIAGNOSIS, read_diagnosis
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.inputs import SceneSource, open_artifact
@@ -78,6 +80,7 @@ class GatesWork(Work, step=_STEP):
             read_metrics(store, self.measured[METRICS]),
             read_coverage(store, self.measured[COVERAGE]),
             read_diagnosis(store, self.measured[DIAGNOSIS]),
+            _projection_step(store, self.measured.get(EMULATION_FACTS)),
         )
         build = BuildMetrics(self.model, {scene.name: scene.content.sha256 for scene in self.scenes}, metrics)
         baseline = None if self.baseline is None else read_build_metrics(store, self.baseline.metrics)
@@ -86,6 +89,16 @@ class GatesWork(Work, step=_STEP):
         write_json(folder / GATES, verdict.to_dict())
         on_progress("gates", 1, 1)
         return {"passed": not verdict.failed, "failed": [result.name for result in verdict.failed]}
+
+
+def _projection_step(store: Store, facts: Artifact | None) -> Metric:
+    if facts is None:
+        return NOT_EMULATED
+    coarsest = coarsest_of_projection(json.loads(open_artifact(store, facts).read_text(encoding="utf-8")))
+    if coarsest is None:
+        return Metric(None, note="the graph projects nothing in integers")
+    spans = f"{coarsest.lowest:,.0f} to {coarsest.highest:,.0f}"
+    return Metric(coarsest.step, note=f"{coarsest.layer}, {coarsest.format}: one step of its range {spans}")
 
 
 def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:

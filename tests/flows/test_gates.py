@@ -182,6 +182,17 @@ def test_a_good_build_passes_and_is_compared_with_the_published_one(
     assert compared.baseline == pytest.approx(compared.value)
 
 
+def test_a_projection_in_eight_bits_is_named_first(micro_inputs: Path, tmp_path: Path) -> None:
+    """Whatever else it breaks: the compiled model answers to no calibration, and a cosine may still be fine."""
+    store = FolderStore(tmp_path / "store")
+    result = build(micro_inputs, store, converter="emulator", geometry="graph", pulsar2={"recipe": "int8"})
+    first = read_verdict(store, result.build).failed[0]
+    assert first.name == "rounding.projection_step"
+    assert "/projection/" in first.reason and "U8" in first.reason
+    with pytest.raises(GateError, match="--geometry host"):
+        require_gates(store, result.build, report="")
+
+
 def test_shuffled_cameras(rebuild: Callable[..., tuple[FolderStore, BuildResult]]) -> None:
     found = diagnosed(*rebuild(after=exchange_cameras))
     assert found.keys() == {"cameras_misplaced"}
