@@ -43,7 +43,7 @@ def detection_table(store: Store, build: Build) -> Table | str:
     columns = {"float": reference, "emulated NPU" if emulated else "quantised": candidate}
     if emulated:
         other = read_metrics(store, build.outputs[f"{OTHER_BOUND}/{METRICS}"])
-        columns |= {} if isinstance(other, str) else {"emulated, lower bound of the error": other[1]}
+        columns |= {} if isinstance(other, str) else {"emulated, movement not rounded": other[1]}
     table = Table("", title=f"Detection, compared with {candidate.truth}", title_justify="left")
     for name in columns:
         table.add_column(name, justify="right")

@@ -63,7 +63,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     config, folder = CONFIGS[name], tmp_path_factory.mktemp("intermediate outputs")
     checkpoint = folder / "weights.pth"
     make_checkpoint(config, checkpoint, seed=0)
-    export_onnx(config, checkpoint, folder / "m.onnx", spatial=spatial)
+    export_onnx(config, checkpoint, folder / "m.onnx", spatial=spatial, geometry="graph")
     yield Exported(config, folder / "m.onnx", _loaded(config, checkpoint, spatial))
 
 
