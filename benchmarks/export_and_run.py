@@ -110,7 +110,13 @@ def stage_export(config: ModelConfig, form: str, folder: Path, arguments: argpar
     from bevformer_lib.export.onnx_export import export_onnx
 
     started = time.perf_counter()
-    result = export_onnx(config, folder / "weights.pth", folder / f"{form}.onnx", spatial=form)  # type: ignore[arg-type]
+    result = export_onnx(
+        config,
+        folder / "weights.pth",
+        folder / f"{form}.onnx",
+        spatial=form,  # type: ignore[arg-type]
+        geometry="graph",
+    )
     seconds = time.perf_counter() - started
     figures = {f"export: {stage}, s": value for stage, value in result.seconds.items()}
     figures |= {"export: all, s": seconds, "export: peak memory, MiB": _peak_mib()}
