@@ -109,20 +109,22 @@ class RecordTrialsWork(
             recording = _recording(store, self.reference, self.device, Path(name))
             found = trial_frame(self.scenes, self.requirements)
             if found is not None:
-                try_frame(
-                    found.previous,
-                    found.inputs,
-                    reference=recording,
-                    candidate=_Blind(recording),
-                    img_norm=self.requirements.img_norm,
-                    on_progress=on_progress,
-                )
+                # What a diagnosis tries on a candidate whose images are right, and on one whose images are not.
+                for candidate in (recording, _Blind(recording)):
+                    try_frame(
+                        found.previous,
+                        found.inputs,
+                        reference=recording,
+                        candidate=candidate,
+                        img_norm=self.requirements.img_norm,
+                        on_progress=on_progress,
+                    )
             pack_recording(Path(name), folder / RECORDING)
         return {"device": self.device, **({"scene": found.scene, "frame": found.index} if found else {})}
 
 
 class _Blind:
-    """A candidate that sees nothing: a diagnosis tries everything on it that it may ever try."""
+    """A candidate that sees nothing: every fault of the images is looked for."""
 
     def __init__(self, like: Runtime) -> None:
         self._like = like

@@ -19,8 +19,10 @@ from tests.support.micro import CLASS_NAMES
 
 
 def random_detections(random: np.random.Generator, count: int) -> Detections:
+    boxes = random.normal(scale=20, size=(count, 9)).astype(np.float32)
+    boxes[:, 3:6] = np.abs(boxes[:, 3:6])
     return Detections(
-        boxes=random.normal(scale=20, size=(count, 9)).astype(np.float32),
+        boxes=boxes,
         scores=np.sort(random.uniform(0.1, 0.9, count).astype(np.float32))[::-1].copy(),
         labels=random.integers(0, len(CLASS_NAMES), count),
     )

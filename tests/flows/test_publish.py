@@ -124,7 +124,7 @@ def test_what_changed(built: tuple[FolderStore, BuildResult], store: FolderStore
     found = compare_builds(store, first, second)
     assert [change.name for change in found.inputs] == ["scene scene-0001"]
     parameters = {change.name: (change.before, change.after) for change in found.parameters}
-    assert parameters["calibration.num_samples"] == (4, 5)
+    assert parameters["calibration.plan.num_samples"] == (4, 5)
     assert parameters["evaluate scene-0000.score_threshold"] == (None, 0.001)
     assert (found.packages, found.code) == ((), ())
     assert "fidelity.bev_embed.cosine" in {change.name for change in found.totals}
