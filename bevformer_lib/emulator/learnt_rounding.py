@@ -9,11 +9,9 @@ as it is: it decides the scale, so the converter rounds the result to itself.
 
 from __future__ import annotations
 
-import tempfile
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +19,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bevformer_lib.convert.ranges import outputs_over_samples, without_outputs
 from bevformer_lib.emulator.formats import round_weight
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.export.graph import attributes, read_tensors, static_shapes
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
 _MOST_INPUTS: Final = 2048
 """Input channels of a layer; its second moments are the square of that."""
@@ -79,7 +78,7 @@ def learn_rounding(
     learnt = onnx.ModelProto()
     learnt.CopyFrom(model)
     weights = {one.name: one for one in learnt.graph.initializer}
-    products = _products(learnt.graph, weights)
+    products = _products(learnt, weights)
     if not products:
         return learnt, ()
     moments = _second_moments(
@@ -170,33 +169,24 @@ class _Product:
         """What the second moments depend on: products of the same inputs share them."""
         if not self.is_conv:
             return str(self.node.input[0])
-        how = {one.name: helper.get_attribute_value(one) for one in self.node.attribute}
-        return f"{self.node.input[0]} {sorted(how.items())}"
+        return f"{self.node.input[0]} {sorted(attributes(self.node).items())}"
 
 
-def _products(graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto]) -> list[_Product]:
-    readers: dict[str, int] = defaultdict(int)
-    for node in graph.node:
-        for name in node.input:
-            readers[name] += 1
-    known = onnx.shape_inference.infer_shapes(helper.make_model(graph)).graph
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*known.value_info, *known.output)
-    }
+def _products(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> list[_Product]:
+    readers = Counter(name for node in model.graph.node for name in read_tensors(node))
+    shapes = static_shapes(model)
     found = []
-    for node in graph.node:
+    for node in model.graph.node:
         if node.op_type not in ("MatMul", "Conv") or node.input[0] in weights or node.input[1] not in weights:
             continue
         dims = list(weights[node.input[1]].dims)
-        grouped = any(one.name == "group" and one.i != 1 for one in node.attribute)
         inputs = dims[0] if node.op_type == "MatMul" else int(np.prod(dims[1:]))
-        if readers[node.input[1]] > 1 or grouped or inputs > _MOST_INPUTS:
+        if readers[node.input[1]] > 1 or attributes(node).get("group", 1) != 1 or inputs > _MOST_INPUTS:
             continue
         if node.op_type == "MatMul" and len(dims) == 2:
             found.append(_Product(node, inputs))
         elif node.op_type == "Conv" and len(dims) == 4:
-            height, width = (shapes.get(node.output[0], []) + [0] * 4)[2:4]
+            height, width = shapes.get(node.output[0], (0,) * 4)[2:]
             found.append(_Product(node, inputs, (height, width)))
     return found
 
@@ -212,22 +202,22 @@ def _second_moments(
     on_progress: ProgressCallback,
 ) -> dict[str, NDArray[np.float64]]:
     """Return the sum of x x^T over all inputs x of every product, which the graph itself computes."""
-    augmented = onnx.ModelProto()
-    augmented.CopyFrom(model)
-    del augmented.graph.output[:]
+    augmented = without_outputs(model)
     distinct = {product.key: product for product in products}
-    for place, product in enumerate(distinct.values()):
+    for place, product in reversed(list(enumerate(distinct.values()))):
         _put_out_moments(augmented.graph, product, f"second_moments.{place}")
     totals = {key: np.zeros((product.inputs, product.inputs)) for key, product in distinct.items()}
-    with tempfile.TemporaryDirectory(prefix="bevformer-rounding-") as folder:
-        path = Path(folder) / "moments.onnx"
-        path.write_bytes(augmented.SerializeToString())
-        runtime = OnnxRuntime(path, device=device, threads=threads)
-        for number, sample in enumerate(samples, start=1):
-            outputs = runtime.run({name: sample[name] for name in runtime.inputs})
-            for place, key in enumerate(distinct):
-                totals[key] += outputs[f"second_moments.{place}"]
-            on_progress("learn rounding", number, num_samples)
+    for outputs in outputs_over_samples(
+        augmented,
+        samples,
+        num_samples=num_samples,
+        device=device,
+        threads=threads,
+        on_progress=on_progress,
+        task="learn rounding",
+    ):
+        for place, key in enumerate(distinct):
+            totals[key] += outputs[f"second_moments.{place}"]
     return totals
 
 
@@ -238,7 +228,7 @@ def _put_out_moments(graph: onnx.GraphProto, product: _Product, output: str) -> 
         [weight] = [one for one in graph.initializer if one.name == product.node.input[1]]
         # A Conv whose every output channel copies one weight's input: the patches, (B, K, H, W), here and there.
         every = _every(product.positions)
-        how = {one.name: helper.get_attribute_value(one) for one in product.node.attribute}
+        how = attributes(product.node)
         how["strides"] = [step * every for step in how.get("strides", [1, 1])]
         copying = np.eye(product.inputs, dtype=np.float32).reshape(product.inputs, *weight.dims[1:])
         graph.initializer.append(numpy_helper.from_array(copying, f"{output}.copying"))

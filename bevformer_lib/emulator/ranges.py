@@ -6,9 +6,7 @@ a ten-thousandth on each side, and takes the mean over samples: the converter's 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,10 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bevformer_lib.convert.ranges import activation_ranges
+from bevformer_lib.convert.ranges import activation_ranges, outputs_over_samples, without_outputs
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
 CUT_OFF: Final = 1e-4
 """Share of a tensor's values that Percentile leaves out at each end."""
@@ -84,18 +81,20 @@ def _percentiles(
     tensors = list(shapes)
     totals = np.zeros((2, len(tensors)))
     count = 0
-    with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:
-        path = Path(folder) / "ranges.onnx"
-        path.write_bytes(_with_percentiles(model, shapes).SerializeToString())
-        runtime = OnnxRuntime(path, device=device, threads=threads)
-        for count, sample in enumerate(samples, start=1):
-            outputs = runtime.run({name: sample[name] for name in runtime.inputs})
-            ends = np.array([[outputs[_end(place, side)].item() for place in range(len(tensors))] for side in (0, 1)])
-            if not np.isfinite(ends).all():
-                place = int(np.argmin(np.isfinite(ends).all(axis=0)))
-                raise ConversionError(f"calibration sample {count}: '{tensors[place]}' holds NaN or infinity")
-            totals += ends
-            on_progress("calibrate", count, num_samples)
+    runs = outputs_over_samples(
+        _with_percentiles(model, shapes),
+        samples,
+        num_samples=num_samples,
+        device=device,
+        threads=threads,
+        on_progress=on_progress,
+    )
+    for count, outputs in enumerate(runs, start=1):
+        ends = np.array([[outputs[_end(place, side)].item() for place in range(len(tensors))] for side in (0, 1)])
+        if not np.isfinite(ends).all():
+            place = int(np.argmin(np.isfinite(ends).all(axis=0)))
+            raise ConversionError(f"calibration sample {count}: '{tensors[place]}' holds NaN or infinity")
+        totals += ends
     if not count:
         raise ConversionError("there are no calibration samples to measure ranges with")
     lowest, highest = totals / count
@@ -104,10 +103,8 @@ def _percentiles(
 
 def _with_percentiles(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """Return a copy whose outputs are, for every tensor, the values that its outermost ones are cut off at."""
-    augmented = onnx.ModelProto()
-    augmented.CopyFrom(model)
+    augmented = without_outputs(model)
     graph = augmented.graph
-    del graph.output[:]
     graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), "calibration.flat"))
     for place, (tensor, shape) in reversed(list(enumerate(shapes.items()))):
         flat = f"calibration.values.{place}"
