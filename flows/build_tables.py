@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -11,12 +11,9 @@ from bevformer_lib.pipeline.measure import METRICS, read_metrics
 from bevformer_lib.pipeline.report import OTHER_BOUND
 
 if TYPE_CHECKING:
-    from bevformer_lib.metrics.metric_types import DetectionMetrics
     from bevformer_lib.pipeline.builds import Build
     from bevformer_lib.store.base import Store
     from flows.chain import BuildResult
-
-_DETECTION: Final = ("mAP", "NDS")
 
 
 def steps_table(result: BuildResult) -> Table:
@@ -47,10 +44,6 @@ def detection_table(store: Store, build: Build) -> Table | str:
     table = Table("", title=f"Detection, compared with {candidate.truth}", title_justify="left")
     for name in columns:
         table.add_column(name, justify="right")
-    for row in _DETECTION:
-        table.add_row(row, *(f"{_value(metrics, row):.3f}" for metrics in columns.values()))
+    table.add_row("mAP", *(f"{metrics.mean_ap:.3f}" for metrics in columns.values()))
+    table.add_row("NDS", *(f"{metrics.nds:.3f}" for metrics in columns.values()))
     return table
-
-
-def _value(metrics: DetectionMetrics, name: str) -> float:
-    return metrics.mean_ap if name == "mAP" else metrics.nds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from prefect.artifacts import (
 )
 
 from bevformer_lib.pipeline.builds import Build
-from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.pipeline.inputs import open_artifact, read_json_artifact
 from bevformer_lib.pipeline.report import REPORT, SUMMARY
 from bevformer_lib.pipeline.runs import Run
 from bevformer_lib.store.base import BUILDS, Store
@@ -53,7 +52,7 @@ def _steps(run: Run) -> list[dict[str, Any]]:
 
 def _show_build(build: Build, store: Store) -> None:
     if SUMMARY in build.outputs:
-        summary = json.loads(open_artifact(store, build.outputs[SUMMARY]).read_text(encoding="utf-8"))
+        summary = read_json_artifact(store, build.outputs[SUMMARY])
         lines = "\n".join(_lines(build, store, summary))
         create_markdown_artifact(key="report", markdown=lines, description="The report's summary.")
     if REPORT not in build.outputs:

@@ -39,16 +39,8 @@ def command(
     from bevformer_lib.synthetic_scenes.make import SceneRecipe, make_scenes
 
     config = load_model_config(model, image_hw=parse_image_size(image_size))
-    recipe = SceneRecipe(
-        num_scenes=num_scenes,
-        frames_per_scene=frames,
-        num_cams=config.num_cams,
-        image_hw=config.image_hw,
-        image_scale=config.image_scale,
-        img_norm=config.img_norm,
-        class_names=config.class_names,
-        seed=seed,
-        ground_truth=ground_truth,
+    recipe = SceneRecipe.of_model(
+        config, num_scenes=num_scenes, frames_per_scene=frames, seed=seed, ground_truth=ground_truth
     )
     with progress_bar() as on_progress:
         rendered = make_scenes(output, recipe, workers=workers, on_progress=on_progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,13 @@ from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, 
 from bevformer_lib.evaluate.finding import Finding
 from bevformer_lib.files import write_json
 from bevformer_lib.pipeline.diagnosed_frame import trial_frame
-from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
+from bevformer_lib.pipeline.inputs import (
+    IMAGE_PACKAGES,
+    SceneSource,
+    open_artifact,
+    read_json_artifact,
+    read_scene_metas,
+)
 from bevformer_lib.pipeline.linked import linked_folder
 from bevformer_lib.pipeline.runtimes import (
     FOUND_SIMULATOR,
@@ -140,7 +145,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
 
 def read_diagnosis(store: Store, artifact: Artifact) -> Diagnosis:
     """Return a build's diagnosis."""
-    return Diagnosis.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+    return Diagnosis.from_dict(read_json_artifact(store, artifact))
 
 
 def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_json_artifact
 from bevformer_lib.pipeline.runtimes import (
     FOUND_SIMULATOR,
     Executable,
@@ -110,4 +109,4 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
 
 def read_evaluation(store: Store, artifact: Artifact) -> SceneEvaluation:
     """Return a stored evaluation."""
-    return SceneEvaluation.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+    return SceneEvaluation.from_dict(read_json_artifact(store, artifact))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from bevformer_lib.pipeline.builds import Build, read_build
 from bevformer_lib.pipeline.convert import EMULATION_FACTS
 from bevformer_lib.pipeline.diagnose import DIAGNOSIS, read_diagnosis
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact
+from bevformer_lib.pipeline.inputs import SceneSource, read_json_artifact
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, read_coverage, read_metrics
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.progress import ProgressCallback
@@ -94,7 +93,7 @@ class GatesWork(Work, step=_STEP):
 def _projection_step(store: Store, facts: Artifact | None) -> Metric:
     if facts is None:
         return NOT_EMULATED
-    coarsest = coarsest_of_projection(json.loads(open_artifact(store, facts).read_text(encoding="utf-8")))
+    coarsest = coarsest_of_projection(read_json_artifact(store, facts))
     if coarsest is None:
         return Metric(None, note="the graph projects nothing in integers")
     spans = f"{coarsest.lowest:,.0f} to {coarsest.highest:,.0f}"
@@ -128,7 +127,7 @@ def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
 
 def read_build_metrics(store: Store, artifact: Artifact) -> BuildMetrics:
     """Return the metrics of a build."""
-    return BuildMetrics.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+    return BuildMetrics.from_dict(read_json_artifact(store, artifact))
 
 
 def read_verdict(store: Store, build: Build) -> Verdict:
@@ -144,7 +143,7 @@ def read_verdict(store: Store, build: Build) -> Verdict:
 
 def read_verdict_file(store: Store, artifact: Artifact) -> Verdict:
     """Return a stored verdict."""
-    return Verdict.from_dict(json.loads(open_artifact(store, artifact).read_text(encoding="utf-8")))
+    return Verdict.from_dict(read_json_artifact(store, artifact))
 
 
 def require_gates(store: Store, build: Build, *, report: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bevformer_lib.demo import checkpoint_address
 from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
@@ -150,6 +152,12 @@ def read_scene_metas(sources: Sequence[SceneSource]) -> list[Scene]:
     root = scenes_root(sources)
     by_name = {scene.name: scene for scene in read_metas(root, [source.name for source in sources])}
     return [by_name[source.name] for source in sources]
+
+
+def read_json_artifact(store: Store, artifact: Artifact) -> dict[str, Any]:
+    """Return what a step wrote as a JSON object; see :func:`open_artifact` for what it raises."""
+    content: dict[str, Any] = json.loads(open_artifact(store, artifact).read_text(encoding="utf-8"))
+    return content
 
 
 def open_artifact(store: Store, artifact: Artifact) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from bevformer_lib.files import write_json
 from bevformer_lib.metrics.both_models import score_both
 from bevformer_lib.metrics.lost_camera import LostCamera, objects_shown
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import SceneSource, open_artifact, read_scene_metas
+from bevformer_lib.pipeline.inputs import SceneSource, read_json_artifact, read_scene_metas
 from bevformer_lib.pipeline.work import PART, Work
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import Store
@@ -64,5 +63,5 @@ class LostCameraWork(Work, step="lost-camera"):
 
 def read_lost_camera(store: Store, artifact: Artifact) -> LostCamera | None:
     """Return what was found without a camera; ``None`` where nothing could be scored."""
-    content = json.loads(open_artifact(store, artifact).read_text(encoding="utf-8"))
+    content = read_json_artifact(store, artifact)
     return None if "unavailable" in content else LostCamera.from_dict(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,13 @@ from bevformer_lib.files import write_json
 from bevformer_lib.metrics.both_models import score_both
 from bevformer_lib.metrics.metric_types import DetectionMetrics
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_scene_metas
+from bevformer_lib.pipeline.inputs import (
+    IMAGE_PACKAGES,
+    SceneSource,
+    open_artifact,
+    read_json_artifact,
+    read_scene_metas,
+)
 from bevformer_lib.pipeline.runtimes import unload_models
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
@@ -144,7 +149,7 @@ class TensorsWork(Work, step="tensors", pool="gpu", packages=("onnx", "onnxrunti
 
 def read_metrics(store: Store, artifact: Artifact) -> tuple[DetectionMetrics, DetectionMetrics] | str:
     """Return a build's metrics of the reference and the candidate, or why there are none."""
-    content = _read(store, artifact)
+    content = read_json_artifact(store, artifact)
     if "unavailable" in content:
         return str(content["unavailable"])
     return DetectionMetrics.from_dict(content["reference"]), DetectionMetrics.from_dict(content["candidate"])
@@ -152,7 +157,7 @@ def read_metrics(store: Store, artifact: Artifact) -> tuple[DetectionMetrics, De
 
 def read_coverage(store: Store, artifact: Artifact) -> CalibrationCoverage:
     """Return a build's coverage."""
-    content = _read(store, artifact)
+    content = read_json_artifact(store, artifact)
     quantities = tuple(
         QuantityCoverage(one["name"], one["unit"], tuple(one["calibration"]), tuple(one["scenes"]))
         for one in content.pop("quantities")
@@ -162,9 +167,4 @@ def read_coverage(store: Store, artifact: Artifact) -> CalibrationCoverage:
 
 def read_tensors(store: Store, artifact: Artifact) -> tuple[TensorSummary, ...]:
     """Return a build's tensors; none where the runtime does not let us look inside."""
-    return tuple(TensorSummary(**fields) for fields in _read(store, artifact)["tensors"])
-
-
-def _read(store: Store, artifact: Artifact) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(open_artifact(store, artifact).read_text(encoding="utf-8"))
-    return content
+    return tuple(TensorSummary(**fields) for fields in read_json_artifact(store, artifact)["tensors"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from bevformer_lib.pipeline.convert import CONVERSION_FACTS, EMULATION_FACTS
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.gates import GATES, read_verdict_file
 from bevformer_lib.pipeline.images import draw_shown_frames, frames_to_show
-from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_json_artifact
 from bevformer_lib.pipeline.lost_camera import LOST_CAMERA, read_lost_camera
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, TENSORS, read_coverage, read_metrics, read_tensors
 from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
@@ -140,7 +139,7 @@ class ReportWork(Work, step="report", modules=(sections.__name__,), packages=("j
 
 
 def _emulation(store: Store, facts: Artifact, metrics: Artifact) -> Emulation:
-    content = json.loads(open_artifact(store, facts).read_text(encoding="utf-8"))
+    content = read_json_artifact(store, facts)
     other = read_metrics(store, metrics)
     return emulation_of(content, (None, None) if isinstance(other, str) else (other[1].mean_ap, other[1].nds))
 
@@ -149,7 +148,5 @@ def _conversion(store: Store, records: Iterable[StepRecord]) -> Mapping[str, Any
     """Return the converter's own facts; ``None`` where it left none behind, as the embedded quantiser does."""
     for record in records:
         if CONVERSION_FACTS in record.outputs:
-            path = open_artifact(store, record.outputs[CONVERSION_FACTS])
-            facts: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return facts
+            return read_json_artifact(store, record.outputs[CONVERSION_FACTS])
     return None

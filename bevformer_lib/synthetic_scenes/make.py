@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib import __version__
-from bevformer_lib.config.model_config import ImageNormConfig
+from bevformer_lib.config.model_config import ImageNormConfig, ModelConfig
 from bevformer_lib.errors import ConfigError, SceneError
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -69,6 +69,23 @@ class SceneRecipe:
     class_names: tuple[str, ...]
     seed: int
     ground_truth: bool
+
+    @classmethod
+    def of_model(
+        cls, config: ModelConfig, *, num_scenes: int, frames_per_scene: int, seed: int, ground_truth: bool = True
+    ) -> SceneRecipe:
+        """Return the recipe of scenes that a model takes."""
+        return cls(
+            num_scenes=num_scenes,
+            frames_per_scene=frames_per_scene,
+            num_cams=config.num_cams,
+            image_hw=config.image_hw,
+            image_scale=config.image_scale,
+            img_norm=config.img_norm,
+            class_names=config.class_names,
+            seed=seed,
+            ground_truth=ground_truth,
+        )
 
     def __post_init__(self) -> None:
         """Check once.

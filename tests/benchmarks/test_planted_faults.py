@@ -40,17 +40,7 @@ ONE_OF_EACH_KIND = (
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Build the demo model on one scene of the demo, as `make demo` does; return the build's folder and the scene's."""
     root = tmp_path_factory.mktemp("planted")
-    recipe = SceneRecipe(
-        num_scenes=1,
-        frames_per_scene=FRAMES,
-        num_cams=CONFIG.num_cams,
-        image_hw=CONFIG.image_hw,
-        image_scale=CONFIG.image_scale,
-        img_norm=CONFIG.img_norm,
-        class_names=CONFIG.class_names,
-        seed=950000,
-        ground_truth=True,
-    )
+    recipe = SceneRecipe.of_model(CONFIG, num_scenes=1, frames_per_scene=FRAMES, seed=950000)
     make_scenes(root / "scenes", recipe)
     store = FolderStore(root / "store")
     request = BuildRequest(

@@ -26,18 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _recipe(**changes: object) -> SceneRecipe:
-    config = micro_config()
-    recipe = SceneRecipe(
-        num_scenes=2,
-        frames_per_scene=2,
-        num_cams=config.num_cams,
-        image_hw=config.image_hw,
-        image_scale=config.image_scale,
-        img_norm=config.img_norm,
-        class_names=config.class_names,
-        seed=3,
-        ground_truth=True,
-    )
+    recipe = SceneRecipe.of_model(micro_config(), num_scenes=2, frames_per_scene=2, seed=3)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 
