@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Threads
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Npu, Threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +24,7 @@ def command(
     output_dir: Path,
     runtime: str = "onnxruntime",
     device: Device | None = None,
+    npu: Npu | None = None,
     threads: Threads | None = None,
     score_thr: Fraction = 0.3,
     fps: FramesPerSecond = 2.0,
@@ -44,7 +45,8 @@ def command(
         scenes: folder with a folder per scene.
         output_dir: gets a folder per scene.
         runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
-        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
+        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N.
+        npu: which NPU axengine uses: board, card or card:N; the board's, or else the first card, if left out.
         threads: threads inside an operator of ONNX Runtime; its own choice if left out.
         score_thr: boxes with a score at or below are dropped.
         fps: frames per second of the videos.
@@ -74,7 +76,7 @@ def command(
     require_writable_folder(output_dir)
     config = read_inference_config(config_json)
     started = time.perf_counter()
-    loaded = open_runtime(runtime, model, device=device, threads=threads)
+    loaded = open_runtime(runtime, model, device=device, threads=threads, npu=npu)
     load_seconds = time.perf_counter() - started
     geometry = check_model(loaded, config, model)
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
@@ -86,6 +88,8 @@ def command(
     }
     if runtime == ONNXRUNTIME:
         made_with["device"] = device or DEFAULT_DEVICE
+    if npu is not None:
+        made_with["npu"] = npu
     if rotation is not None:
         made_with["host_rotate_center"] = " ".join(map(str, rotation.center_xy))
     bound = InferModel(
