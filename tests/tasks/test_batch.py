@@ -21,4 +21,4 @@ def test_where_a_machine_runs_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEVFORMER_NPU", "card:1")
     changed = _on_this_machine(work)
     assert changed == dataclasses.replace(work, device="cuda", npu="card:1")
-    assert isinstance(changed, EvaluateWork) and changed.step.identity == work.step.identity
+    assert isinstance(changed, EvaluateWork) and changed.step.key == work.step.key
