@@ -80,6 +80,7 @@ def shortened(text: str, max_width_px: float, size_px: int, weight: int = REGULA
     return ""
 
 
+@lru_cache(maxsize=4096)
 def drawable(text: str) -> str:
     """Return the text with every character that the fonts lack written with others."""
     return "".join(_drawable_character(character) for character in text)
@@ -106,6 +107,7 @@ def _drawn_alone(character: str) -> Image:
     return canvas
 
 
+@lru_cache(maxsize=4096)
 def _width(shown: str, size_px: int, weight: int) -> int:
     if not shown:
         return 0
