@@ -11,6 +11,8 @@ from bevformer_lib.progress import ProgressCallback
 
 METADATA_PREFIX: Final = "bevformer.quantization."
 """Before the keys of what a converter writes about a graph into it."""
+FLOAT_MODEL_SHA256: Final = f"{METADATA_PREFIX}float_model_sha256"
+"""Key of the digest of the float model's file."""
 
 
 @dataclass(frozen=True)
