@@ -15,7 +15,7 @@ import onnx
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
-from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
+from bevformer_lib.convert.base import METADATA_PREFIX, PTQ_PASSES, Conversion
 from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.emulation import optimistic_path
@@ -132,6 +132,7 @@ class EmulatorConverter:
             _save(graph, path, {**provenance, f"{METADATA_PREFIX}bound": bound})
         facts = {
             "recipe": options.recipe,
+            "ptq_passes": provenance.get(PTQ_PASSES, ""),
             "float_model_sha256": float_model_sha256(float_model, model),
             "config": content,
             "bounds": {MAIN: output.name, OPTIMISTIC: optimistic_path(output).name},
