@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -51,7 +51,7 @@ def _flat(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | No
     order = [axis, *(place for place in range(len(table)) if place != axis)]
     nodes: list[onnx.NodeProto] = []
 
-    def add(operator: str, inputs: list[str], stem: str, **given: object) -> str:
+    def add(operator: str, inputs: list[str], stem: str, **given: Any) -> str:
         name = editor.name(f"{node.output[0]}_{stem}")
         nodes.append(onnx.helper.make_node(operator, inputs, [name], f"{node.name or node.output[0]}/{stem}", **given))
         return name

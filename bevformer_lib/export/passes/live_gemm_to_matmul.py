@@ -14,6 +14,7 @@ A constant bias of one axis gets a second one, since the converter would fuse it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,7 +41,7 @@ def _matmul(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | 
     given = attributes(node)
     nodes: list[onnx.NodeProto] = []
 
-    def add(operator: str, inputs: list[str], stem: str, **attribute: object) -> str:
+    def add(operator: str, inputs: list[str], stem: str, **attribute: Any) -> str:
         name = editor.name(f"{node.output[0]}_{stem}")
         nodes.append(
             onnx.helper.make_node(operator, inputs, [name], f"{node.name or node.output[0]}/{stem}", **attribute)
@@ -50,7 +51,11 @@ def _matmul(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | 
     def scaled(tensor: str, factor: float, stem: str) -> str:
         if factor == 1.0:
             return tensor
-        return add("Mul", [tensor, editor.constant(f"{node.output[0]}_{stem}_factor", np.float32([[factor]]))], stem)
+        return add(
+            "Mul",
+            [tensor, editor.constant(f"{node.output[0]}_{stem}_factor", np.asarray([[factor]], np.float32))],
+            stem,
+        )
 
     factors = [
         add("Transpose", [name], f"{side}_turned", perm=[1, 0]) if given.get(f"trans{side}", 0) else name

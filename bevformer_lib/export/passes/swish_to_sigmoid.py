@@ -39,7 +39,7 @@ def _with_sigmoid(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodePro
     inner = source
     if alpha != 1.0:
         inner = editor.name(f"{output}_scaled")
-        factor = editor.constant(f"{output}_alpha", np.float32([alpha]))
+        factor = editor.constant(f"{output}_alpha", np.asarray([alpha], np.float32))
         nodes.append(onnx.helper.make_node("Mul", [source, factor], [inner], f"{label}/scale"))
     gate = editor.name(f"{output}_gate")
     nodes.append(onnx.helper.make_node("Sigmoid", [inner], [gate], f"{label}/Sigmoid"))
