@@ -202,7 +202,7 @@ def _draw_layer(ground: Image, view: _View, layer: BoxLayer) -> None:
     front = corners[:, _FRONT_EDGE]
     middle = front.mean(axis=1)
     centers, ways = layer.boxes[:, :2], VELOCITY_SECONDS * layer.boxes[:, 7:9]
-    known = np.isfinite(ways).all(axis=1)  # NaN: the annotation has no velocity
+    known = np.asarray(np.isfinite(ways).all(axis=1))  # NaN: the annotation has no velocity
     parts = zip(
         layer.colors,
         outlines,

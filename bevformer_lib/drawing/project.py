@@ -116,7 +116,8 @@ def project_polygons(
     """Return what :func:`project_polygon` does of each of (count, n, 3) polygons; only those at a border are cut."""
     points = homogeneous_pixels(corners_lidar_m, lidar_to_image)
     inside = _signed_distances(points.reshape(-1, 3), image_hw).reshape(*points.shape[:2], _NUM_PLANES) >= 0
-    whole, hidden = inside.all(axis=(1, 2)), (~inside).all(axis=1).any(axis=1)
+    whole = np.asarray(inside.all(axis=(1, 2)))
+    hidden = np.asarray(~np.asarray(inside.any(axis=1))).any(axis=1)
     found: list[NDArray[np.float64]] = [np.zeros((0, 2))] * len(points)
     for index, pixels in zip(np.flatnonzero(whole).tolist(), _pixels(points[whole], image_hw), strict=True):
         found[index] = pixels

@@ -72,4 +72,5 @@ def _dashes(segments: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _fixed_point(pixels: NDArray[Any]) -> NDArray[np.int32]:
-    return np.rint(np.asarray(pixels) * (1 << _FRACTION_BITS)).astype(np.int32)
+    fixed: NDArray[np.int32] = np.rint(np.asarray(pixels) * (1 << _FRACTION_BITS)).astype(np.int32)
+    return fixed
