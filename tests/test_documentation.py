@@ -12,14 +12,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from cyclopts import CycloptsError
 
 from bevformer_lib.cli.app import make_app
+from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
 from bevformer_lib.training.__main__ import command_line
 from flows.cli import commands
 from flows.local_server import LocalServer
+from tests.support.micro import micro_config
+from tests.support.scenes import surround_lidar_to_image
+from tests.support.toy_graph import write_toy_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -106,6 +112,24 @@ def reader(tmp_path_factory: pytest.TempPathFactory, prefect_server: LocalServer
 @pytest.mark.parametrize("page", HISTORIES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_works(page: Path, reader: Reader) -> None:
     reader.after(HISTORIES[page])
+
+
+def test_the_program_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [program] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    assert len(program.replace("\n\n", "\n").splitlines()) <= 12
+    write_toy_graph(tmp_path / "tiny_int8.onnx")
+    write_inference_config(inference_config_of(micro_config()), tmp_path / "inference_config.json")
+    image, calibration = np.full((96, 160, 3), 90, np.uint8), surround_lidar_to_image((96, 160))
+    shown: list[list[dict[str, object]]] = []
+    times_us = (0, 500_000, 400_000, 1_000_000)
+    car = SimpleNamespace(
+        frames=lambda: ((6 * [image], calibration, np.eye(4), time_us) for time_us in times_us), show=shown.append
+    )
+    monkeypatch.setitem(sys.modules, "car", car)
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})  # noqa: S102 - the page's own
+    assert len(shown) == len(times_us) - 1
+    assert shown[0][0].keys() >= {"class", "score", "center_m", "heading_rad", "velocity_mps"}
 
 
 def shown_commands(page: Path) -> list[list[str]]:

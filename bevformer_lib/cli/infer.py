@@ -59,26 +59,27 @@ def command(
 
     from rich.console import Console
 
-    from bevformer_lib.backends.runtimes import DEFAULT_DEVICE, ONNXRUNTIME, open_runtime
+    from bevformer_lib.backends.runtimes import DEFAULT_DEVICE, ONNXRUNTIME
     from bevformer_lib.cli.progress import progress_bar
-    from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.files import require_writable_folder, sha256_of_file
+    from bevformer_lib.infer.detector import Detector
     from bevformer_lib.infer.infer import InferModel, InferSettings, infer_scenes
-    from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.host import HostPreparation, HostRotation
-    from bevformer_lib.scenes.preprocess import Preprocessor
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
     settings = InferSettings(score_threshold=score_thr, fps=fps, images=images, video=video)
     require_writable_folder(output_dir)
-    config = read_inference_config(config_json)
     started = time.perf_counter()
-    loaded = open_runtime(runtime, model, device=device, threads=threads)
+    detector = Detector(
+        model,
+        config_json,
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        score_threshold=score_thr,
+        host_rotate_center=host_rotate_center,
+    )
     load_seconds = time.perf_counter() - started
-    geometry = check_model(loaded, config, model)
-    requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
-    rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None
     made_with = {
         "model_sha256": sha256_of_file(model),
         "config_sha256": sha256_of_file(config_json),
@@ -86,17 +87,10 @@ def command(
     }
     if runtime == ONNXRUNTIME:
         made_with["device"] = device or DEFAULT_DEVICE
-    if rotation is not None:
-        made_with["host_rotate_center"] = " ".join(map(str, rotation.center_xy))
-    bound = InferModel(
-        runtime=loaded,
-        config=config,
-        preprocessor=Preprocessor(geometry.image_hw, config.img_norm),
-        name=model.name,
-        made_with=made_with,
-        load_seconds=load_seconds,
-        preparation=HostPreparation(config.img_norm, rotation),
-    )
+    if host_rotate_center is not None:
+        made_with["host_rotate_center"] = " ".join(map(str, host_rotate_center))
+    bound = InferModel(detector, name=model.name, made_with=made_with, load_seconds=load_seconds)
+    requirements = SceneRequirements(detector.num_cams, detector.image_hw, detector.config.img_norm)
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
         result = infer_scenes(found, bound, settings, output_dir, on_progress=on_progress)

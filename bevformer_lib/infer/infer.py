@@ -17,8 +17,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from bevformer_lib.config.inference_config import InferenceConfig
-from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.detections.infer_records import (
     DETECTIONS_FILE,
     frame_record,
@@ -29,12 +27,9 @@ from bevformer_lib.drawing.scene import SceneStyle, open_scene_drawing
 from bevformer_lib.errors import OutputError
 from bevformer_lib.evaluate.summary import Latency
 from bevformer_lib.files import atomic_path, write_json
+from bevformer_lib.infer.detector import Detector
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.host import HostPreparation
-from bevformer_lib.runtime.temporal import TemporalSession, require_finite
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
-from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Scene
 
@@ -51,24 +46,17 @@ class InferModel:
     """A loaded model and what belongs to it.
 
     Attributes:
-        runtime: runs it.
-        config: how its outputs become boxes, the class names, and its camera capacity.
-        preprocessor: turns frames into its inputs.
+        detector: runs it.
         name: shown in the images.
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
             them, and compared on the next run.
         load_seconds: time that loading the model took; recorded with the timings.
-        preparation: what the host does to the tensors before; ``None``: it brings them into the types that the model
-            takes.
     """
 
-    runtime: Runtime
-    config: InferenceConfig
-    preprocessor: Preprocessor
+    detector: Detector
     name: str
     made_with: Mapping[str, str]
     load_seconds: float | None = None
-    preparation: HostPreparation | None = None
 
 
 @dataclass(frozen=True)
@@ -171,13 +159,6 @@ def infer_scenes(
     for name in finished:
         _log.info("%s was finished before", name)
 
-    preparation = model.preparation or HostPreparation(model.preprocessor.img_norm)
-    session = TemporalSession(
-        model.runtime,
-        preparation,
-        stated_capacity=model.config.camera_capacity,
-        stated_geometry=model.config.host_geometry,
-    )
     total = sum(len(scene.frames) for scene in waiting)
     seconds: dict[str, list[StageSeconds]] = {}
     boxes = 0
@@ -189,8 +170,8 @@ def infer_scenes(
 
         with atomic_path(output_dir / scene.name) as folder:
             folder.mkdir()
-            records, seconds[scene.name] = _infer_scene(scene, session, model, settings, folder, on_frame)
-            content = scene_record(scene, conditions[scene.name], model.config.class_names, records)
+            records, seconds[scene.name] = _infer_scene(scene, model, settings, folder, on_frame)
+            content = scene_record(scene, conditions[scene.name], model.detector.config.class_names, records)
             write_json(folder / DETECTIONS_FILE, content)
         boxes += sum(len(record["boxes"]) for record in records)
     latency = latency_by_stage(list(seconds.values()))
@@ -213,18 +194,18 @@ def latency_by_stage(scenes: Sequence[Sequence[StageSeconds]]) -> dict[str, Late
 
 def _infer_scene(
     scene: Scene,
-    session: TemporalSession,
     model: InferModel,
     settings: InferSettings,
     folder: Path,
     on_frame: Callable[[int], None],
 ) -> tuple[list[dict[str, Any]], list[StageSeconds]]:
     """Run one scene, draw it into ``folder``, and return its frames' records and seconds."""
+    detector = model.detector
     style = SceneStyle(
         scene_name=scene.name,
         model_name=model.name,
-        class_names=model.config.class_names,
-        pc_range=model.config.pc_range,
+        class_names=model.detector.config.class_names,
+        pc_range=model.detector.config.pc_range,
         score_threshold=settings.score_threshold,
     )
     records: list[dict[str, Any]] = []
@@ -238,18 +219,15 @@ def _infer_scene(
 
     fps = settings.fps if settings.video else None
     with (
-        open_scene_drawing(folder, model.preprocessor, style, images=settings.images, video_fps=fps) as drawing,
+        open_scene_drawing(folder, detector.preprocessor, style, images=settings.images, video_fps=fps) as drawing,
         ThreadPoolExecutor(1, thread_name_prefix="draw-behind") as behind,
     ):
-        for decoded in stream_inputs(scene.frames, model.preprocessor):
-            step = session.step(decoded.inputs, first=not records)
-            require_finite(step.outputs, decoded.inputs.source)
+        for decoded in stream_inputs(scene.frames, detector.preprocessor):
+            step = detector.run(decoded.inputs, first=not records)
             start = time.perf_counter()
-            detections = decode_detections(
-                step.outputs, model.config.box_coder, score_threshold=settings.score_threshold
-            )
+            detections = detector.decode(step, decoded.inputs.source)
             postprocess = time.perf_counter() - start
-            records.append(frame_record(decoded.frame, detections, model.config.class_names))
+            records.append(frame_record(decoded.frame, detections, model.detector.config.class_names))
             stages = StageSeconds(
                 load=decoded.load_seconds,
                 preprocess=decoded.preprocess_seconds + step.prepare_seconds,
