@@ -18,6 +18,7 @@ from bevformer_lib.pipeline.export import GRAPH, INFERENCE_CONFIG, ExportWork
 from bevformer_lib.pipeline.gates import Baseline, GatesWork, find_baseline
 from bevformer_lib.pipeline.lost_camera import COMPLETE, LOST_CAMERA, WITHOUT, LostCameraWork
 from bevformer_lib.pipeline.measure import METRICS, CoverageWork, MetricsWork, TensorsWork
+from bevformer_lib.pipeline.ptq import PREPARED_GRAPH, PtqWork
 from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.report import OTHER_BOUND, DoneStep, ReportWork
 from bevformer_lib.pipeline.runtimes import Simulator
@@ -38,7 +39,7 @@ class BuildResult:
 
 
 def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
-    """Check the scenes, export, calibrate, convert, evaluate, measure, judge, report.
+    """Check the scenes, export, calibrate, prepare for 8 bits, convert, evaluate, measure, judge, report.
 
     A build that fails its gates is recorded all the same, with everything that speaks against it; see
     :func:`bevformer_lib.pipeline.gates.require_gates`.
@@ -50,7 +51,8 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     chain.do(CheckScenesWork(scenes=inputs.scenes, requirements=inputs.requirements))
     exported = chain.export()
     calibration = chain.calibrate(exported[GRAPH])
-    candidate, converted = chain.convert(exported[GRAPH], calibration)
+    prepared = chain.prepare(exported[GRAPH], calibration)
+    candidate, converted = chain.convert(prepared.get(PREPARED_GRAPH, exported[GRAPH]), calibration)
     evaluations = chain.evaluate(exported, candidate)
     measured = chain.measure(exported, candidate, calibration, evaluations)
     measured |= chain.evaluate_other_bound(exported, converted)
@@ -58,7 +60,7 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
     measured |= chain.judge(evaluations, measured, find_baseline(store, chain.identities))
     reported = chain.report(exported[INFERENCE_CONFIG], evaluations, measured)
     archives = {f"calibration/{name}": artifact for name, artifact in calibration.items()}
-    outputs = {**exported, **converted, **reported, **measured, **archives}
+    outputs = {**exported, **prepared, **converted, **reported, **measured, **archives}
     return BuildResult(record_build(store, inputs.model.name, chain.steps, outputs), tuple(chain.steps))
 
 
@@ -121,6 +123,13 @@ class _Chain:
             }
         )
         return self.do(PackWork(plan=plan, scenes=scenes, histories=histories, graph=graph, requirements=requirements))
+
+    def prepare(self, graph: Artifact, calibration: Mapping[str, Artifact]) -> Mapping[str, Artifact]:
+        """Return the graph whose weights lose less in 8 bits; empty where the request wants none."""
+        passes = self._request.pulsar2.ptq_passes
+        if self._inputs.pulsar2 is None or not passes:
+            return {}
+        return self.do(PtqWork(graph=graph, calibration=calibration, passes=tuple(passes), device=self._request.device))
 
     def convert(self, graph: Artifact, calibration: Mapping[str, Artifact]) -> tuple[Artifact, Mapping[str, Artifact]]:
         """Return the compiled model, and everything that the converter put out."""

@@ -14,6 +14,7 @@ from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
 from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
+from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES
 from bevformer_lib.pulsar2.build_config import NpuMode
 from tasks.settings import in_order
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     _Chip: TypeAlias = str
     _Converter: TypeAlias = str
     _Runtime: TypeAlias = str
+    _PtqPass: TypeAlias = str
 else:
-    _Chip, _Converter, _Runtime = (Literal[tuple(registry)] for registry in (chip_names(), CONVERTERS, RUNTIMES))
+    _Chip, _Converter, _Runtime, _PtqPass = (
+        Literal[tuple(registry)] for registry in (chip_names(), CONVERTERS, RUNTIMES, PASSES)
+    )
 
 
 class Pulsar2Request(BaseModel):
@@ -34,6 +38,11 @@ class Pulsar2Request(BaseModel):
         Literal["vendor-tiny", "int8", "w8a16", "all-u16", "mixed"] | None,
         Field(description="Pulsar2, emulator: named settings of quantisation, without it mixed."),
     ] = None
+    ptq_passes: Annotated[
+        tuple[_PtqPass, ...],
+        Field(description="Pulsar2, emulator: changes of the float weights so that less is lost in 8 bits."),
+        Parameter(negative="--no-ptq-passes"),
+    ] = DEFAULT_PASSES
     npu_mode: Annotated[
         NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
     ] = None

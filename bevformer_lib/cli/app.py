@@ -42,7 +42,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "prepare-calibration": ("bevformer_lib.cli.prepare_calibration", "Choose samples and pack the archives."),
     "convert": ("bevformer_lib.cli.convert", "Convert an ONNX graph for the NPU, and check what was built."),
-    "learn-rounding": ("bevformer_lib.cli.learn_rounding", "Round weights so that what they compute changes least."),
+    "ptq": ("bevformer_lib.cli.ptq", "Change weights so that 8 bits change less of what they compute."),
     "quantize": ("bevformer_lib.cli.quantize", "Quantise an ONNX graph with a calibration set."),
     "tune-precision": (
         "bevformer_lib.cli.tune_precision",

@@ -39,7 +39,7 @@ def command(
     target: str = "AX650",
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
-    """Export a checkpoint as a static ONNX graph, and prove it against PyTorch.
+    """Export a checkpoint as a static ONNX graph, and check its parity with PyTorch.
 
     The graph before the rewrites goes beside it, as X_raw.onnx. Neither file appears before everything has passed.
 
@@ -124,10 +124,10 @@ def result_table(result: ExportResult) -> Table:
     for report in (report for report in result.passes if report.changed or report.refusals):
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:
-        worst = f"{result.proof.worst(output):.1e} (at most {result.proof.tolerance:.0e})"
+        worst = f"{result.parity.worst(output):.1e} (at most {result.parity.tolerance:.0e})"
         table.add_row(f"parity {output}", f"relative difference to PyTorch {worst}")
-    table.add_row("without prev_bev", f"bev_embed moves by {result.proof.history_effect:.0%}")
-    table.add_row("without ego motion", f"bev_embed moves by {result.proof.motion_effect:.0%}")
+    table.add_row("without prev_bev", f"bev_embed moves by {result.parity.history_effect:.0%}")
+    table.add_row("without ego motion", f"bev_embed moves by {result.parity.motion_effect:.0%}")
     table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
     return table
 

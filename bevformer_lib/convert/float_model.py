@@ -8,10 +8,12 @@ from pathlib import Path
 import onnx
 
 from bevformer_lib.calibration.archive import CalibrationSet
+from bevformer_lib.convert.base import FLOAT_MODEL_SHA256
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.export.graph import default_opset, node_label
 from bevformer_lib.export.lint.facts import graph_facts
 from bevformer_lib.export.lint.validity import invalid_nodes
+from bevformer_lib.files import sha256_of_file
 from bevformer_lib.onnx_file import read_onnx
 
 
@@ -38,6 +40,12 @@ def load_float_model(path: Path) -> onnx.ModelProto:
         if not node.name or uses[node.name] > 1:
             node.name = f"{node.op_type}.{place}"
     return model
+
+
+def float_model_sha256(model: onnx.ModelProto, path: Path) -> str:
+    """Return the digest of the exported graph: the model's file, or what its metadata says that it was made from."""
+    given = {entry.key: entry.value for entry in model.metadata_props}
+    return given.get(FLOAT_MODEL_SHA256) or sha256_of_file(path)
 
 
 def load_graph(path: Path) -> onnx.GraphProto:

@@ -20,7 +20,7 @@ from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
 from bevformer_lib.convert.float_layers import check_kept, restore_kept_inputs
-from bevformer_lib.convert.float_model import check_inputs, load_float_model
+from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model
 from bevformer_lib.convert.own_weights import give_own_weights
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
@@ -155,7 +155,7 @@ def _write_provenance(
         f"{METADATA_PREFIX}{key}": value
         for key, value in {
             "converter": CONVERTER_NAME,
-            "float_model_sha256": sha256_of_file(path),
+            "float_model_sha256": float_model_sha256(float_model, path),
             "num_samples": str(samples.num_samples),
             "version.onnx": onnx.__version__,
             "version.onnxruntime": onnxruntime.__version__,

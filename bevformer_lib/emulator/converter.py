@@ -15,8 +15,8 @@ import onnx
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
-from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
-from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
+from bevformer_lib.convert.base import METADATA_PREFIX, PTQ_PASSES, Conversion
+from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.emulation import optimistic_path
 from bevformer_lib.emulator.formats import FP32
@@ -132,7 +132,8 @@ class EmulatorConverter:
             _save(graph, path, {**provenance, f"{METADATA_PREFIX}bound": bound})
         facts = {
             "recipe": options.recipe,
-            "float_model_sha256": sha256_of_file(model),
+            "ptq_passes": provenance.get(PTQ_PASSES, ""),
+            "float_model_sha256": float_model_sha256(float_model, model),
             "config": content,
             "bounds": {MAIN: output.name, OPTIMISTIC: optimistic_path(output).name},
             "tensors": [vars(tensor) for tensor in emulated.tensors],
@@ -179,7 +180,7 @@ def _provenance(
     properties = {entry.key: entry.value for entry in float_model.metadata_props if entry.key != _OWN_METADATA_OF_TOOL}
     added = {
         "converter": CONVERTER_NAME,
-        "float_model_sha256": sha256_of_file(path),
+        "float_model_sha256": float_model_sha256(float_model, path),
         "num_samples": str(num_samples),
         "recipe": options.recipe,
         "target": options.target,

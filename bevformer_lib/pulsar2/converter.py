@@ -16,7 +16,12 @@ from typing import Any, Final
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
-from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
+from bevformer_lib.convert.float_model import (
+    check_inputs,
+    float_model_sha256,
+    load_float_model,
+    load_graph,
+)
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -146,7 +151,7 @@ class Pulsar2Converter:
             facts = {
                 "tool": version.to_content(),
                 "recipe": options.recipe,
-                "float_model_sha256": sha256_of_file(model),
+                "float_model_sha256": float_model_sha256(float_model, model),
                 "calibration_manifest_sha256": _sha256_if_there(samples.folder / MANIFEST_NAME),
                 "axmodel_sha256": sha256_of_file(evidence.axmodel.path),
                 "config": config.to_content(),

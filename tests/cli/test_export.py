@@ -35,7 +35,9 @@ def test_a_config_file_and_a_checkpoint_become_two_graphs(
     for text in ("sha256", "check for AX650", "parity bev_embed", "without ego motion", "pass simplify"):
         assert text in out
     assert [line for line in err.splitlines() if line.startswith("export: ")] == [
-        f"export: {stage}: {done}/1" for stage in ("load", "trace", "passes", "check", "proof") for done in (0, 1)
+        f"export: {stage}: {done}/1"
+        for stage in ("load", "trace", "passes", "check", "parity check")
+        for done in (0, 1)
     ]
     assert bevformer("lint", output, "--target", "AX650") == 0
 

@@ -122,13 +122,13 @@ def test_upsampling_keeps_its_pixels_with_the_accepted_rounding(exported: Export
     assert changes["round_prefer_ceil_resize"] == len(config.neck.in_channels) - 1
 
 
-def test_the_proof_covers_every_output_of_every_frame(exported: Exported) -> None:
+def test_the_parity_check_covers_every_output_of_every_frame(exported: Exported) -> None:
     _, result, _ = exported
-    assert [(figure.frame, figure.output) for figure in result.proof.figures] == [
+    assert [(figure.frame, figure.output) for figure in result.parity.figures] == [
         (frame, output) for frame in range(3) for output in OUTPUT_NAMES
     ]
-    assert all(result.proof.worst(output) <= 1e-4 for output in OUTPUT_NAMES)
-    assert min(result.proof.history_effect, result.proof.motion_effect) > 1e-3
+    assert all(result.parity.worst(output) <= 1e-4 for output in OUTPUT_NAMES)
+    assert min(result.parity.history_effect, result.parity.motion_effect) > 1e-3
 
 
 def test_the_file_says_where_it_comes_from(exported: Exported, checkpoints: dict[str, Path]) -> None:
@@ -143,7 +143,7 @@ def test_the_file_says_where_it_comes_from(exported: Exported, checkpoints: dict
 def test_every_stage_is_announced_and_timed(exported: Exported) -> None:
     _, result, events = exported
     stages = [what.removeprefix("export: ") for what, done, _ in events if what.startswith("export: ") and not done]
-    assert stages == ["load", "trace", "passes", "check", "proof"]
+    assert stages == ["load", "trace", "passes", "check", "parity check"]
     assert list(result.seconds) == stages
     assert all(seconds > 0 for seconds in result.seconds.values())
 
@@ -177,7 +177,7 @@ def _export_with(
     export_onnx(micro_config(), checkpoints["tiny"], output)
 
 
-def test_a_failed_proof_names_output_and_frame_and_leaves_nothing(
+def test_a_failed_parity_check_names_output_and_frame_and_leaves_nothing(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ParityError, match=r"output 'bev_embed' of frame 0 is off by \d\.\d\de-\d\d"):

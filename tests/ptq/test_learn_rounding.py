@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bevformer_lib.emulator.formats import round_weight
-from bevformer_lib.emulator.learnt_rounding import learn_rounding, learnt_weight
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.ptq.learn_rounding import learn_rounding, learnt_weight
 
 INPUTS, OUTPUTS, ROWS = 24, 10, 200
 

@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bevformer_lib.calibration.archive import CalibrationSet
 from bevformer_lib.convert.ranges import outputs_over_samples, without_outputs
 from bevformer_lib.emulator.formats import round_weight
 from bevformer_lib.errors import ConversionError
@@ -48,6 +49,28 @@ class RoundedLayer:
     name: str
     nearest: float
     learnt: float
+
+
+def apply(
+    model: onnx.ModelProto,
+    samples: CalibrationSet,
+    *,
+    device: str,
+    threads: int | None,
+    on_progress: ProgressCallback,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Learn the rounding of a graph's weights; see :func:`learn_rounding`."""
+    learnt, layers = learn_rounding(
+        model, samples, num_samples=samples.num_samples, device=device, threads=threads, on_progress=on_progress
+    )
+    count = max(1, len(layers))
+    nearest, rounded = sum(one.nearest for one in layers) / count, sum(one.learnt for one in layers) / count
+    return learnt, {
+        "layers": len(layers),
+        "mean_error_nearest": nearest,
+        "mean_error_learnt": rounded,
+        "summary": f"{len(layers)} layers: mean error of what they compute {nearest:.2%} -> {rounded:.2%}",
+    }
 
 
 def learn_rounding(

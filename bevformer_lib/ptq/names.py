@@ -1,0 +1,16 @@
+"""The passes by name; without ONNX, so that command lines and forms start quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+LEARN_ROUNDING: Final = "learn-rounding"
+PASSES: Final[Mapping[str, str]] = MappingProxyType({LEARN_ROUNDING: "bevformer_lib.ptq.learn_rounding"})
+"""Pass -> its module, in the order in which they run.
+
+A module gives ``apply(model, samples, *, device, threads, on_progress)``, which returns a changed copy of the model and
+facts about the change: plain JSON data, with a ``summary`` for people.
+"""
+DEFAULT_PASSES: Final = (LEARN_ROUNDING,)
