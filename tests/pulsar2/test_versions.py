@@ -41,8 +41,11 @@ def installed() -> ProtoSchema:
 
 @pytest.mark.parametrize(
     ("version", "name"),
-    [("4.2-standin", "4.2"), ("3.4", "4.2"), ("5.1", "4.2"), ("6.0-lite", "6.0"), ("7.0", "7.0"), ("9.3", "7.0"), ("?", "7.0")],
-)  # fmt: skip
+    [
+        *(("4.2-standin", "4.2"), ("3.4", "4.2"), ("5.1", "4.2"), ("6.0-lite", "6.0")),
+        *(("7.0", "7.0"), ("9.3", "7.0"), ("?", "7.0")),
+    ],
+)
 def test_a_version_is_spoken_to_as_the_newest_that_is_not_newer(version: str, name: str) -> None:
     assert dialect_of(version).name == name
     assert bool(version_findings(version)) is (version in ("3.4", "5.1", "9.3", "?"))
@@ -83,7 +86,8 @@ def test_the_installed_definition_decides_over_our_copy(installed: ProtoSchema) 
 
 
 def test_kept_keys_reach_the_tool_where_they_were() -> None:
-    content = {"quant": {"new_knob": 0.5, "layer_configs": [{"op_type": "Relu", "data_type": "BF16", "output_data_type": "U8"}]}}  # fmt: skip
+    layer = {"op_type": "Relu", "data_type": "BF16", "output_data_type": "U8"}
+    content = {"quant": {"new_knob": 0.5, "layer_configs": [layer]}}
     config = parse_build_config(content, "x", keep_unknown=True)
     assert config.to_content() == content
     assert config.model_copy(update={"npu_mode": "NPU1"}).to_content() == {**content, "npu_mode": "NPU1"}
