@@ -31,6 +31,7 @@ OUTPUT_FOLDER: Final = "output"
 MODEL_FILE: Final = "model.onnx"
 CONFIG_FILE: Final = "build_config.json"
 DUMP_FRONTEND_GRAPH: Final = "--debug.dump_frontend_graph"
+PROFILE: Final = "--compiler.npu_perf"
 _KILLED: Final = frozenset({137, -9})
 _BYTES_PER_GB: Final = 1_000_000_000
 
@@ -48,6 +49,7 @@ class Building:
         work: a folder to write into.
         limits: of time and memory, and how to cancel.
         source: where the settings come from, to name in errors.
+        profile: whether to ask for the cycles of every layer.
         on_line: told of every line of the log.
         on_progress: told of the calibration.
     """
@@ -58,6 +60,7 @@ class Building:
     work: Path
     limits: Limits
     source: str
+    profile: bool
     on_line: LineCallback | None
     on_progress: ProgressCallback
 
@@ -118,6 +121,8 @@ class Building:
         ]
         if self.dialect.dumps_frontend_graph:
             arguments.append(DUMP_FRONTEND_GRAPH)
+        if self.profile:
+            arguments.append(PROFILE)
         invocation = self.tool.invocation(arguments, [*inputs.mounts, written], self.limits.memory_bytes)
         _log.debug("running %s", " ".join(invocation.command))
         completed = run_child(invocation, limits=self.limits, on_line=self._watch)

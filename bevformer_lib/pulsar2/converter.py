@@ -8,10 +8,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
@@ -22,17 +22,18 @@ from bevformer_lib.convert.float_model import (
     load_float_model,
     load_graph,
 )
-from bevformer_lib.errors import ConversionError
+from bevformer_lib.errors import BevformerError, ConversionError
 from bevformer_lib.files import atomic_path, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.pulsar2.build import OUTPUT_FOLDER, Building, samples_used
 from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.container import graph_specs
-from bevformer_lib.pulsar2.evidence import collect_evidence
+from bevformer_lib.pulsar2.evidence import QUANTIZATION_RECORD, collect_evidence
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.precision import count_types
 from bevformer_lib.pulsar2.process import Limits, LineCallback
 from bevformer_lib.pulsar2.proto import parse_proto
+from bevformer_lib.pulsar2.quantization_record import numbers_sha256
 from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
 from bevformer_lib.pulsar2.tool import Tool, ToolVersion, find_tool
 from bevformer_lib.pulsar2.versions import dialect_of, refuse_unknown, version_findings
@@ -42,6 +43,10 @@ DEFAULT_TIME_LIMIT_SECONDS: Final = 6 * 3600.0
 _BYTES_PER_GB: Final = 1_000_000_000
 
 _log = logging.getLogger(__name__)
+
+
+Audit: TypeAlias = Callable[[Path, Path, BuildConfig, Path], Sequence[str]]
+"""Takes the float graph, the calibration set, the build config and the build's folder; gives findings."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Pulsar2Options:
         memory_limit_gb: most memory of a build; ``None``: no limit.
         leave_out_missing: build again without layers that are not there any more when the converter looks for them;
             ``None``: where no overrides are given, so that nobody asked for these layers by name.
+        profile: ask the compiler for the cycles of every layer.
+        keep_build: folder to copy the build's own files into, which must not exist yet; ``None``: they go.
         on_line: told of every line of the build's log.
         cancelled: set by another thread to stop the build.
     """
@@ -72,6 +79,8 @@ class Pulsar2Options:
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
     memory_limit_gb: float | None = None
     leave_out_missing: bool | None = None
+    profile: bool = False
+    keep_build: Path | None = None
     on_line: LineCallback | None = None
     cancelled: threading.Event | None = None
 
@@ -93,8 +102,15 @@ class Pulsar2Conversion(Conversion):
 class Pulsar2Converter:
     """Runs `pulsar2 build`, and believes what it built rather than what was asked."""
 
-    def __init__(self, options: Pulsar2Options) -> None:
+    def __init__(self, options: Pulsar2Options, audit: Audit | None = None) -> None:
+        """Take the settings.
+
+        Args:
+            options: how to convert.
+            audit: looks at a finished build's numbers; ``None``: nothing does.
+        """
         self._options = options
+        self._audit = audit
 
     def convert(
         self, model: Path, calibration: Path, output: Path, *, on_progress: ProgressCallback = no_progress
@@ -117,6 +133,8 @@ class Pulsar2Converter:
         graph_specs([*float_model.graph.input, *float_model.graph.output], model)
         if output.resolve() == model.resolve():
             raise ConversionError(f"{output}: is the float model itself; give another output")
+        if self._options.keep_build is not None and self._options.keep_build.exists():
+            raise ConversionError(f"{self._options.keep_build}: exists; name a new folder for the build's files")
         samples = read_calibration(calibration)
         check_inputs(float_model, model, samples)
         options = self._options
@@ -139,7 +157,9 @@ class Pulsar2Converter:
         tool.stop_orphaned()
         with _work_folder(output, tool) as work:
             limits = Limits(options.time_limit_seconds, _bytes(options.memory_limit_gb), options.cancelled)
-            building = Building(tool, dialect, model, work, limits, source, options.on_line, on_progress)
+            building = Building(
+                tool, dialect, model, work, limits, source, options.profile, options.on_line, on_progress
+            )
             allowed = options.overrides is None if options.leave_out_missing is None else options.leave_out_missing
             built, config, left_out = (
                 building.build_what_is_there(config) if allowed else (building.build(config), config, [])
@@ -147,18 +167,24 @@ class Pulsar2Converter:
             evidence = collect_evidence(
                 work / OUTPUT_FOLDER, built.lines, model=float_model, path=model, config=config, tool=version
             )
-            findings = (*version_findings(version.version), *left_out, *evidence.findings)
+            folder = work / OUTPUT_FOLDER
+            audited = self._audited(model, calibration, config, folder)
+            findings = (*version_findings(version.version), *left_out, *evidence.findings, *audited)
+            record = folder / QUANTIZATION_RECORD
             facts = {
                 "tool": version.to_content(),
                 "recipe": options.recipe,
                 "float_model_sha256": float_model_sha256(float_model, model),
                 "calibration_manifest_sha256": _sha256_if_there(samples.folder / MANIFEST_NAME),
                 "axmodel_sha256": sha256_of_file(evidence.axmodel.path),
+                "numbers_sha256": numbers_sha256(record) if record.is_file() else None,
                 "config": config.to_content(),
                 "build_seconds": built.seconds,
                 **evidence.to_content(),
                 "findings": list(findings),
             }
+            if options.keep_build is not None:
+                shutil.copytree(folder, options.keep_build, ignore=shutil.ignore_patterns("*.axmodel"))
             try:
                 with atomic_path(output) as temporary:
                     shutil.copyfile(evidence.axmodel.path, temporary)
@@ -177,6 +203,14 @@ class Pulsar2Converter:
             facts=facts,
             findings=findings,
         )
+
+    def _audited(self, model: Path, calibration: Path, config: BuildConfig, build: Path) -> Sequence[str]:
+        if self._audit is None or not (build / QUANTIZATION_RECORD).is_file():
+            return ()
+        try:
+            return self._audit(model, calibration, config, build)
+        except BevformerError as error:
+            return (f"the build's numbers can't be audited: {error}",)
 
 
 @contextlib.contextmanager

@@ -153,14 +153,14 @@ def with_analysis(recorded: Sequence[BuiltOperator], analysed: Sequence[BuiltOpe
         meant = [name for name in names if name.startswith(start) and name not in exact]
         if len(meant) == 1:
             exact[meant[0]] = row
-    return tuple(
-        operator
-        if (row := exact.get(operator.operator)) is None
-        else replace(
-            operator, kind=operator.kind or row.kind, shape=row.shape, dtype=row.dtype, cosine=row.cosine, mse=row.mse
-        )
-        for operator in recorded
-    )
+    return tuple(_analysed(operator, exact.get(operator.operator)) for operator in recorded)
+
+
+def _analysed(operator: BuiltOperator, row: BuiltOperator | None) -> BuiltOperator:
+    if row is None:
+        return operator
+    kind = operator.kind or row.kind
+    return replace(operator, kind=kind, shape=row.shape, dtype=row.dtype, cosine=row.cosine, mse=row.mse)
 
 
 def read_weight_types(record: Path, constants: Collection[str]) -> dict[str, str]:
