@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -12,6 +14,7 @@ from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
 from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
 from bevformer_lib.config.host_geometry import GeometryForm
+from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
 from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES
@@ -27,6 +30,17 @@ else:
     _Chip, _Converter, _Runtime, _PtqPass = (
         Literal[tuple(registry)] for registry in (chip_names(), CONVERTERS, RUNTIMES, PASSES)
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Marks a field that names a file, a folder or an address.
+
+    Attributes:
+        names: what else it may be: something that the product knows by name.
+    """
+
+    names: tuple[str, ...] = ()
 
 
 class Pulsar2Request(BaseModel):
@@ -47,7 +61,7 @@ class Pulsar2Request(BaseModel):
         NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
     ] = None
     overrides: Annotated[
-        str | None, Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
+        str | None, Place(), Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
     ] = None
     image: Annotated[str | None, Field(description="Pulsar2: docker image.")] = None
     executable: Annotated[
@@ -67,20 +81,24 @@ class BuildRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     model: Annotated[
-        str, Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1)
+        str,
+        Place(names=(*PRESETS, DEMO)),
+        Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1),
     ]
     checkpoint: Annotated[
         str,
+        Place(names=(DEMO,)),
         Field(
             description="The .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).",
             min_length=1,
         ),
     ]
     scenes: Annotated[
-        str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
+        str, Place(), Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
     ]
     store: Annotated[
         str,
+        Place(),
         Field(
             description="Keeps every artifact: a folder (made if missing), or s3://bucket/prefix.",
             min_length=1,
@@ -131,7 +149,9 @@ class BuildRequest(BaseModel):
         Field(description="What executes the quantised model, without it ONNX Runtime, or Pulsar2's simulator."),
     ] = None
     policy: Annotated[
-        str | None, Field(description="YAML file with the gates that the build must pass, without it the shipped ones.")
+        str | None,
+        Place(),
+        Field(description="YAML file with the gates that the build must pass, without it the shipped ones."),
     ] = None
     drop_camera: Annotated[
         str | None,
@@ -171,21 +191,20 @@ class BuildRequest(BaseModel):
     @property
     def relative_paths(self) -> dict[str, str]:
         """What is named relative to a folder, by field: only the machine where it was typed knows which folder."""
-        named = {
-            "model": self.model if PurePath(self.model).suffix or "/" in self.model else None,
-            "checkpoint": None if self.checkpoint == DEMO else self.checkpoint,
-            "scenes": self.scenes,
-            "store": self.store,
-            "policy": self.policy,
-            "pulsar2.overrides": self.pulsar2.overrides,
-        }
-        return {
-            field: path
-            for field, path in named.items()
-            if path is not None and "://" not in path and not PurePath(path).is_absolute()
-        }
+        return {field: path for field, path in _places(self) if "://" not in path and not PurePath(path).is_absolute()}
 
     @property
     def label(self) -> str:
         """Short name for people: the preset, or the config file without its folder and suffix."""
         return PurePath(self.model).stem
+
+
+def _places(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the fields that name files, folders or addresses, with what is given for them."""
+    for name, declared in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _places(value, f"{prefix}{name}.")
+        for place in declared.metadata:
+            if isinstance(place, Place) and value is not None and value not in place.names:
+                yield f"{prefix}{name}", value
