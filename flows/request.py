@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
@@ -29,6 +30,18 @@ else:
     )
 
 
+_ABSOLUTE = r"^(/.*|file:///.*)$"
+_FROM_HUB = r"^(/.*|file:///.*|hf://(@[^/:]+|[^/:@]*)(/.*)?)$"
+
+
+def _in_forms(pattern: str) -> JsonDict:
+    """Return what the forms of deployments add to a field: the command line takes relative paths, a worker can't.
+
+    None of the patterns leaves room for a user and a password in an address: Prefect's database keeps what is typed.
+    """
+    return {"pattern": pattern}
+
+
 class Pulsar2Request(BaseModel):
     """How Pulsar2 converts; what is not given is the recipe's or the tool's own choice."""
 
@@ -47,7 +60,11 @@ class Pulsar2Request(BaseModel):
         NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
     ] = None
     overrides: Annotated[
-        str | None, Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
+        str | None,
+        Field(
+            description="Pulsar2, emulator: YAML file with build config settings of your own.",
+            json_schema_extra=_in_forms(_ABSOLUTE),
+        ),
     ] = None
     image: Annotated[str | None, Field(description="Pulsar2: docker image.")] = None
     executable: Annotated[
@@ -67,23 +84,35 @@ class BuildRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     model: Annotated[
-        str, Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1)
+        str,
+        Field(
+            description="Preset name (tiny, small, base), or the path of an original config file.",
+            min_length=1,
+            json_schema_extra=_in_forms(r"^([A-Za-z0-9_-]+|/.*)$"),
+        ),
     ]
     checkpoint: Annotated[
         str,
         Field(
             description="The .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).",
             min_length=1,
+            json_schema_extra=_in_forms(_FROM_HUB.replace("^(", f"^({DEMO}|")),
         ),
     ]
     scenes: Annotated[
-        str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
+        str,
+        Field(
+            description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.",
+            min_length=1,
+            json_schema_extra=_in_forms(_FROM_HUB),
+        ),
     ]
     store: Annotated[
         str,
         Field(
             description="Keeps every artifact: a folder (made if missing), or s3://bucket/prefix.",
             min_length=1,
+            json_schema_extra=_in_forms(r"^(/.*|file:///.*|s3://[^/:@]+(/.*)?)$"),
         ),
     ]
     image_size: Annotated[
@@ -131,7 +160,11 @@ class BuildRequest(BaseModel):
         Field(description="What executes the quantised model, without it ONNX Runtime, or Pulsar2's simulator."),
     ] = None
     policy: Annotated[
-        str | None, Field(description="YAML file with the gates that the build must pass, without it the shipped ones.")
+        str | None,
+        Field(
+            description="YAML file with the gates that the build must pass, without it the shipped ones.",
+            json_schema_extra=_in_forms(_ABSOLUTE),
+        ),
     ] = None
     drop_camera: Annotated[
         str | None,
