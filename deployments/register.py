@@ -63,7 +63,7 @@ async def refuse_unknown_parameters(client: PrefectClient) -> None:
         name = f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}"
         deployment = await client.read_deployment_by_name(name)
         if deployment.enforce_parameter_schema and deployment.parameter_openapi_schema is not None:
-            schema = {**deployment.parameter_openapi_schema.model_dump_for_openapi(), "additionalProperties": False}
+            schema = {**deployment.parameter_openapi_schema, "additionalProperties": False}
             change = {"parameter_openapi_schema": schema}
             await client.request("PATCH", "/deployments/{id}", path_params={"id": deployment.id}, json=change)
 
