@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene
+from bevformer_lib.plain_data import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,11 +117,11 @@ def command(
     content = {
         **{role: {"file": path.name, "sha256": _sha256_of_model(path)} for role, path in files.items()},
         "summary": dataclasses.asdict(summary),
-        "scenes": [evaluation.to_dict() for evaluation in evaluations],
+        "scenes": [to_plain(evaluation) for evaluation in evaluations],
     }
     if metrics is not None:
         content["metrics"] = {"reference": metrics[0].to_dict(), "candidate": metrics[1].to_dict()}
-        content["lost_cameras"] = [one.to_dict() for one in lost]
+        content["lost_cameras"] = [to_plain(one) for one in lost]
     write_json(output, content)
     console = Console(markup=False, highlight=False)
     tables = [fidelity_table(summary), detection_table(summary), latency_table(summary)]

@@ -20,7 +20,7 @@ from bevformer_lib.pipeline.inputs import (
     IMAGE_PACKAGES,
     SceneSource,
     open_artifact,
-    read_json_artifact,
+    read_artifact,
     read_scene_metas,
 )
 from bevformer_lib.pipeline.linked import linked_folder
@@ -33,6 +33,7 @@ from bevformer_lib.pipeline.runtimes import (
     runtime_modules,
 )
 from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host_geometry import with_host_geometry
@@ -116,7 +117,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
                 on_progress=on_progress,
             )
             diagnosis = Diagnosis({name: findings[name] for name in DIAGNOSES}, found.scene, found.index)
-        write_json(folder / DIAGNOSIS, diagnosis.to_dict())
+        write_json(folder / DIAGNOSIS, to_plain(diagnosis))
         return {name: finding.value for name, finding in diagnosis.findings.items()}
 
     def _calibration(
@@ -145,7 +146,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
 
 def read_diagnosis(store: Store, artifact: Artifact) -> Diagnosis:
     """Return a build's diagnosis."""
-    return Diagnosis.from_dict(read_json_artifact(store, artifact))
+    return read_artifact(store, artifact, Diagnosis)
 
 
 def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> list[str]:

@@ -12,7 +12,7 @@ from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_json_artifact
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_artifact
 from bevformer_lib.pipeline.runtimes import (
     FOUND_SIMULATOR,
     Executable,
@@ -22,6 +22,7 @@ from bevformer_lib.pipeline.runtimes import (
     runtime_modules,
 )
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -98,7 +99,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
             score_threshold=self.score_threshold,
             on_progress=lambda scene, done, total: on_progress(f"evaluate {scene}", done, total),
         )
-        write_json(folder / EVALUATION, evaluation.to_dict())
+        write_json(folder / EVALUATION, to_plain(evaluation))
         summary = summarize([evaluation])
         return {
             "frames": summary.frames,
@@ -109,4 +110,4 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
 
 def read_evaluation(store: Store, artifact: Artifact) -> SceneEvaluation:
     """Return a stored evaluation."""
-    return SceneEvaluation.from_dict(read_json_artifact(store, artifact))
+    return read_artifact(store, artifact, SceneEvaluation)

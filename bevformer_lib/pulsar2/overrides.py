@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from bevformer_lib.pulsar2.errors import BuildConfigError
-from bevformer_lib.strict_yaml import parse_yaml, read_yaml_text
+from bevformer_lib.strict_yaml import MAX_BYTES, parse_yaml
+from bevformer_lib.text_file import read_text
 
 OWN_KEYS: Final = ("input", "output_dir", "output_name", "work_dir", "model_type", "target_hardware")
 """Set by the conversion itself, from its arguments."""
@@ -24,7 +25,7 @@ def read_overrides(path: Path) -> dict[str, Any]:
         BuildConfigError: the file can't be read, is no mapping of names, or sets what the conversion sets itself.
     """
     try:
-        content = parse_yaml(_VENDORS_COMMENT.sub(lambda found: found[1] or "", read_yaml_text(path)))
+        content = parse_yaml(_VENDORS_COMMENT.sub(lambda found: found[1] or "", read_text(path, MAX_BYTES)))
     except ValueError as error:
         raise BuildConfigError(f"{path}: {error}; correct it") from error
     if content is None:

@@ -67,7 +67,7 @@ def test_the_form_has_bounds_choices_and_descriptions() -> None:
 @pytest.mark.parametrize(
     ("field", "taken", "refused"),
     [
-        ("model", ["tiny", "/configs/own.py"], ["own.py", "configs/own", "../own.py"]),
+        ("model", ["tiny", "/configs/own.py"], ["tinny", "own.py", "configs/own", "../own.py"]),
         (
             "checkpoint",
             ["demo", "/w.pth", "hf://owner/repo@main/w.pth", "hf:///w.pth", "hf://@v1/w.pth", "file:///w.pth"],
