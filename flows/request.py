@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
-from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
+from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED, NPU_PATTERN
 from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
@@ -187,6 +187,14 @@ class BuildRequest(BaseModel):
             pattern=DEVICE_PATTERN,
         ),
     ] = "cpu"
+    npu: Annotated[
+        str | None,
+        Field(
+            description="Which NPU of its machine AXEngine uses: board, card or card:N, without it the board's, or "
+            "else the first card. A worker's BEVFORMER_NPU takes precedence.",
+            pattern=NPU_PATTERN,
+        ),
+    ] = None
     score_threshold: Annotated[
         float | None,
         Field(
