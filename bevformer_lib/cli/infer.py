@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Threads
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Npu, Threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +24,7 @@ def command(
     output_dir: Path,
     runtime: str = "onnxruntime",
     device: Device | None = None,
+    npu: Npu | None = None,
     threads: Threads | None = None,
     score_thr: Fraction = 0.3,
     fps: FramesPerSecond = 2.0,
@@ -44,7 +45,8 @@ def command(
         scenes: folder with a folder per scene.
         output_dir: gets a folder per scene.
         runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
-        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
+        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N.
+        npu: which NPU axengine uses: board, card or card:N; the board's, or else the first card, if left out.
         threads: threads inside an operator of ONNX Runtime; its own choice if left out.
         score_thr: boxes with a score at or below are dropped.
         fps: frames per second of the videos.
@@ -77,6 +79,7 @@ def command(
         runtime=runtime,
         device=device,
         threads=threads,
+        npu=npu,
         host_rotate_center=host_rotate_center,
         frame_threads=1,
     )
@@ -88,6 +91,8 @@ def command(
     }
     if runtime == ONNXRUNTIME:
         made_with["device"] = device or DEFAULT_DEVICE
+    if npu is not None:
+        made_with["npu"] = npu
     if host_rotate_center is not None:
         made_with["host_rotate_center"] = " ".join(map(str, host_rotate_center))
     bound = InferModel(detector, name=model.name, made_with=made_with, load_seconds=load_seconds)

@@ -63,6 +63,7 @@ class Detector:
         runtime: str | None = None,
         device: str | None = None,
         threads: int | None = None,
+        npu: str | None = None,
         score_threshold: float | None = None,
         longest_gap_s: float = LONGEST_GAP_S,
         host_rotate_center: tuple[float, float] | None = None,
@@ -77,6 +78,7 @@ class Detector:
                 ``.axmodel``, else ONNX Runtime.
             device: where ONNX Runtime runs it.
             threads: threads inside an operator of ONNX Runtime.
+            npu: which NPU AXEngine uses: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
             score_threshold: boxes at or below are dropped; ``None``: the model's own threshold, if it has one.
             longest_gap_s: a frame that follows the last one after more seconds begins a new sequence.
             host_rotate_center: for models that leave the rotation of ``prev_bev`` to the host (the vendor's exported
@@ -94,7 +96,7 @@ class Detector:
         if isinstance(model, str | Path):
             model = Path(model)
             kind = runtime or (AXENGINE if model.suffix == _AXMODEL else ONNXRUNTIME)
-            loaded = open_runtime(kind, model, device=device, threads=threads)
+            loaded = open_runtime(kind, model, device=device, threads=threads, npu=npu)
         else:
             loaded = model
         geometry = check_model(loaded, self.config, model if isinstance(model, Path) else Path("the model"))
