@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tests.standins.pulsar2.personality import HAS_CASCADES
+
 Spec = Callable[[Any, str], None]
 
 
@@ -180,9 +182,19 @@ _INPUT_PROCESSOR = message(
         "padding_mode": choice("constant"),
         "padding_constant_value": integer(),
         "slicing": each(integer()),
+        **({"scale": number(), "zeropoint": integer()} if HAS_CASCADES else {}),
     },
     required=("tensor_name",),
 )
+
+
+def _input_processor(value: Any, path: str) -> None:
+    _INPUT_PROCESSOR(value, path)
+    yuv = value.get("src_format") in ("YUYV422", "UYVY422", "YUV420SP", "YVU420SP")
+    if yuv and value.get("csc_mode", "NoCSC") == "NoCSC":
+        _refuse(path, "src_format is YUV but csc_mode is NoCSC")
+
+
 _COMPILER_FIELDS: dict[str, Spec] = {
     "static_batch_sizes": each(integer(1)),
     "max_dynamic_batch_size": integer(0),
@@ -211,9 +223,8 @@ NPU_MODES = {
     "M76H": ("NPU1", "NPU2", "NPU3"),
     "AX620E": ("NPU1", "NPU2"),
     "AX615": ("NPU1", "NPU2"),
-    "AX637": ("NPU1",),
     "M57": ("NPU1",),
-    "AX8860": ("NPU1", "NPU2", "NPU4"),
+    **({"AX637": ("NPU1",), "AX8860": ("NPU1", "NPU2", "NPU4")} if HAS_CASCADES else {}),
 }
 _ONNX_OPTIONS = (
     "disable_onnx_optimization",
@@ -235,7 +246,7 @@ _BUILD = message(
         "input_shapes": text,
         "onnx_opt": message("OnnxOptimizeOption", dict.fromkeys(_ONNX_OPTIONS, boolean)),
         "quant": _QUANT,
-        "input_processors": each(_INPUT_PROCESSOR),
+        "input_processors": each(_input_processor),
         "output_processors": each(
             message(
                 "OutputProcessor",
@@ -254,6 +265,7 @@ _BUILD = message(
         "op_processors": each(_OP_PROCESSOR),
         "quant_op_processors": each(_OP_PROCESSOR),
         "compiler": _COMPILER,
+        "debug": message("DebugConfig", {"dump_frontend_graph": boolean}),
     },
 )
 
