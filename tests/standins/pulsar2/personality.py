@@ -12,5 +12,3 @@ COMMIT = "0f1e2d3c"
 MAJOR = int(VERSION.split(".")[0])
 AS_SEEN = MAJOR >= 6
 """Whether fusions, names and settings without effect are those that were seen."""
-HAS_CASCADES = MAJOR >= 7
-"""Whether ``input_processors`` know ``scale`` and ``zeropoint``."""

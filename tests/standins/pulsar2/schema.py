@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.standins.pulsar2.personality import HAS_CASCADES
+from tests.standins.pulsar2.personality import MAJOR
 
 Spec = Callable[[Any, str], None]
 
@@ -182,7 +182,8 @@ _INPUT_PROCESSOR = message(
         "padding_mode": choice("constant"),
         "padding_constant_value": integer(),
         "slicing": each(integer()),
-        **({"scale": number(), "zeropoint": integer()} if HAS_CASCADES else {}),
+        "scale": number(),
+        "zeropoint": integer(),
     },
     required=("tensor_name",),
 )
@@ -218,13 +219,16 @@ _SUB_COMPILER = message(
 )
 _COMPILER = message("CompilerConfig", {**_COMPILER_FIELDS, "sub_configs": each(_SUB_COMPILER)})
 _OP_PROCESSOR = message("OpProcessor", {"op_name": text, "attrs": anything}, required=("op_name",))
+NEWEST = 7
+ADDED_HARDWARE, ADDED_KEYS = {"AX637", "AX8860"}, {"scale", "zeropoint"}
 NPU_MODES = {
     "AX650": ("NPU1", "NPU2", "NPU3"),
     "M76H": ("NPU1", "NPU2", "NPU3"),
     "AX620E": ("NPU1", "NPU2"),
     "AX615": ("NPU1", "NPU2"),
     "M57": ("NPU1",),
-    **({"AX637": ("NPU1",), "AX8860": ("NPU1", "NPU2", "NPU4")} if HAS_CASCADES else {}),
+    "AX637": ("NPU1",),
+    "AX8860": ("NPU1", "NPU2", "NPU4"),
 }
 _ONNX_OPTIONS = (
     "disable_onnx_optimization",
@@ -270,13 +274,22 @@ _BUILD = message(
 )
 
 
-def check_config(content: Any) -> None:
-    """Check a whole build config.
+def check_config(content: Any, *, major: int = MAJOR) -> None:
+    """Check a whole build config, as a version has it.
 
     Raises:
         ConfigRefusedError: at the first defect, as a parser does.
     """
     _BUILD(content, "")
+    if major < NEWEST:
+        if content.get("target_hardware") in ADDED_HARDWARE:
+            _refuse("target_hardware", f"Invalid enum value {content['target_hardware']!r}")
+        for place, entry in enumerate(content.get("input_processors", ())):
+            for key in ADDED_KEYS.intersection(entry):
+                raise ConfigRefusedError(
+                    'google.protobuf.json_format.ParseError: Message type "pulsar2.build.InputProcessor" has no field '
+                    f'named "{key}" at "input_processors.{place}".'
+                )
     hardware, mode = content.get("target_hardware", "AX650"), content.get("npu_mode", "NPU1")
     if mode not in NPU_MODES[hardware]:
         _refuse("npu_mode", f"Invalid enum value {mode!r} while target_hardware is {hardware}")
