@@ -12,15 +12,9 @@ import pytest
 
 from bevformer_lib.errors import OutputError, SceneError
 from bevformer_lib.infer.detector import Detector
-from bevformer_lib.infer.infer import (
-    STAGES,
-    InferModel,
-    InferResult,
-    InferSettings,
-    StageSeconds,
-    infer_scenes,
-    latency_by_stage,
-)
+from bevformer_lib.infer.infer import InferResult, infer_scenes
+from bevformer_lib.infer.scene_stages import InferModel, InferSettings
+from bevformer_lib.infer.stages import STAGES, StageSeconds, latency_by_stage
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from tests.infer.models import CONFIG, fake_runtime
@@ -48,7 +42,7 @@ def run(
 ) -> InferResult:
     scenes = read_scenes(scenes_root, SceneRequirements.of_model(micro_config()))
     model = InferModel(
-        Detector(runtime or fake_runtime(), CONFIG, score_threshold=settings.score_threshold),
+        Detector(runtime or fake_runtime(), CONFIG),
         name="micro.onnx",
         made_with=made_with or {"model_sha256": "1234"},
     )
@@ -227,7 +221,8 @@ def test_without_images_and_video(scenes_root: Path, tmp_path: Path, monkeypatch
 def test_timings_leave_first_frames_out(scenes_root: Path, tmp_path: Path) -> None:
     result = run(scenes_root, tmp_path / "out", settings=InferSettings(0.3, 2.0, video=False))
     content = json.loads((tmp_path / "out" / "timings.json").read_text())
-    assert list(content["stages"]) == list(STAGES) == ["load", "preprocess", "inference", "postprocess", "draw"]
+    expected = ["load", "preprocess", "wait", "inference", "postprocess", "draw"]
+    assert list(content["stages"]) == list(STAGES) == expected
     assert content["stages"]["draw"]["frames"] == 6
     assert [len(frames) for frames in content["scenes"].values()] == [4, 4]
     assert result.latency["draw"] is not None
