@@ -194,6 +194,8 @@ def request_findings(
     built: Sequence[BuiltOperator],
     graph: onnx.GraphProto,
     weight_types: Mapping[str, str],
+    *,
+    named: onnx.GraphProto | None = None,
 ) -> list[str]:
     """Say which requests for a precision had no effect, or not all of it.
 
@@ -205,11 +207,12 @@ def request_findings(
         built: the operators as built.
         graph: the optimised graph (or else the float one), to know what lies between tensors.
         weight_types: operator -> type of its weight, where that is known.
+        named: the float graph, where ``graph`` is not it: it has the ONNX types of operators.
     """
     findings = []
-    types = _onnx_types(built, graph)
+    types = _onnx_types(built, named or graph)
     matches = [[operator for operator in built if _selects(request, operator, graph, types)] for request in requests]
-    governed_by = governed_operators(requests, built, graph)
+    governed_by = governed_operators(requests, built, graph, named=named)
     for place, (request, found, governed) in enumerate(zip(requests, matches, governed_by, strict=True)):
         wanted = request.output_data_type or request.data_type
         what = f"layer_configs.{place} ({request.describe()}: {wanted or request.weight_data_type})"
@@ -230,10 +233,14 @@ def request_findings(
 
 
 def governed_operators(
-    requests: Sequence[LayerConfig], built: Sequence[BuiltOperator], graph: onnx.GraphProto
+    requests: Sequence[LayerConfig],
+    built: Sequence[BuiltOperator],
+    graph: onnx.GraphProto,
+    *,
+    named: onnx.GraphProto | None = None,
 ) -> list[list[BuiltOperator]]:
     """Return, for every request, the operators that it decides on, others that count more taken into account."""
-    types = _onnx_types(built, graph)
+    types = _onnx_types(built, named or graph)
     chosen: dict[str, tuple[int, int]] = {}
     matches: list[list[BuiltOperator]] = []
     for place, request in enumerate(requests):
@@ -286,12 +293,12 @@ def _onnx_types(built: Sequence[BuiltOperator], graph: onnx.GraphProto) -> dict[
     Where the graph still has it under its ONNX type, that one alone: a FullyConnected is made of a MatMul or a Gemm.
     """
     known = {FUSED_NAME.sub("", node.name): node.op_type.lower() for node in graph.node if node.name}
-    types = {}
+    types: dict[str, frozenset[str]] = {}
     for operator in built:
         plain = _KIND_PREFIXES.sub("", operator.kind).lower()
         may_be = _KIND_ALIASES.get(plain, frozenset({plain}))
         own = known.get(operator.operator)
-        types[operator.operator] = frozenset({own}) if own in may_be or not plain else may_be
+        types[operator.operator] = may_be if own is None or (plain and own not in may_be) else frozenset({own})
     return types
 
 
