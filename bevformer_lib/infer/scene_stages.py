@@ -218,8 +218,10 @@ class SceneStages:
                     video_fps=self._settings.fps if self._settings.video else None,
                 )
             )
-        self._output.add(place.frame, finished.record, finished.image)
+        self._output.add(finished.record)
+        clock.lap("postprocess")
         if finished.image is not None:
+            self._output.draw(place.frame, finished.image)
             clock.lap("draw")
         if place.is_last:
             self._open.close()
