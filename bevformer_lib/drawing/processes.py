@@ -81,9 +81,10 @@ class DrawingProcesses:
 def open_drawing_processes(count: int) -> Iterator[DrawingProcesses]:
     """Give what draws in ``count`` processes; they end with the block, and with this process however it ends."""
     with ExitStack() as stack:
-        processes = [_DrawingProcess() for _ in range(count)]
-        for process in processes:
-            stack.callback(process.end)
+        processes = []
+        for _ in range(count):
+            processes.append(_DrawingProcess())
+            stack.callback(processes[-1].end)
         yield DrawingProcesses(processes)
 
 
