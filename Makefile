@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Small machines: two workers share two cores, so each keeps to one thread.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1
-PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
+PYTEST_ARGUMENTS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt
 
-.PHONY: demo demo-image planted-faults demo-full test test-fast fuzz lint format types lock install clean-demo
+.PHONY: demo demo-image planted-faults demo-full test test-fast test-infra fuzz lint format types lock install clean-demo
 
 # A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
 demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
@@ -48,6 +48,12 @@ test: $(BIN)/.installed-test lint types
 # The fast loop: no server, no full-size model; a few minutes on two cores.
 test-fast: $(BIN)/.installed-test
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
+
+# The images of infra/ built by their Dockerfiles, the compose file up, a night on it, all taken down. As root, with docker
+# (Debian: apt-get install docker.io debootstrap); it starts dockerd where none runs. TEST_INFRA_KEEP=1 keeps the images.
+test-infra: $(BIN)/.installed-test
+	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test,infra]'
+	$(TEST_ENVIRONMENT) TEST_INFRA=1 $(BIN)/python -m pytest -s tests/infra/running
 
 # Thousands of damaged files for every reader; `make test` takes a few.
 FUZZ_EXAMPLES ?= 2000

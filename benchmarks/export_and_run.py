@@ -42,7 +42,7 @@ from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
 FORMS: Final = ("dense", "slots")
 MAX_RELATIVE_DIFFERENCE: Final = 1e-4
-"""Of any output, norm over norm; the export's own proof keeps the same bound."""
+"""Of any output, norm over norm; the export's own parity check keeps the same bound."""
 
 Feed = dict[str, NDArray[Any]]
 
@@ -106,7 +106,7 @@ def largest_difference(dense: Feed, lean: Feed) -> float:
 
 
 def stage_export(config: ModelConfig, form: str, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Export with proof, and cut the encoder out."""
+    """Export with the parity check, and cut the encoder out."""
     from bevformer_lib.export.onnx_export import export_onnx
 
     started = time.perf_counter()

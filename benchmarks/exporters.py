@@ -82,7 +82,7 @@ def measure(model_name: str, *, dynamo: bool) -> dict[str, Any]:
         with torch.inference_mode():
             expected = dict(zip(OUTPUT_NAMES, model(*inputs), strict=True))
     worst = max(relative_difference(given[name], expected[name].numpy()) for name in OUTPUT_NAMES)
-    unlisted = Counter(node.op_type for node in raw.graph.node if node.op_type not in chip.operators)
+    unlisted = Counter(node.op_type for node in raw.graph.node if node.op_type not in (chip.operators or ()))
     return {
         "seconds": f"{seconds:.1f}",
         "peak memory, MiB": f"{peak_mib:.0f}",

@@ -37,6 +37,7 @@ from bevformer_lib.gates.policy import DEMO_POLICY, Policy, read_policy
 from bevformer_lib.metrics.detection_metrics import score_scenes
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.pipeline.diagnosed_frame import most_moving_frame
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.contract import check_model
 from bevformer_lib.runtime.host_geometry import with_host_geometry
@@ -118,9 +119,8 @@ class FaultyBuild:
         self._preprocessor = Preprocessor(geometry.image_hw, self.config.img_norm)
         requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, self.config.img_norm)
         self.scenes = tuple(Scene(scene.name, scene.frames[:max_frames]) for scene in read_scenes(scenes, requirements))
-        self._diagnosis = Diagnosis.from_dict(_read(build / "diagnosis.json"))
-        content = _read(build / "coverage.json")
-        self._coverage = CalibrationCoverage(**{**content, "quantities": ()})
+        self._diagnosis = from_plain(Diagnosis, _read(build / "diagnosis.json"))
+        self._coverage = from_plain(CalibrationCoverage, _read(build / "coverage.json"))
 
     def measure(self, fault: Fault, policy: Policy, *, shared: bool = False) -> Measured:
         """Return all that gates can ask for, and what they say.

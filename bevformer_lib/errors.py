@@ -68,6 +68,14 @@ class CameraCalibrationError(BevformerError):
     """A frame's cameras are not such as the model was exported for."""
 
 
+class FrameError(BevformerError):
+    """A frame given to a detector is incomplete or malformed; the detector is as it was before."""
+
+
+class LateFrameError(FrameError):
+    """A frame given to a detector is not newer than the last one."""
+
+
 class StoreError(BevformerError):
     """An artifact can't be written to the store, read from it, or is not what its digest says."""
 

@@ -17,7 +17,8 @@ from typing import Any, Final
 from bevformer_lib.errors import OutputError
 
 _CHUNK_BYTES: Final = 1 << 20
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the operating system says where nothing more can be written."""
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def _name_final_path(error: OSError, temporary: Path, path: Path) -> None:
     """Let an error name what the user asked for: not the temporary name, and not nothing, as a full disk does."""
     if error.filename is None:
-        if error.errno in _FULL:
+        if error.errno in FULL_DISK:
             error.filename = str(path)
     elif str(error.filename).startswith(str(temporary)):
         error.filename = str(path) + str(error.filename)[len(str(temporary)) :]

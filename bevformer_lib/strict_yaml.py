@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from bevformer_lib.strict_json import MAX_DEPTH
+from bevformer_lib.text_file import read_text
 
 MAX_BYTES: Final = 1 << 20
 """Settings and policies that people write have a few kilobytes."""
@@ -71,23 +72,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: it can't be read, or see :func:`parse_yaml`.
     """
-    return parse_yaml(read_yaml_text(path))
-
-
-def read_yaml_text(path: Path) -> str:
-    """Return the text of a YAML file.
-
-    Raises:
-        ValueError: it can't be read.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"is larger than {MAX_BYTES} bytes")
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is no UTF-8 text ({error})") from error
-    except OSError as error:
-        raise ValueError(f"can't be read: {error.strerror or error}") from error
+    return parse_yaml(read_text(path, MAX_BYTES))
 
 
 def _check(node: yaml.Node, counts: dict[int, int], above: frozenset[int]) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
-from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
+from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED, NPU_PATTERN
 from bevformer_lib.config.host_geometry import GeometryForm
+from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
 from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES
@@ -27,6 +33,31 @@ else:
     _Chip, _Converter, _Runtime, _PtqPass = (
         Literal[tuple(registry)] for registry in (chip_names(), CONVERTERS, RUNTIMES, PASSES)
     )
+
+
+_HUB: Final = r"hf://(@[^/:]+|[^/:@]*)(/.*)?"
+_S3: Final = r"s3://[^/:@]+(/.*)?"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Marks a field that names a file, a folder or an address.
+
+    The forms of deployments take it absolute only, for a worker's folder is its own. No pattern leaves room for a user
+    and a password: Prefect's database keeps what is typed. The command line takes relative paths.
+
+    Attributes:
+        names: what else it may be: something that the product knows by name.
+        address: pattern of the addresses that it may be.
+    """
+
+    names: tuple[str, ...] = ()
+    address: str | None = None
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add the pattern to the form's field."""
+        kinds = (*map(re.escape, self.names), "/.*", "file:///.*", *filter(None, [self.address]))
+        return {**handler(core), "pattern": f"^({'|'.join(kinds)})$"}
 
 
 class Pulsar2Request(BaseModel):
@@ -47,7 +78,7 @@ class Pulsar2Request(BaseModel):
         NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
     ] = None
     overrides: Annotated[
-        str | None, Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
+        str | None, Place(), Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
     ] = None
     image: Annotated[str | None, Field(description="Pulsar2: docker image.")] = None
     executable: Annotated[
@@ -67,20 +98,26 @@ class BuildRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     model: Annotated[
-        str, Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1)
+        str,
+        Place(names=(*PRESETS, DEMO)),
+        Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1),
     ]
     checkpoint: Annotated[
         str,
+        Place(names=(DEMO,), address=_HUB),
         Field(
             description="The .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).",
             min_length=1,
         ),
     ]
     scenes: Annotated[
-        str, Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
+        str,
+        Place(address=_HUB),
+        Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1),
     ]
     store: Annotated[
         str,
+        Place(address=_S3),
         Field(
             description="Keeps every artifact: a folder (made if missing), or s3://bucket/prefix.",
             min_length=1,
@@ -131,7 +168,9 @@ class BuildRequest(BaseModel):
         Field(description="What executes the quantised model, without it ONNX Runtime, or Pulsar2's simulator."),
     ] = None
     policy: Annotated[
-        str | None, Field(description="YAML file with the gates that the build must pass, without it the shipped ones.")
+        str | None,
+        Place(),
+        Field(description="YAML file with the gates that the build must pass, without it the shipped ones."),
     ] = None
     drop_camera: Annotated[
         str | None,
@@ -148,6 +187,14 @@ class BuildRequest(BaseModel):
             pattern=DEVICE_PATTERN,
         ),
     ] = "cpu"
+    npu: Annotated[
+        str | None,
+        Field(
+            description="Which NPU of its machine AXEngine uses: board, card or card:N, without it the board's, or "
+            "else the first card. A worker's BEVFORMER_NPU takes precedence.",
+            pattern=NPU_PATTERN,
+        ),
+    ] = None
     score_threshold: Annotated[
         float | None,
         Field(
@@ -171,21 +218,20 @@ class BuildRequest(BaseModel):
     @property
     def relative_paths(self) -> dict[str, str]:
         """What is named relative to a folder, by field: only the machine where it was typed knows which folder."""
-        named = {
-            "model": self.model if PurePath(self.model).suffix or "/" in self.model else None,
-            "checkpoint": None if self.checkpoint == DEMO else self.checkpoint,
-            "scenes": self.scenes,
-            "store": self.store,
-            "policy": self.policy,
-            "pulsar2.overrides": self.pulsar2.overrides,
-        }
-        return {
-            field: path
-            for field, path in named.items()
-            if path is not None and "://" not in path and not PurePath(path).is_absolute()
-        }
+        return {field: path for field, path in _places(self) if "://" not in path and not PurePath(path).is_absolute()}
 
     @property
     def label(self) -> str:
         """Short name for people: the preset, or the config file without its folder and suffix."""
         return PurePath(self.model).stem
+
+
+def _places(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the fields that name files, folders or addresses, with what is given for them."""
+    for name, declared in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _places(value, f"{prefix}{name}.")
+        for place in declared.metadata:
+            if isinstance(place, Place) and value is not None and value not in place.names:
+                yield f"{prefix}{name}", value

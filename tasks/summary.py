@@ -15,11 +15,11 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from bevformer_lib.pipeline.builds import Build
+from bevformer_lib.pipeline.builds import Build, read_build
 from bevformer_lib.pipeline.inputs import open_artifact, read_json_artifact
 from bevformer_lib.pipeline.report import REPORT, SUMMARY
 from bevformer_lib.pipeline.runs import Run
-from bevformer_lib.store.base import BUILDS, Store
+from bevformer_lib.store.base import Store
 
 _PICTURES: Final = 2
 _PICTURE_WIDTH: Final = 960
@@ -36,9 +36,8 @@ def show(run: Run, store: Store) -> None:
     """
     try:
         create_table_artifact(key="steps", table=_steps(run), description="What this build did, and why.")
-        content = None if run.build is None else store.get_record(BUILDS, run.build)
-        if content is not None:
-            _show_build(Build.from_dict(content), store)
+        if run.build is not None:
+            _show_build(read_build(store, run.build), store)
     except Exception:
         _log.exception("the artifacts of this run could not be published")
 

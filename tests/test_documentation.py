@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from cyclopts import CycloptsError
 
 from bevformer_lib.cli.app import make_app
+from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
 from bevformer_lib.training.__main__ import command_line
 from flows.cli import commands
+from flows.local_server import LocalServer
+from tests.support.micro import micro_config
+from tests.support.scenes import surround_lidar_to_image
+from tests.support.toy_graph import write_toy_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
+COMMAND = re.compile(r"(?:[^\n]*<<'(\w+)'\n(?:.*\n)*?\1\n|(?:[^\n]*\\\n)*[^\n]*\n)")
 MAKE = re.compile(r"^make (?P<target>[\w-]+)$", re.MULTILINE)
 
 SHIM = """#!{python}
@@ -39,25 +50,86 @@ def commands_of(page: Path) -> str:
     return MAKE.sub("", "".join(FENCE.findall(page.read_text(encoding="utf-8"))))
 
 
+def history(page: Path) -> tuple[str, ...]:
+    """Return the page's commands one by one, each with continuation lines and here-document; requests for help last."""
+    found = [match[0] for match in COMMAND.finditer(commands_of(page)) if match[0].strip()]
+    return tuple(sorted(found, key=lambda command: "--help" in command))
+
+
+HISTORIES = {page: history(page) for page in PAGES if history(page)}
+SHARED = {
+    tuple(one for one, other in itertools.takewhile(lambda both: both[0] == both[1], zip(*pair, strict=False)))
+    for pair in itertools.combinations(HISTORIES.values(), 2)
+}
+"""Beginnings that pages have in common."""
+
+
+class Reader:
+    """Runs the commands of pages in the order in which they stand; what several pages begin with, it runs once."""
+
+    def __init__(self, folder: Path, prefect: Mapping[str, str]) -> None:
+        programs = folder / "bin"
+        programs.mkdir()
+        shim = programs / "bevformer"
+        shim.write_text(SHIM.format(python=sys.executable, micro=str(ROOT / "tests" / "support" / "micro_original.py")))
+        shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+        self._folder = folder
+        self._empty = folder / "empty"
+        self._empty.mkdir()
+        self._reached: dict[tuple[str, ...], Path] = {}
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+            "HOME": str(folder),
+            "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT),
+            **prefect,
+        }
+
+    def after(self, commands: tuple[str, ...]) -> Path:
+        """Return a folder in which these commands were run, one after the other."""
+        if commands not in self._reached:
+            beginnings = (commands[:length] for length in reversed(range(1, len(commands))))
+            begun = next((beginning for beginning in beginnings if beginning in SHARED), ())
+            before = self.after(begun) if begun else self._empty
+            work = Path(shutil.copytree(before, self._folder / f"work{len(self._reached)}"))
+            self._run("".join(commands[len(begun) :]), work)
+            self._reached[commands] = work
+        return self._reached[commands]
+
+    def _run(self, commands: str, work: Path) -> None:
+        script = f"set -euxo pipefail\n{commands}"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=work, env=self._environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory, prefect_server: LocalServer) -> Reader:
+    return Reader(tmp_path_factory.mktemp("pages"), prefect_server.environment)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page).strip()], ids=lambda page: page.stem)
-def test_every_command_of_a_page_works(page: Path, tmp_path: Path) -> None:
-    programs, work = tmp_path / "bin", tmp_path / "work"
-    programs.mkdir()
-    work.mkdir()
-    shim = programs / "bevformer"
-    shim.write_text(SHIM.format(python=sys.executable, micro=str(ROOT / "tests" / "support" / "micro_original.py")))
-    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
-        "HOME": str(tmp_path),
-        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(ROOT),
-    }
-    script = f"set -euxo pipefail\n{commands_of(page)}"
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True, check=False
+@pytest.mark.parametrize("page", HISTORIES, ids=lambda page: page.stem)
+def test_every_command_of_a_page_works(page: Path, reader: Reader) -> None:
+    reader.after(HISTORIES[page])
+
+
+def test_the_program_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [program] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    assert len(program.replace("\n\n", "\n").splitlines()) <= 12
+    write_toy_graph(tmp_path / "tiny_int8.onnx")
+    write_inference_config(inference_config_of(micro_config()), tmp_path / "inference_config.json")
+    image, calibration = np.full((96, 160, 3), 90, np.uint8), surround_lidar_to_image((96, 160))
+    shown: list[list[dict[str, object]]] = []
+    times_us = (0, 500_000, 400_000, 1_000_000)
+    car = SimpleNamespace(
+        frames=lambda: ((6 * [image], calibration, np.eye(4), time_us) for time_us in times_us), show=shown.append
     )
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    monkeypatch.setitem(sys.modules, "car", car)
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})  # noqa: S102 - the page's own
+    assert len(shown) == len(times_us) - 1
+    assert shown[0][0].keys() >= {"class", "score", "center_m", "heading_rad", "velocity_mps"}
 
 
 def shown_commands(page: Path) -> list[list[str]]:

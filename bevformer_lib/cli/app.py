@@ -18,6 +18,7 @@ from bevformer_lib import __version__
 from bevformer_lib.cli.network import keep_loopback_off_proxies
 from bevformer_lib.cli.own_inputs import require_other_outputs
 from bevformer_lib.errors import BevformerError
+from bevformer_lib.files import FULL_DISK
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -73,9 +74,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
 """Command name -> (module that holds a function ``command``, one-line help)."""
 
 _ADVICE: Mapping[int | None, str] = {
-    **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some space, or choose another place, and run it again"
-    ),
+    **dict.fromkeys(FULL_DISK, "; free some space, or choose another place, and run it again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "; choose another place, or change its permissions"),
     **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "; choose another name"),
 }

@@ -39,7 +39,7 @@ def command(
     target: str = "AX650",
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
-    """Export a checkpoint as a static ONNX graph, and prove it against PyTorch.
+    """Export a checkpoint as a static ONNX graph, and check its parity with PyTorch.
 
     The graph before the rewrites goes beside it, as X_raw.onnx. Neither file appears before everything has passed.
 
@@ -55,7 +55,8 @@ def command(
         cameras_from: folder of scenes whose camera calibrations decide it, instead of cameras-per-query.
         geometry: who computes where cells lie in the cameras and in prev_bev: graph, the network itself, or host,
             in floating point before every frame, which eight bits can't blur. Left out: host.
-        target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57 or M76H.
+        target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57, M76H,
+            AX8850 or AX8860.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
             times.
     """
@@ -120,13 +121,13 @@ def result_table(result: ExportResult) -> Table:
     )
     table.add_row("cameras", _cameras(result.spatial))
     table.add_row("geometry", "computed by the graph" if result.host_geometry is None else "computed by the host")
-    for report in result.passes:
+    for report in (report for report in result.passes if report.changed or report.refusals):
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:
-        worst = f"{result.proof.worst(output):.1e} (at most {result.proof.tolerance:.0e})"
+        worst = f"{result.parity.worst(output):.1e} (at most {result.parity.tolerance:.0e})"
         table.add_row(f"parity {output}", f"relative difference to PyTorch {worst}")
-    table.add_row("without prev_bev", f"bev_embed moves by {result.proof.history_effect:.0%}")
-    table.add_row("without ego motion", f"bev_embed moves by {result.proof.motion_effect:.0%}")
+    table.add_row("without prev_bev", f"bev_embed moves by {result.parity.history_effect:.0%}")
+    table.add_row("without ego motion", f"bev_embed moves by {result.parity.motion_effect:.0%}")
     table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.seconds.items()))
     return table
 

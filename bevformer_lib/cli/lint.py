@@ -29,7 +29,7 @@ def command(
 
     Args:
         model: the .onnx file.
-        target: the chip: AX650, AX620E, AX615, AX637, M57 or M76H.
+        target: the chip: AX650, AX620E, AX615, AX637, M57, M76H, AX8850 or AX8860.
         waive: a finding to let pass: RULE everywhere, or RULE:NODE; may be given several times.
         as_json: print one JSON object instead of text.
     """
@@ -57,10 +57,10 @@ def command(
 
 
 def findings_text(report: LintReport) -> str:
-    """Return three lines per finding, the waived ones last; nodes and tensors by their whole names."""
+    """Return four lines per finding, the waived ones last; nodes and tensors by their whole names."""
     return "\n".join(
         f"{'waived' if finding in report.waived else finding.severity.value}: [{finding.rule}] {finding.place}\n"
-        f"  why: {finding.why}\n  what to do: {finding.advice}"
+        f"  why: {finding.why}\n  known: {finding.evidence}\n  what to do: {finding.advice}"
         for finding in (*report.findings, *report.waived)
     )
 
@@ -91,4 +91,5 @@ def _finding_as_json(finding: Finding, *, waived: bool) -> dict[str, object]:
         "operator": finding.operator,
         "why": finding.why,
         "advice": finding.advice,
+        "evidence": {"level": finding.evidence.level.value, "version": finding.evidence.version},
     }

@@ -11,6 +11,7 @@ from typing import Any, Final
 from bevformer_lib.config.expressions import Evaluator
 from bevformer_lib.config.limits import MAX_BYTES, MAX_DEPTH, MAX_FILES
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.text_file import read_text
 
 _BASE_KEY: Final = "_base_"
 _DELETE_KEY: Final = "_delete_"
@@ -41,17 +42,9 @@ def read_config_text(path: Path) -> str:
         ConfigError: not a readable file, too large, or not UTF-8.
     """
     try:
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder, not a config file")
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; this is not a config file")
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        return read_text(path, MAX_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _read(path: Path, including: tuple[Path, ...], files_read: list[Path]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ METADATA_PREFIX: Final = "bevformer.quantization."
 """Before the keys of what a converter writes about a graph into it."""
 FLOAT_MODEL_SHA256: Final = f"{METADATA_PREFIX}float_model_sha256"
 """Key of the digest of the float model's file."""
+PTQ_PASSES: Final = f"{METADATA_PREFIX}ptq"
+"""Key of the passes of post-training quantisation that the float graph went through."""
 
 
 @dataclass(frozen=True)

@@ -23,30 +23,35 @@ COORDINATES: Final = (
 _DECIMALS: Final = 6
 
 
-def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return the detections of a frame as plain data, best score first."""
+def box_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return boxes as plain data, best score first: names, metres, radians, metres per second in the LiDAR frame."""
     plain = detections.to_dict()
     boxes = detections.boxes.astype(np.float64)
     center_z = np.round(boxes[:, 2] + boxes[:, 5] / 2, _DECIMALS).tolist()
     headings = np.round(heading_from_yaw_rad(boxes[:, 6]), _DECIMALS).tolist()
+    return [
+        {
+            "class": class_names[label],
+            "score": score,
+            "center_m": [*box[:2], z],
+            "size_wlh_m": box[3:6],
+            "heading_rad": heading,
+            "velocity_mps": box[7:],
+            "box": box,
+        }
+        for box, score, label, z, heading in zip(
+            plain["boxes"], plain["scores"], plain["labels"], center_z, headings, strict=True
+        )
+    ]
+
+
+def frame_record(frame: Frame, detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the detections of a frame as plain data."""
     return {
         "index": frame.index,
         "timestamp_us": frame.timestamp_us,
         "sample_token": frame.sample_token,
-        "boxes": [
-            {
-                "class": class_names[label],
-                "score": score,
-                "center_m": [*box[:2], z],
-                "size_wlh_m": box[3:6],
-                "heading_rad": heading,
-                "velocity_mps": box[7:],
-                "box": box,
-            }
-            for box, score, label, z, heading in zip(
-                plain["boxes"], plain["scores"], plain["labels"], center_z, headings, strict=True
-            )
-        ],
+        "boxes": box_records(detections, class_names),
     }
 
 

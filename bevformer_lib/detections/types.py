@@ -5,15 +5,18 @@ Everything here is plain data that goes to JSON and back unchanged.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.fidelity import Fidelity
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,34 @@ class Detections:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Detections:
-        """Return what ``to_dict`` was called on."""
-        return cls(
-            boxes=np.array(content["boxes"], dtype=np.float32).reshape(-1, 9),
-            scores=np.array(content["scores"], dtype=np.float32),
-            labels=np.array(content["labels"], dtype=np.int64),
+    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read and write lists."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            _of_lists,
+            handler.generate_schema(_Lists),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict),
         )
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Detections as they are written."""
+
+    boxes: list[tuple[float, float, float, float, float, float, float, float, float]]
+    scores: list[float]
+    labels: list[int]
+
+
+def _of_lists(lists: _Lists) -> Detections:
+    if not len(lists.boxes) == len(lists.scores) == len(lists.labels):
+        raise ValueError("there are not as many boxes as scores and labels")
+    return Detections(
+        boxes=np.array(lists.boxes, dtype=np.float32).reshape(-1, 9),
+        scores=np.array(lists.scores, dtype=np.float32),
+        labels=np.array(lists.labels, dtype=np.int64),
+    )
 
 
 @dataclass(frozen=True)
@@ -183,27 +207,6 @@ class SceneEvaluation:
     match_distance_m: float
     frames: tuple[FrameEvaluation, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain nested data that JSON holds without loss."""
-        return {
-            "scene": self.scene,
-            "class_names": list(self.class_names),
-            "score_threshold": self.score_threshold,
-            "match_distance_m": self.match_distance_m,
-            "frames": [_frame_to_dict(frame) for frame in self.frames],
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> SceneEvaluation:
-        """Return what ``to_dict`` was called on."""
-        return cls(
-            scene=content["scene"],
-            class_names=tuple(content["class_names"]),
-            score_threshold=content["score_threshold"],
-            match_distance_m=content["match_distance_m"],
-            frames=tuple(_frame_from_dict(frame) for frame in content["frames"]),
-        )
-
 
 def ratio(part: float, whole: float) -> float | None:
     """Return ``part / whole``; ``None`` where there is nothing to divide by."""
@@ -213,34 +216,3 @@ def ratio(part: float, whole: float) -> float | None:
 def _shortest_digits(values: NDArray[np.float32]) -> list[Any]:
     shortest: list[Any] = values.astype(str).astype(np.float64).tolist()
     return shortest
-
-
-def _frame_to_dict(frame: FrameEvaluation) -> dict[str, Any]:
-    return {
-        "index": frame.index,
-        "fidelity": {name: dataclasses.asdict(fidelity) for name, fidelity in frame.fidelity.items()},
-        "agreement": dataclasses.asdict(frame.agreement),
-        "truth": None if frame.truth is None else dataclasses.asdict(frame.truth),
-        "seconds": dataclasses.asdict(frame.seconds),
-        "reference": frame.reference.to_dict(),
-        "candidate": frame.candidate.to_dict(),
-    }
-
-
-def _frame_from_dict(content: Mapping[str, Any]) -> FrameEvaluation:
-    return FrameEvaluation(
-        index=content["index"],
-        fidelity={name: Fidelity(**values) for name, values in content["fidelity"].items()},
-        agreement=Agreement(**content["agreement"]),
-        truth=None if content["truth"] is None else _truth_from_dict(content["truth"]),
-        seconds=FrameSeconds(**content["seconds"]),
-        reference=Detections.from_dict(content["reference"]),
-        candidate=Detections.from_dict(content["candidate"]),
-    )
-
-
-def _truth_from_dict(content: Mapping[str, Any]) -> TruthComparison:
-    reference, candidate = (
-        {name: ClassCounts(**counts) for name, counts in content[model].items()} for model in ("reference", "candidate")
-    )
-    return TruthComparison(reference=reference, candidate=candidate)

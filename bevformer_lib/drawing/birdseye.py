@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.detections.geometry import box_corners_lidar_m, heading_from_yaw_rad
-from bevformer_lib.drawing.project import project_polygon, project_segments
+from bevformer_lib.drawing.project import project_polygon, project_polygons, project_segments
 from bevformer_lib.drawing.strokes import draw_polygon, draw_segments, fill_polygon
 from bevformer_lib.drawing.style import (
     BACKGROUND,
@@ -29,6 +30,7 @@ from bevformer_lib.drawing.style import (
     BoxLayer,
     Color,
     Image,
+    blank,
 )
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, shortened
 
@@ -84,6 +86,12 @@ class _View:
             _on_ground(starts_xy_m), _on_ground(ends_xy_m), self.lidar_to_image, self.image_hw
         ).pixels
 
+    def lines_of_each(self, starts_xy_m: NDArray[Any], ends_xy_m: NDArray[Any]) -> list[NDArray[np.float64]]:
+        """Return what :meth:`lines` does of (count, n, 2) points, of each of the ``count`` objects by itself."""
+        count, each = starts_xy_m.shape[:2]
+        starts, ends = (_on_ground(points.reshape(-1, 2)) for points in (starts_xy_m, ends_xy_m))
+        return project_segments(starts, ends, self.lidar_to_image, self.image_hw).grouped(count, each)
+
     def polygon(self, corners_xy_m: NDArray[Any]) -> NDArray[np.float64]:
         """Return (m, 2) pixels of the part in view of a polygon of (n, 2) points on the ground."""
         return project_polygon(_on_ground(corners_xy_m), self.lidar_to_image, self.image_hw)
@@ -103,18 +111,30 @@ def draw_birdseye(
         size_wh: size of the result in pixels.
         heading: written above the view.
     """
-    canvas = np.empty((size_wh[1], size_wh[0], 3), dtype=np.uint8)
-    canvas[:] = BACKGROUND
     view = _fitted_view(pc_range, size_wh)
     height, width = view.image_hw
-    left = _MARGIN_LEFT_PX + (size_wh[0] - _MARGIN_LEFT_PX - _MARGIN_RIGHT_PX - width) // 2
-    top = _MARGIN_TOP_PX
+    left, top = _origin(view, size_wh)
+    canvas = _empty_view(view, size_wh, heading).copy()
+    for layer in layers:
+        _draw_layer(canvas[top : top + height, left : left + width], view, layer)
+    draw_polygon(
+        canvas,
+        np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]]) - 0.5,
+        RING,
+    )
+    return canvas
+
+
+@lru_cache(maxsize=8)
+def _empty_view(view: _View, size_wh: tuple[int, int], heading: str) -> Image:
+    """Return grid, numbers and ego car, which all frames of a scene share; not to be written to."""
+    canvas = blank(*size_wh)
+    height, width = view.image_hw
+    left, top = _origin(view, size_wh)
     ground = canvas[top : top + height, left : left + width]
     ground[:] = SURFACE
     _draw_grid(ground, view)
     _draw_ego(ground, view)
-    for layer in layers:
-        _draw_layer(ground, view, layer)
     _draw_axes(canvas, view, left, top)
     put_text(
         canvas,
@@ -124,7 +144,14 @@ def draw_birdseye(
         color=TEXT,
         weight=SEMIBOLD,
     )
+    canvas.flags.writeable = False
     return canvas
+
+
+def _origin(view: _View, size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the column and the row at which the ground begins."""
+    room_w = size_wh[0] - _MARGIN_LEFT_PX - _MARGIN_RIGHT_PX
+    return _MARGIN_LEFT_PX + (room_w - view.image_hw[1]) // 2, _MARGIN_TOP_PX
 
 
 def _fitted_view(pc_range: Sequence[float], size_wh: tuple[int, int]) -> _View:
@@ -162,52 +189,58 @@ def _draw_ego(ground: Image, view: _View) -> None:
 
 
 def _draw_layer(ground: Image, view: _View, layer: BoxLayer) -> None:
+    if not len(layer.boxes):
+        return
     corners = box_corners_lidar_m(layer.boxes)[:, :4, :2]
+    outlines = view.lines_of_each(corners, np.roll(corners, -1, axis=1))
+    if layer.dashed:
+        for outline, color in zip(outlines, layer.colors, strict=True):
+            draw_segments(ground, outline, color, 1, dashed=True)
+        return
     heading_rad = heading_from_yaw_rad(layer.boxes[:, 6])
     ahead = np.stack([np.cos(heading_rad), np.sin(heading_rad)], axis=1)
-    for index in range(len(layer.boxes)):
-        color, outline = layer.colors[index], corners[index]
-        draw_segments(ground, view.lines(outline, np.roll(outline, -1, axis=0)), color, 1, dashed=layer.dashed)
-        if layer.dashed:
-            continue
-        fill_polygon(ground, view.polygon(outline), color, 0.25)
-        front = outline[_FRONT_EDGE]
-        draw_segments(ground, view.lines(front[:1], front[1:]), color, 2)
-        middle = front.mean(axis=0, keepdims=True)
-        draw_segments(ground, view.lines(middle, middle + HEADING_TICK_M * ahead[index]), color, 1)
-        center, velocity = layer.boxes[index, :2], layer.boxes[index, 7:9]
-        _draw_arrow(ground, view, center, center + VELOCITY_SECONDS * velocity, color)
+    front = corners[:, _FRONT_EDGE]
+    middle = front.mean(axis=1)
+    centers, ways = layer.boxes[:, :2], VELOCITY_SECONDS * layer.boxes[:, 7:9]
+    known = np.asarray(np.isfinite(ways).all(axis=1))  # NaN: the annotation has no velocity
+    parts = zip(
+        layer.colors,
+        outlines,
+        project_polygons(_on_ground(corners), view.lidar_to_image, view.image_hw),
+        view.lines_of_each(front[:, :1], front[:, 1:]),
+        view.lines_of_each(middle[:, None], (middle + HEADING_TICK_M * ahead)[:, None]),
+        view.lines_of_each(centers[:, None], np.where(known[:, None], centers + ways, centers)[:, None]),
+        strict=True,
+    )
+    for color, outline, face, front_edge, tick, arrow in parts:
+        draw_segments(ground, outline, color, 1)
+        fill_polygon(ground, face, color, 0.25)
+        draw_segments(ground, front_edge, color, 2)
+        draw_segments(ground, tick, color, 1)
+        _draw_arrow(ground, arrow, color)
 
 
-def _draw_arrow(ground: Image, view: _View, start_m: NDArray[Any], end_m: NDArray[Any], color: Color) -> None:
-    """Draw an arrow on the ground; none where its end is not known (NaN) or a dot would be all there is to see."""
-    if not np.isfinite(end_m).all():
-        return
-    visible = view.lines(start_m[None], end_m[None])
+def _draw_arrow(ground: Image, visible: NDArray[np.float64], color: Color) -> None:
+    """Draw an arrow along (0 or 1, 2, 2) pixels; none where a dot would be all there is to see."""
     if not len(visible):
         return
-    (start, end) = visible[0]
-    length = float(np.hypot(*(end - start)))
+    (x0, y0), (x1, y1) = visible[0].tolist()
+    length = math.hypot(x1 - x0, y1 - y0)
     if length < _MIN_ARROW_PX:
         return
-    along = (end - start) / length
-    across = np.array([-along[1], along[0]])
-    tip = min(_ARROW_TIP, length)
+    along_x, along_y = (x1 - x0) / length, (y1 - y0) / length
+    tip, half = min(_ARROW_TIP, length), 0.5
     draw_segments(ground, visible, color, 1)
-    fill_polygon(
-        ground,
-        np.array([end, end - tip * (along + 0.5 * across), end - tip * (along - 0.5 * across)]),
-        color,
+    corners = (
+        (x1, y1),
+        (x1 - tip * (along_x - half * along_y), y1 - tip * (along_y + half * along_x)),
+        (x1 - tip * (along_x + half * along_y), y1 - tip * (along_y - half * along_x)),
     )
+    fill_polygon(ground, np.array(corners), color)
 
 
 def _draw_axes(canvas: Image, view: _View, left: int, top: int) -> None:
     height, width = view.image_hw
-    draw_polygon(
-        canvas,
-        np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]]) - 0.5,
-        RING,
-    )
     for x in _multiples(view.x_min, view.x_max, TICK_STEP_M):
         at = left + (x - view.x_min) * view.pixels_per_m
         put_text(canvas, f"{x:g}", (at, top + height + 11), size_px=12, color=TEXT_FAINT, align="center")
@@ -239,4 +272,4 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
 
 def _on_ground(points_xy_m: NDArray[Any]) -> NDArray[np.float64]:
     points = np.asarray(points_xy_m, dtype=np.float64)
-    return np.concatenate([points, np.zeros((len(points), 1))], axis=1)
+    return np.concatenate([points, np.zeros((*points.shape[:-1], 1))], axis=-1)

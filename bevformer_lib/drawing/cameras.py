@@ -7,6 +7,7 @@ of the image of CAM_BACK.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 from bevformer_lib.detections.geometry import BOX_EDGES, FRONT_CORNERS, box_corners_lidar_m
 from bevformer_lib.drawing.project import (
     homogeneous_pixels,
-    project_polygon,
+    project_polygons,
     project_segments,
     resized,
 )
 from bevformer_lib.drawing.strokes import draw_segments, fill_polygon
-from bevformer_lib.drawing.style import BACKGROUND, BLACK, TEXT, BoxLayer, Color, Image, text_color_on
+from bevformer_lib.drawing.style import BLACK, TEXT, BoxLayer, Color, Image, blank, text_color_on
 from bevformer_lib.drawing.text import SEMIBOLD, put_text, text_width_px
 from bevformer_lib.names import CAMERA_ORDER
 
@@ -72,8 +73,7 @@ def draw_cameras(
     tile_wh = max(1, round(width * scale)), max(1, round(height * scale))
 
     pitch_w, pitch_h = tile_wh[0] + GAP_PX, tile_wh[1] + GAP_PX
-    canvas = np.empty((pitch_h * len(rows) - GAP_PX, pitch_w * columns - GAP_PX, 3), dtype=np.uint8)
-    canvas[:] = BACKGROUND
+    canvas = blank(pitch_w * columns - GAP_PX, pitch_h * len(rows) - GAP_PX)
     for row, cameras in enumerate(rows):
         for column, camera in enumerate(cameras):
             tile = draw_camera(
@@ -148,22 +148,22 @@ def _draw_boxes(tile: Image, lidar_to_image: NDArray[np.float64], layer: BoxLaye
     corners = box_corners_lidar_m(layer.boxes)
     edges = corners[:, np.array(BOX_EDGES)]
     visible = project_segments(edges[:, :, 0].reshape(-1, 3), edges[:, :, 1].reshape(-1, 3), lidar_to_image, image_hw)
+    lines = visible.grouped(len(corners), len(BOX_EDGES))
+    faces = None if layer.dashed else project_polygons(corners[:, FRONT_CORNERS], lidar_to_image, image_hw)
     depth_m = homogeneous_pixels(corners.mean(axis=1), lidar_to_image)[:, 2]
     captions: dict[int, _Caption] = {}
     for index in np.argsort(-depth_m, kind="stable").tolist():
-        pixels = visible.pixels[visible.source // len(BOX_EDGES) == index]
-        color = layer.colors[index]
-        if not layer.dashed:
-            face = project_polygon(corners[index, FRONT_CORNERS], lidar_to_image, image_hw)
-            fill_polygon(tile, face, color, _FRONT_FACE_OPACITY)
+        pixels, color = lines[index], layer.colors[index]
+        if faces is not None and len(faces[index]):
+            fill_polygon(tile, faces[index], color, _FRONT_FACE_OPACITY)
         if not len(pixels):
             continue
         width = next(width for reach, width in _LINE_WIDTHS if depth_m[index] <= reach)
         draw_segments(tile, pixels, color, 1 if layer.dashed else width, dashed=layer.dashed)
         if layer.captions[index]:
-            left, top = np.floor(pixels.min(axis=(0, 1))).astype(int).tolist()
-            right, bottom = np.ceil(pixels.max(axis=(0, 1))).astype(int).tolist()
-            captions[index] = _Caption(layer.captions[index], color, (left, top, right + 1, bottom + 1))
+            (left, top), (right, bottom) = pixels.min(axis=(0, 1)).tolist(), pixels.max(axis=(0, 1)).tolist()
+            box = math.floor(left), math.floor(top), math.ceil(right) + 1, math.ceil(bottom) + 1
+            captions[index] = _Caption(layer.captions[index], color, box)
     return [captions[index] for index in sorted(captions)]
 
 
@@ -179,39 +179,41 @@ def _draw_name(tile: Image, name: str) -> _Rectangle:
 def _placed(
     captions: Sequence[_Caption], size_wh: tuple[int, int], taken: list[_Rectangle]
 ) -> list[tuple[_Caption, _Rectangle]]:
-    """Find room for captions; the first choose first. ``taken`` grows."""
-    small = [caption.box for caption in captions if caption.box[3] - caption.box[1] < _UNOBSTRUCTED_PX]
+    """Find room for captions; the first choose first."""
+    if not captions:
+        return []
+    boxes = np.array([caption.box for caption in captions])
+    widths = [text_width_px(caption.text, _CAPTION_PX, SEMIBOLD) + 2 * _CAPTION_MARGIN_PX for caption in captions]
+    places = _candidate_places(boxes, np.array(widths), size_wh)
+    small = boxes[boxes[:, 3] - boxes[:, 1] < _UNOBSTRUCTED_PX]
+    others = (small != boxes[:, None]).any(axis=2)
+    free = ~(_overlap(places[:, :, None], small) & others[:, None]).any(axis=2)
+    occupied = np.zeros((len(taken) + len(captions), 4), dtype=np.int64)
+    occupied[: len(taken)] = taken
+    count = len(taken)
     placed = []
-    for caption in captions:
-        obstacles = [*taken, *(box for box in small if box != caption.box)]
-        for place in _candidate_places(caption, size_wh):
-            if not any(_overlap(place, obstacle) for obstacle in obstacles):
-                taken.append(place)
-                placed.append((caption, place))
-                break
+    for index in np.flatnonzero(free.any(axis=1)).tolist():
+        candidates = places[index, free[index]]
+        open_to_it = np.flatnonzero(~_overlap(candidates[:, None], occupied[:count]).any(axis=1))
+        if len(open_to_it):
+            occupied[count] = place = candidates[open_to_it[0]]
+            count += 1
+            left, top, right, bottom = place.tolist()
+            placed.append((captions[index], (left, top, right, bottom)))
     return placed
 
 
-def _candidate_places(caption: _Caption, size_wh: tuple[int, int]) -> list[_Rectangle]:
-    """Return the places above, below and beside a caption's box, moved into the image, best first."""
-    box_left, box_top, box_right, box_bottom = caption.box
-    text_w = text_width_px(caption.text, _CAPTION_PX, SEMIBOLD) + 2 * _CAPTION_MARGIN_PX
+def _candidate_places(
+    boxes: NDArray[np.int64], text_w: NDArray[np.int64], size_wh: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Return (n, 7, 4) places above, below and beside (n, 4) boxes, moved into the image, best first."""
+    box_left, box_top, box_right, box_bottom = boxes.T
     above, below, to_right = box_top - 1 - _CAPTION_HEIGHT_PX, box_bottom + 1, box_right - text_w
-    corners = (
-        (box_left, above),
-        (to_right, above),
-        (box_left, below),
-        (to_right, below),
-        (box_right + 1, box_top),
-        (box_left - 1 - text_w, box_top),
-        (box_left, above - _CAPTION_HEIGHT_PX),
-    )
-    places = []
-    for left, top in corners:
-        x = min(max(left, 0), max(size_wh[0] - text_w, 0))
-        y = min(max(top, 0), max(size_wh[1] - _CAPTION_HEIGHT_PX, 0))
-        places.append((x, y, x + text_w, y + _CAPTION_HEIGHT_PX))
-    return places
+    left = np.stack([box_left, to_right, box_left, to_right, box_right + 1, box_left - 1 - text_w, box_left], axis=1)
+    top = np.stack([above, above, below, below, box_top, box_top, above - _CAPTION_HEIGHT_PX], axis=1)
+    x = np.clip(left, 0, np.maximum(size_wh[0] - text_w, 0)[:, None])
+    y = np.clip(top, 0, max(size_wh[1] - _CAPTION_HEIGHT_PX, 0))
+    return np.stack([x, y, x + text_w[:, None], y + _CAPTION_HEIGHT_PX], axis=2)
 
 
 def _draw_caption(tile: Image, caption: _Caption, place: _Rectangle) -> None:
@@ -227,17 +229,20 @@ def _draw_caption(tile: Image, caption: _Caption, place: _Rectangle) -> None:
     )
 
 
-def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which rectangles (..., 4) overlap which."""
+    starts_before_its_end = one[..., :2] < other[..., 2:]
+    ends_after_its_start = other[..., :2] < one[..., 2:]
+    return np.asarray((starts_before_its_end & ends_after_its_start).all(axis=-1))
 
 
 def _padding_rows(images: Sequence[Image]) -> int:
     """Count the rows of one single colour at the bottom of all images; 0 where that is a whole image."""
-    counts = []
-    for image in images:
-        differs = (image != image[-1, -1]).any(axis=(1, 2))
-        counts.append(int(np.argmax(differs[::-1])) if differs.any() else 0)
-    return min(counts)
+    height = images[0].shape[0]
+    for count in range(height):  # from below: padding is short
+        if any((image[height - 1 - count] != image[-1, -1]).any() for image in images):
+            return count
+    return 0
 
 
 def _camera_name(camera: int, num_cams: int) -> str:

@@ -14,13 +14,13 @@ from bevformer_lib.drawing.birdseye import GRID_STEP_M, RING_STEP_M, VELOCITY_SE
 from bevformer_lib.drawing.cameras import GAP_PX, draw_cameras
 from bevformer_lib.drawing.strokes import draw_polygon, draw_segments, fill_polygon
 from bevformer_lib.drawing.style import (
-    BACKGROUND,
     GROUND_TRUTH,
     RING,
     TEXT,
     TEXT_FAINT,
     Color,
     Image,
+    blank,
     class_color,
     detections_by_class,
     ground_truth_layer,
@@ -143,13 +143,6 @@ def framed(body: Image, *, title: str, subtitle: str, legend: Sequence[LegendEnt
         align="right",
     )
     _draw_legend(canvas, legend, canvas.shape[0] - LEGEND_HEIGHT_PX / 2)
-    return canvas
-
-
-def blank(width: int, height: int) -> Image:
-    """Return an empty image."""
-    canvas = np.empty((height, width, 3), dtype=np.uint8)
-    canvas[:] = BACKGROUND
     return canvas
 
 

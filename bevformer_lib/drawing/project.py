@@ -10,6 +10,7 @@ Hodgman's for polygons ("Reentrant polygon clipping", 1974).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -25,11 +26,16 @@ class Segments:
 
     Attributes:
         pixels: (m, 2, 2) float64, (x, y) of both ends, inside the image.
-        source: (m,) which of the given lines each one is a part of.
+        source: (m,) which of the given lines each one is a part of; ascending.
     """
 
     pixels: NDArray[np.float64]
     source: NDArray[np.int64]
+
+    def grouped(self, count: int, lines_each: int) -> list[NDArray[np.float64]]:
+        """Return the pixels of each of ``count`` objects that have ``lines_each`` of the given lines, one by one."""
+        ends = np.searchsorted(self.source, np.arange(count + 1) * lines_each).tolist()
+        return [self.pixels[start:end] for start, end in pairwise(ends)]
 
 
 def homogeneous_pixels(points_lidar_m: NDArray[Any], lidar_to_image: NDArray[Any]) -> NDArray[np.float64]:
@@ -102,6 +108,22 @@ def project_polygon(
                 kept.append(polygon[i] + part * (polygon[j] - polygon[i]))
         polygon = np.array(kept).reshape(-1, 3)
     return _pixels(polygon, image_hw)
+
+
+def project_polygons(
+    corners_lidar_m: NDArray[Any], lidar_to_image: NDArray[Any], image_hw: tuple[int, int]
+) -> list[NDArray[np.float64]]:
+    """Return what :func:`project_polygon` does of each of (count, n, 3) polygons; only those at a border are cut."""
+    points = homogeneous_pixels(corners_lidar_m, lidar_to_image)
+    inside = _signed_distances(points.reshape(-1, 3), image_hw).reshape(*points.shape[:2], _NUM_PLANES) >= 0
+    whole = np.asarray(inside.all(axis=(1, 2)))
+    hidden = np.asarray(~np.asarray(inside.any(axis=1))).any(axis=1)
+    found: list[NDArray[np.float64]] = [np.zeros((0, 2))] * len(points)
+    for index, pixels in zip(np.flatnonzero(whole).tolist(), _pixels(points[whole], image_hw), strict=True):
+        found[index] = pixels
+    for index in np.flatnonzero(~whole & ~hidden).tolist():
+        found[index] = project_polygon(corners_lidar_m[index], lidar_to_image, image_hw)
+    return found
 
 
 def resized(lidar_to_image: NDArray[Any], scale_xy: tuple[float, float]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import cv2
@@ -44,9 +45,13 @@ def fill_polygon(canvas: Image, corners: NDArray[Any], color: Color, opacity: fl
     if len(corners) < 3:
         return
     height, width = canvas.shape[:2]
-    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, (width, height))
-    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, 0, (width, height))
+    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    x0, y0 = min(max(math.floor(left), 0), width), min(max(math.floor(top), 0), height)
+    x1, y1 = min(max(math.ceil(right) + 1, 0), width), min(max(math.ceil(bottom) + 1, 0), height)
     if x0 >= x1 or y0 >= y1:
+        return
+    if opacity == 1.0:
+        cv2.fillConvexPoly(canvas, _fixed_point(corners), color, cv2.LINE_AA, _FRACTION_BITS)
         return
     region = canvas[y0:y1, x0:x1]
     painted = region.copy()
@@ -56,16 +61,16 @@ def fill_polygon(canvas: Image, corners: NDArray[Any], color: Color, opacity: fl
 
 def _dashes(segments: NDArray[Any]) -> NDArray[np.float64]:
     """Cut (n, 2, 2) lines into dashes; a short line keeps its first dash."""
-    pieces: list[NDArray[np.float64]] = [np.zeros((0, 2, 2))]
-    for start, end in np.asarray(segments, dtype=np.float64):
-        length = float(np.hypot(*(end - start)))
-        if length == 0.0:
-            continue
-        begins = np.arange(0.0, length, DASH_PX + GAP_PX)
-        reach = np.stack([begins, np.minimum(begins + DASH_PX, length)], axis=1) / length
-        pieces.append(start + reach[..., None] * (end - start))
-    return np.concatenate(pieces)
+    lines = np.asarray(segments, dtype=np.float64).reshape(-1, 2, 2)
+    way = lines[:, 1] - lines[:, 0]
+    length = np.hypot(way[:, 0], way[:, 1])
+    counts = np.ceil(length / (DASH_PX + GAP_PX)).astype(np.int64)
+    line = np.repeat(np.arange(len(lines)), counts)
+    begins = (np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)) * (DASH_PX + GAP_PX)
+    reach = np.stack([begins, np.minimum(begins + DASH_PX, length[line])], axis=1) / length[line, None]
+    return np.asarray(lines[line, :1] + reach[..., None] * way[line, None])
 
 
 def _fixed_point(pixels: NDArray[Any]) -> NDArray[np.int32]:
-    return np.asarray(np.round(np.asarray(pixels) * (1 << _FRACTION_BITS)), dtype=np.int32)
+    fixed: NDArray[np.int32] = np.rint(np.asarray(pixels) * (1 << _FRACTION_BITS)).astype(np.int32)
+    return fixed

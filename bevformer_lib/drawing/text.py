@@ -82,6 +82,8 @@ def shortened(text: str, max_width_px: float, size_px: int, weight: int = REGULA
 
 def drawable(text: str) -> str:
     """Return the text with every character that the fonts lack written with others."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(_drawable_character(character) for character in text)
 
 
@@ -107,9 +109,14 @@ def _drawn_alone(character: str) -> Image:
 
 
 def _width(shown: str, size_px: int, weight: int) -> int:
+    return _measured_width(shown, size_px, weight, scalable=_HAS_SCALABLE_FONTS)
+
+
+@lru_cache(maxsize=4096)
+def _measured_width(shown: str, size_px: int, weight: int, *, scalable: bool) -> int:
     if not shown:
         return 0
-    if _HAS_SCALABLE_FONTS:
+    if scalable:
         left, _, width, _ = cv2.getTextSize((0, 0), shown, (0, 0), _font(), size_px, weight)
         return int(left + width)
     scale, thickness = _hershey(size_px, weight)

@@ -15,7 +15,7 @@ import onnx
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
-from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
+from bevformer_lib.convert.base import METADATA_PREFIX, PTQ_PASSES, Conversion
 from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model, load_graph
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.emulation import optimistic_path
@@ -24,7 +24,7 @@ from bevformer_lib.emulator.replay import replay
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.pulsar2.converter import samples_used
+from bevformer_lib.pulsar2.build import samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.quantization_record import read_record
 from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
@@ -132,6 +132,7 @@ class EmulatorConverter:
             _save(graph, path, {**provenance, f"{METADATA_PREFIX}bound": bound})
         facts = {
             "recipe": options.recipe,
+            "ptq_passes": provenance.get(PTQ_PASSES, ""),
             "float_model_sha256": float_model_sha256(float_model, model),
             "config": content,
             "bounds": {MAIN: output.name, OPTIMISTIC: optimistic_path(output).name},

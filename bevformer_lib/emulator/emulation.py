@@ -42,6 +42,7 @@ class Emulation:
 
     Attributes:
         recipe: named settings.
+        ptq_passes: passes of post-training quantisation that the float graph went through; empty: none.
         formats: format -> tensors kept in it.
         widest: the tensors with the largest steps, largest first, one for every scale.
         findings: requests that have no effect, and differences to a real build.
@@ -52,6 +53,7 @@ class Emulation:
     """
 
     recipe: str
+    ptq_passes: str
     formats: Mapping[str, int]
     widest: tuple[WideTensor, ...]
     findings: tuple[str, ...]
@@ -77,6 +79,7 @@ def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float
     widest = _by_step(facts)[:_MOST_NAMED]
     return Emulation(
         recipe=facts["recipe"],
+        ptq_passes=facts["ptq_passes"],
         formats=dict(sorted(Counter(one["format"] for one in tensors).items())),
         widest=widest,
         findings=tuple(facts["findings"]),

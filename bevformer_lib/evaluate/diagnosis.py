@@ -7,10 +7,9 @@ little.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,16 +63,6 @@ class Diagnosis:
     findings: Mapping[str, Finding]
     scene: str = ""
     frame: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Diagnosis:
-        """Return what :meth:`to_dict` was called on."""
-        findings = {name: Finding(**fields) for name, fields in content["findings"].items()}
-        return cls(findings, content["scene"], content["frame"])
 
 
 def try_frame(

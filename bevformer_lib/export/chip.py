@@ -14,8 +14,10 @@ DEFAULT_CHIP: Final = "AX650"
 
 _TABLE: Final = "npu_operators.json"
 _ABOUT: Final = "_about"
-_SAME_LIST: Final[Mapping[str, str]] = {"M76H": "AX650"}
-"""Chip -> the chip whose list covers it."""
+_SAME_LIST: Final[Mapping[str, str]] = {"M76H": "AX650", "AX8850": "AX650"}
+"""Chip -> the chip whose list covers it; AX8850 runs files that are compiled for AX650."""
+_WITHOUT_LIST: Final = ("AX8860",)
+"""Chips that the converter (7.0) compiles for, and whose operators the documentation does not list."""
 
 Limits = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -26,28 +28,26 @@ class Chip:
 
     Attributes:
         name: as the converter's ``--target_hardware`` spells it.
-        operators: names of the accepted operators.
+        operators: names of the listed operators; ``None``: no list is published.
         limits: operator -> attribute or input -> kind of limit -> value; kinds are those of
             :data:`bevformer_lib.export.lint.limits.LIMIT_KINDS`.
         min_opset: oldest operator set accepted.
-        broken: operators that are on the list, but reported to give wrong results on the board.
         contradicted: operators that the English edition of the vendor's list holds and the Chinese one doesn't ->
             version of Pulsar2 since which they differ.
         tensor_types: names of the number types it computes with: those that the list lets ``Cast`` make.
     """
 
     name: str
-    operators: frozenset[str]
+    operators: frozenset[str] | None
     limits: Limits
     min_opset: int
-    broken: frozenset[str]
     contradicted: Mapping[str, str]
     tensor_types: tuple[str, ...]
 
 
 def chip_names() -> tuple[str, ...]:
-    """Return the chips whose operators are known."""
-    return (*(name for name in _read_table() if name != _ABOUT), *_SAME_LIST)
+    """Return the chips that graphs can be checked for."""
+    return (*(name for name in _read_table() if name != _ABOUT), *_SAME_LIST, *_WITHOUT_LIST)
 
 
 def load_chip(name: str) -> Chip:
@@ -59,15 +59,15 @@ def load_chip(name: str) -> Chip:
     table = _read_table()
     if name not in chip_names():
         raise ExportError(f"unknown target {name!r}; known are {', '.join(chip_names())}")
-    listed = table[_SAME_LIST.get(name, name)]
+    listed = table.get(_SAME_LIST.get(name, name))
     return Chip(
         name=name,
-        operators=frozenset(listed["operators"]),
-        limits=listed["limits"],
+        operators=None if listed is None else frozenset(listed["operators"]),
+        limits={} if listed is None else listed["limits"],
         min_opset=table[_ABOUT]["min_opset"],
-        broken=frozenset(table[_ABOUT]["reported_broken_on_board"]),
         contradicted=table[_ABOUT]["contradicted"].get(name, {}),
-        tensor_types=tuple(listed["limits"]["Cast"]["to"]["one_of"]),
+        # Every published list names the same types.
+        tensor_types=tuple((listed or table[DEFAULT_CHIP])["limits"]["Cast"]["to"]["one_of"]),
     )
 
 

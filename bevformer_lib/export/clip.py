@@ -1,4 +1,4 @@
-"""A synthetic clip to prove a graph with: six cameras on a car that drives a curve.
+"""A synthetic clip for the parity check: six cameras on a car that drives a curve.
 
 Everything follows from the seed. The images are smooth noise: a wrong sampling position shows, a difference in its
 last bit does not. The cameras stand as on the nuScenes car, so that every direction is seen. The car moves several

@@ -20,7 +20,7 @@ from bevformer_lib.export.graph import OPSET
 from bevformer_lib.export.intermediate_outputs import drop_outputs, intermediate_names
 from bevformer_lib.export.lint.findings import LintReport, Waiver
 from bevformer_lib.export.lint.run import lint, require_no_errors
-from bevformer_lib.export.parity import ParityReport, prove
+from bevformer_lib.export.parity import ParityReport, check_parity
 from bevformer_lib.export.passes import simplify
 from bevformer_lib.export.passes.pipeline import PASSES, GraphPass, PassReport, run_passes
 from bevformer_lib.export.provenance import Provenance, package_versions, write_provenance
@@ -36,7 +36,7 @@ from bevformer_lib.runtime.model_metadata import BEV_HW_KEY
 
 RAW_SUFFIX: Final = "_raw"
 _PROVEN_PASSES: Final[Mapping[str, GraphPass]] = {**PASSES, "simplify": partial(simplify.apply, compare_values=False)}
-"""The proof compares the result with PyTorch itself."""
+"""The parity check compares the result with PyTorch itself."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ExportResult:
         size_bytes: size of ``output``.
         operators: operator -> number of nodes in ``output``, most frequent first.
         passes: what each rewrite did.
-        proof: figures of the comparison with PyTorch, which samples every cell in every camera.
+        parity: figures of the comparison with PyTorch, which samples every cell in every camera.
         spatial: how the graph samples the cameras.
         host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
@@ -65,7 +65,7 @@ class ExportResult:
     size_bytes: int
     operators: Mapping[str, int]
     passes: tuple[PassReport, ...]
-    proof: ParityReport
+    parity: ParityReport
     spatial: SpatialChoice
     host_geometry: HostGeometryConfig | None
     lint: LintReport
@@ -103,7 +103,7 @@ def export_onnx(
         geometry: who computes sampling locations, visibility and ego motion; ``None``: the host.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
-        on_progress: told of stages, passes and proof frames.
+        on_progress: told of stages, passes and frames of the parity check.
 
     Raises:
         CheckpointError: the checkpoint can't be read, or is not of this configuration.
@@ -142,10 +142,10 @@ def export_onnx(
             findings = _check(graph, file, output, chip, waivers)
             operators = _count_operators(graph)
             del graph
-        with stages.run("proof"):
+        with stages.run("parity check"):
             # Whatever the graph samples, it has to give what sampling every cell in every camera gives.
             model.use_sampling(DenseSampling())
-            proof = prove(model, file, config, on_progress=on_progress)
+            parity = check_parity(model, file, config, on_progress=on_progress)
     return ExportResult(
         output=output,
         raw_output=raw_path(output),
@@ -153,7 +153,7 @@ def export_onnx(
         size_bytes=output.stat().st_size,
         operators=operators,
         passes=reports,
-        proof=proof,
+        parity=parity,
         spatial=choice,
         host_geometry=host_geometry,
         lint=findings,

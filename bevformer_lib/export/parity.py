@@ -1,4 +1,4 @@
-"""The proof that a graph computes what the PyTorch model computes, on a clip that moves."""
+"""The parity check that a graph computes what the PyTorch model computes, on a clip that moves."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ParityFigure:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What the proof measured.
+    """What the parity check measured.
 
     Attributes:
         tolerance: the bound that every figure keeps.
@@ -81,7 +81,7 @@ class ParityReport:
         return max(figure.relative_difference for figure in self.figures if figure.output == output)
 
 
-def prove(
+def check_parity(
     model: nn.Module, graph: Path, config: ModelConfig, *, on_progress: ProgressCallback = no_progress
 ) -> ParityReport:
     """Run a clip through both, each with its own ``bev_embed`` fed back as ``prev_bev``, and compare every output.
@@ -112,7 +112,7 @@ def prove(
         if index == _MOTION_FRAME:
             effects = _effects(runtime, feed, outputs[OUTPUT_BEV_EMBED])
         history = outputs[OUTPUT_BEV_EMBED]
-        on_progress("proof: ONNX Runtime", index + 1, CLIP_FRAMES)
+        on_progress("parity check: ONNX Runtime", index + 1, CLIP_FRAMES)
     return ParityReport(TOLERANCE, tuple(figures), *effects)
 
 
@@ -126,7 +126,7 @@ def _run_clip(model: nn.Module, config: ModelConfig, on_progress: ProgressCallba
             outputs = model(*(torch.from_numpy(feed[name]) for name in INPUT_NAMES))
         results.append({name: output.numpy() for name, output in zip(OUTPUT_NAMES, outputs, strict=True)})
         history = results[-1][OUTPUT_BEV_EMBED]
-        on_progress("proof: PyTorch", index + 1, CLIP_FRAMES)
+        on_progress("parity check: PyTorch", index + 1, CLIP_FRAMES)
     return results
 
 

@@ -20,7 +20,7 @@ _PREFIX: Final = "bevformer."
 _VERSION_PREFIX: Final = "version."
 
 PACKAGES: Final = ("bevformer-axera", "torch", "onnx", "onnxsim", "onnxruntime")
-"""Packages whose versions are recorded: what the graph and its proof depend on."""
+"""Packages whose versions are recorded: what the graph and its parity check depend on."""
 
 _VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 """Package -> the distributions that may provide it."""

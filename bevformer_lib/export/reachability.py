@@ -2,7 +2,7 @@
 
 A value frozen while tracing cuts its input off: the vendor's exported graph reads ``can_bus`` in one small branch only,
 since the shift and the rotation that it drives were computed outside the graph. An input that is cut off altogether is
-found here; one that still reaches the outputs by another way is found by the proof, whose clip moves.
+found here; one that still reaches the outputs by another way is found by the parity check, whose clip moves.
 """
 
 from __future__ import annotations

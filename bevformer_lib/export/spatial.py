@@ -72,7 +72,7 @@ def choose_spatial(
             around a car need it, or all cameras if they are fewer.
 
     Raises:
-        ExportError: the two don't go together, or the proof's camera calibration needs more room.
+        ExportError: the two don't go together, or the parity check's camera calibration needs more room.
     """
     if cameras_per_query is not None and form == "dense":
         raise ExportError("the dense form samples every cell in every camera; leave out --cameras-per-query")

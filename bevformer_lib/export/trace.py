@@ -32,7 +32,7 @@ EXPORTER: Final = "torch.onnx.export(dynamo=False)"
 """TorchScript tracing; docs/exporter-choice.md holds the figures behind the choice."""
 
 _TRACE_SEED: Final = 10
-"""Not the proof's: a value of the traced frame that stayed in the graph must not meet the same frame again there."""
+"""Not the parity check's: a value of the traced frame that stayed in the graph must not meet its frame again there."""
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 from bevformer_lib.gates.expression import BASELINE, Expression
 from bevformer_lib.gates.metrics import BuildMetrics, Metric
 from bevformer_lib.gates.policy import Gate, Policy
+from bevformer_lib.plain_data import to_plain
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {**dataclasses.asdict(self), "passed": not self.failed}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
-        """Return what :meth:`to_dict` was called on."""
-        results = tuple(GateResult(**fields) for fields in content["results"])
-        return cls(content["policy"], content["baseline"], results)
+        return {**to_plain(self), "passed": not self.failed}
 
 
 def judge(policy: Policy, build: BuildMetrics, baseline: BuildMetrics | None, *, baseline_id: str = "") -> Verdict:

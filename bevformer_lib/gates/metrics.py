@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from bevformer_lib.calibration.coverage import CalibrationCoverage
 from bevformer_lib.detections.types import ClassCounts, SceneEvaluation
@@ -78,16 +78,6 @@ class BuildMetrics:
     model: str
     scenes: Mapping[str, str]
     metrics: Mapping[str, Metric]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> BuildMetrics:
-        """Return what :meth:`to_dict` was called on."""
-        metrics = {name: Metric(**fields) for name, fields in content["metrics"].items()}
-        return cls(content["model"], content["scenes"], metrics)
 
 
 def metric_names(class_names: Sequence[str]) -> tuple[str, ...]:

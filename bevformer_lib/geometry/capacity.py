@@ -13,20 +13,21 @@ from bevformer_lib.geometry.pillars import cameras_per_query, pillar_points_lida
 
 _ROUNDING_MARGIN: Final = 1e-4
 """Part of the image: host and graph may round a point on an image's edge to different sides."""
+_KEPT: Final = 4
+"""Calibrations remembered: those of frames that are prepared ahead, and of the one that is run."""
 
 
 class CapacityCheck:
     """Proves of every frame that no cell is seen by more cameras than the graph has room for.
 
-    A camera calibration that was proven stays proven: only frames with another calibration cost time (6 cameras of
-        Base: about
-    a twentieth of a second).
+    The last few camera calibrations that were proven stay proven: only frames with another one cost time (6 cameras of
+    Base: about a twentieth of a second). Several threads may use it.
     """
 
     def __init__(self, capacity: CameraCapacity) -> None:
         self._capacity = capacity
         self._points = pillar_points_lidar_m(capacity.grid)
-        self._proven: bytes | None = None
+        self._proven: tuple[bytes, ...] = ()
 
     def require(self, lidar_to_image: NDArray[np.float32], *, frame: str) -> None:
         """Prove a frame.
@@ -39,7 +40,7 @@ class CapacityCheck:
             CameraCalibrationError: a cell is seen by more cameras.
         """
         camera_calibration = lidar_to_image.tobytes()
-        if camera_calibration == self._proven:
+        if camera_calibration in self._proven:
             return
         room = self._capacity.cameras_per_query
         counts = cameras_per_query(self._capacity.grid, lidar_to_image, margin=_ROUNDING_MARGIN, points=self._points)
@@ -50,4 +51,4 @@ class CapacityCheck:
                 f"frame's lidar2img, or export the model again with --cameras-per-query {counts.max()} (or --spatial "
                 "dense)"
             )
-        self._proven = camera_calibration
+        self._proven = (*self._proven[1 - _KEPT :], camera_calibration)

@@ -8,8 +8,10 @@ back from, and the history's rotation, nearest neighbour, is resolved to the exa
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,14 +36,21 @@ from bevformer_lib.names import (
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
+_KEPT_CALIBRATIONS: Final = 4
+"""Camera calibrations whose inputs are kept: those of frames that are prepared ahead, and of the one that is run."""
+
+
 class HostGeometry:
-    """Computes a model's geometry inputs; those of the cameras once per calibration, as long as it stays the same."""
+    """Computes a model's geometry inputs; those of the cameras once per calibration, as long as it is in use.
+
+    Several threads may use it.
+    """
 
     def __init__(self, config: HostGeometryConfig) -> None:
         self.config = config
         self._points = pillar_points_lidar_m(config.grid)
-        self._calibration: bytes | None = None
-        self._of_cameras: dict[str, NDArray[np.float32]] = {}
+        self._of_calibration: OrderedDict[bytes, dict[str, NDArray[np.float32]]] = OrderedDict()
+        self._lock = threading.Lock()
         height, width = config.grid.bev_h, config.grid.bev_w
         y, x = np.meshgrid(np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32), indexing="ij")
         half = np.float32(0.5)
@@ -89,21 +98,31 @@ class HostGeometry:
             - ``history_grid`` (1, cells, 2): the cells' centres in the rotated history.
             - ``rotation_grid`` (1, bev_h, bev_w, 2): the centres of the cells that the rotation takes.
         """
-        calibration = frame[INPUT_LIDAR2IMG].tobytes()
-        if calibration != self._calibration:
-            self._of_cameras = self._camera_inputs(frame[INPUT_LIDAR2IMG][0])
-            self._calibration = calibration
         can_bus = frame[INPUT_CAN_BUS]
         given: dict[str, Any] = {
             INPUT_IMG: frame[INPUT_IMG],
             INPUT_CAN_BUS: can_bus,
-            **self._of_cameras,
+            **self.camera_inputs(frame[INPUT_LIDAR2IMG][0]),
             INPUT_HISTORY_GRID: self._history_grid(can_bus, has_history=bool(frame[INPUT_PREV_BEV].any())),
             INPUT_PREV_BEV: frame[INPUT_PREV_BEV],
         }
         if self.config.rotate_center is not None:
             given[INPUT_ROTATION_GRID] = self._rotation_grid(can_bus, self.config.rotate_center)
         return {name: given[name] for name in self.input_names}
+
+    def camera_inputs(self, lidar_to_image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return the inputs that follow from (cameras, 4, 4) alone: the costly ones, worth computing ahead."""
+        calibration = lidar_to_image.tobytes()
+        with self._lock:
+            known = self._of_calibration.get(calibration)
+        if known is not None:
+            return known
+        computed = self._camera_inputs(lidar_to_image)
+        with self._lock:
+            self._of_calibration[calibration] = computed
+            while len(self._of_calibration) > _KEPT_CALIBRATIONS:
+                self._of_calibration.popitem(last=False)
+        return computed
 
     def _camera_inputs(self, lidar_to_image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         cameras, grid = len(lidar_to_image), self.config.grid

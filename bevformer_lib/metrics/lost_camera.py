@@ -7,9 +7,9 @@ six. Feeding the mean colour, or no valid projection, would be what a host does 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,17 +41,6 @@ class LostCamera:
     alone: int
     reference: DetectionMetrics
     candidate: DetectionMetrics
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        metrics = {"reference": self.reference.to_dict(), "candidate": self.candidate.to_dict()}
-        return {"camera": self.camera, "objects": self.objects, "alone": self.alone, **metrics}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> LostCamera:
-        """Return what :meth:`to_dict` was called on."""
-        metrics = {side: DetectionMetrics.from_dict(content[side]) for side in ("reference", "candidate")}
-        return cls(camera=content["camera"], objects=content["objects"], alone=content["alone"], **metrics)
 
 
 def cameras_to_drop(asked: str | None, num_cams: int) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from bevformer_lib.plain_data import to_plain
 
 ERROR_NAMES: Final = ("translation", "scale", "orientation", "velocity", "attribute")
 """The five true-positive errors: m, 1 - IoU, rad, m/s, 1 - accuracy."""
@@ -143,43 +144,5 @@ class DetectionMetrics:
         return min(scored, key=lambda name: scored[name]) if scored else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain nested data for JSON, with the field's names ``NDS`` and ``mAP`` on top."""
-        content = dataclasses.asdict(self)
-        for metrics in content["classes"].values():
-            metrics["ap_at_m"] = {str(distance): ap for distance, ap in metrics["ap_at_m"].items()}
-        return {"NDS": content.pop("nds"), "mAP": content.pop("mean_ap"), **content}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> DetectionMetrics:
-        """Return what ``to_dict`` was called on."""
-        return cls(
-            nds=content["NDS"],
-            mean_ap=content["mAP"],
-            errors=TruePositiveErrors(**content["errors"]),
-            truth=content["truth"],
-            frames=content["frames"],
-            ground_truth=content["ground_truth"],
-            predictions=content["predictions"],
-            classes_without_truth=tuple(content["classes_without_truth"]),
-            recall_grid=tuple(content["recall_grid"]),
-            classes={name: _class_from_dict(metrics) for name, metrics in content["classes"].items()},
-            bands=tuple(
-                DistanceBand(band["nearest_m"], band["farthest_m"], SubsetMetrics(**band["metrics"]))
-                for band in content["bands"]
-            ),
-            scenes={name: SubsetMetrics(**metrics) for name, metrics in content["scenes"].items()},
-        )
-
-
-def _class_from_dict(content: Mapping[str, Any]) -> ClassMetrics:
-    return ClassMetrics(
-        ground_truth=content["ground_truth"],
-        predictions=content["predictions"],
-        ap=content["ap"],
-        ap_at_m={float(distance): ap for distance, ap in content["ap_at_m"].items()},
-        errors=TruePositiveErrors(**content["errors"]),
-        curves=tuple(
-            PrecisionRecall(curve["match_distance_m"], tuple(curve["precision"]), tuple(curve["confidence"]))
-            for curve in content["curves"]
-        ),
-    )
+        """Return plain JSON data, with the field's names ``NDS`` and ``mAP`` on top."""
+        return {"NDS": self.nds, "mAP": self.mean_ap, **to_plain(self)}

@@ -169,10 +169,11 @@ class VisibleCameraSampling:
         """See :class:`CameraSampling`."""
         cameras, anchors, cells, _ = reference.shape
         # How many cameras before this one see the cell; a running sum, since the NPU has no CumSum.
-        ranks = [torch.zeros_like(seen[0])]
+        # Cameras keep an axis: the NPU's converter places no arithmetic on tensors of one.
+        ranks = [torch.zeros_like(seen[:1])]
         for camera in range(1, cameras):
-            ranks.append(ranks[-1] + seen[camera - 1])
-        rank = torch.stack(ranks).unsqueeze(1)
+            ranks.append(ranks[-1] + seen[camera - 1 : camera])
+        rank = torch.cat(ranks).unsqueeze(1)
         slot = torch.arange(self.slots, dtype=seen.dtype, device=seen.device).view(1, -1, 1)
         # 1 where the camera (axis 0) fills the slot (axis 1) of the cell (axis 2).
         chosen = F.relu(1 - (rank - slot).abs()) * seen.unsqueeze(1)

@@ -21,7 +21,8 @@ def sampling_reach_images(model: BEVFormer) -> float:
     """Return over how many images an offset spans at most, rounded up to quarters; at most ``MAX_REACH_IMAGES``.
 
     The queries come from a normalisation, so an offset is b + w (gamma z + beta) with z of mean 0 and variance 1. The
-    proof at export compares with the model itself, whose reference points lie up to ``MAX_REACH_IMAGES`` outside.
+    parity check at export compares with the model itself, whose reference points lie up to ``MAX_REACH_IMAGES``
+    outside.
     """
     config = model.config
     sizes = torch.tensor(level_sizes(model), dtype=torch.float64)

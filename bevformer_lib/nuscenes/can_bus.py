@@ -1,14 +1,8 @@
-"""The 18 values of `can_bus` from nuScenes' poses and its CAN bus expansion.
-
-Source: `_get_can_bus_info` and `get_data_info` of the original BEVFormer. The four values of the orientation all hold
-the quaternion's w there, since a quaternion object is assigned to four places at once, and the published checkpoints
-were trained so.
-"""
+"""The 18 values of `can_bus` from nuScenes' poses and its CAN bus expansion; their meaning: `scenes/ego.py`."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import SceneError
-from bevformer_lib.names import CAN_BUS_POSITION, CAN_BUS_SIZE, CAN_BUS_YAW_DEG, CAN_BUS_YAW_RAD
+from bevformer_lib.scenes import ego
 
 MOTION_KEYS: Final = ("accel", "rotation_rate", "vel")
 """The parts of a CAN ``pose`` message that are kept, three values each, in this order."""
-_ORIENTATION: Final = slice(3, 7)
-_MOTION: Final = slice(7, 16)
 
 
 def can_bus_root(nuscenes_root: Path) -> Path:
@@ -83,14 +75,8 @@ def can_bus_absolute(
     from pyquaternion import Quaternion
 
     rotation = Quaternion(ego_pose["rotation"])
-    x_axis = rotation.rotation_matrix[:, 0]
-    yaw_rad = math.atan2(x_axis[1], x_axis[0]) % (2.0 * math.pi)
-    can_bus = np.zeros(CAN_BUS_SIZE)
-    can_bus[CAN_BUS_POSITION] = ego_pose["translation"]
-    can_bus[_ORIENTATION] = rotation.w
     last = next((message for message in reversed(pose_messages) if message["utime"] <= timestamp_us), None)
-    if last is not None:
-        can_bus[_MOTION] = np.concatenate([last[key] for key in MOTION_KEYS])
-    can_bus[CAN_BUS_YAW_RAD] = yaw_rad
-    can_bus[CAN_BUS_YAW_DEG] = math.degrees(yaw_rad)
-    return can_bus
+    motion = None if last is None else np.concatenate([last[key] for key in MOTION_KEYS])
+    return ego.can_bus_absolute(
+        ego_pose["translation"], rotation.rotation_matrix, quaternion_w=rotation.w, motion=motion
+    )

@@ -15,6 +15,7 @@ from bevformer_lib import __version__
 from bevformer_lib.errors import DamagedRecordError, StoreError
 from bevformer_lib.files import atomic_path
 from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.store.base import BUILDS, Store
 from bevformer_lib.store.run import StepResult
 from bevformer_lib.store.step import Artifact
@@ -45,27 +46,6 @@ class Build:
         """Key of its record."""
         return hashlib.sha256("\n".join(self.steps).encode()).hexdigest()[:_ID_LETTERS]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {
-            "name": self.name,
-            "steps": list(self.steps),
-            "outputs": {path: artifact.to_dict() for path, artifact in self.outputs.items()},
-            "created_at": self.created_at,
-            "product_version": self.product_version,
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Build:
-        """Return what :meth:`to_dict` was called on."""
-        return cls(
-            name=content["name"],
-            steps=tuple(content["steps"]),
-            outputs={path: Artifact(**fields) for path, fields in content["outputs"].items()},
-            created_at=content["created_at"],
-            product_version=content["product_version"],
-        )
-
 
 def record_build(store: Store, name: str, steps: Sequence[StepResult], outputs: Mapping[str, Artifact]) -> Build:
     """Record a finished build, unless the same one is recorded already; return what is recorded."""
@@ -76,16 +56,16 @@ def record_build(store: Store, name: str, steps: Sequence[StepResult], outputs: 
         created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         product_version=__version__,
     )
-    if store.put_record(BUILDS, build.identity, build.to_dict()):
+    if store.put_record(BUILDS, build.identity, to_plain(build)):
         return build
     try:
         content = store.get_record(BUILDS, build.identity)
     except DamagedRecordError:
         store.remove_record(BUILDS, build.identity)
-        store.put_record(BUILDS, build.identity, build.to_dict())
+        store.put_record(BUILDS, build.identity, to_plain(build))
         return build
     store.refresh_record(BUILDS, build.identity)  # used again: the collector counts it among the newest
-    return build if content is None else Build.from_dict(content)
+    return build if content is None else _read(store, build.identity, content)
 
 
 def read_build(store: Store, identity: str) -> Build:
@@ -95,12 +75,16 @@ def read_build(store: Store, identity: str) -> Build:
         StoreError: there is none, or its record can't be read.
     """
     content = store.get_record(BUILDS, identity)
+    if content is None:
+        raise StoreError(f"{store.uri}: holds no build {identity}; build again")
+    return _read(store, identity, content)
+
+
+def _read(store: Store, identity: str, content: Mapping[str, Any]) -> Build:
     try:
-        if content is None:
-            raise KeyError("record")
-        return Build.from_dict(content)
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{store.uri}: build {identity} can't be read ({error}); build again") from None
+        return from_plain(Build, content)
+    except ValueError as error:
+        raise StoreError(f"{store.uri}: build {identity} {error}; build again") from None
 
 
 def lay_out(store: Store, build: Build, folder: Path) -> Path:

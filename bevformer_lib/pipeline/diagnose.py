@@ -20,7 +20,7 @@ from bevformer_lib.pipeline.inputs import (
     IMAGE_PACKAGES,
     SceneSource,
     open_artifact,
-    read_json_artifact,
+    read_artifact,
     read_scene_metas,
 )
 from bevformer_lib.pipeline.linked import linked_folder
@@ -33,6 +33,7 @@ from bevformer_lib.pipeline.runtimes import (
     runtime_modules,
 )
 from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.host_geometry import with_host_geometry
@@ -62,6 +63,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
         recording: what ``RecordTrialsWork`` put out, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
         inference_config: of both models.
+        npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
     """
 
     scenes: tuple[SceneSource, ...]
@@ -74,6 +76,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
     inference_config: Artifact | None = None
+    npu: str | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -96,7 +99,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
         metas = {scene.name: scene for scene in read_scene_metas(self.scenes)}
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
         reference = open_float_model(store, self.reference, self.recording, self.device)
-        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator, self.npu).open(store)
         geometry = None
         if self.inference_config is not None:
             geometry = read_inference_config(open_artifact(store, self.inference_config)).host_geometry
@@ -116,7 +119,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
                 on_progress=on_progress,
             )
             diagnosis = Diagnosis({name: findings[name] for name in DIAGNOSES}, found.scene, found.index)
-        write_json(folder / DIAGNOSIS, diagnosis.to_dict())
+        write_json(folder / DIAGNOSIS, to_plain(diagnosis))
         return {name: finding.value for name, finding in diagnosis.findings.items()}
 
     def _calibration(
@@ -145,7 +148,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
 
 def read_diagnosis(store: Store, artifact: Artifact) -> Diagnosis:
     """Return a build's diagnosis."""
-    return Diagnosis.from_dict(read_json_artifact(store, artifact))
+    return read_artifact(store, artifact, Diagnosis)
 
 
 def _named_by(candidate: Runtime, graph_sha256: str, manifest_sha256: str) -> list[str]:

@@ -12,7 +12,7 @@ from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.evaluate.summary import summarize
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_json_artifact
+from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact, read_artifact
 from bevformer_lib.pipeline.runtimes import (
     FOUND_SIMULATOR,
     Executable,
@@ -22,6 +22,7 @@ from bevformer_lib.pipeline.runtimes import (
     runtime_modules,
 )
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -49,6 +50,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
         simulator: where the runtime is Pulsar2's simulator.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
         black_camera: name of the camera that shows nothing; ``None``: all do.
+        npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
     """
 
     scene: SceneSource = field(metadata=PART)
@@ -63,6 +65,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
     simulator: Simulator = FOUND_SIMULATOR
     bound: str | None = field(default=None, metadata=PART)
     black_camera: str | None = field(default=None, metadata=PART)
+    npu: str | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -84,7 +87,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
         """
         config = read_inference_config(open_artifact(store, self.inference_config))
         reference = open_float_model(store, self.reference, self.recording, self.device)
-        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator, self.npu).open(store)
         for runtime, artifact in ((reference, self.reference), (candidate, self.candidate)):
             check_model(runtime, config, Path(artifact.name))
         evaluation = evaluate_scene(
@@ -98,7 +101,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
             score_threshold=self.score_threshold,
             on_progress=lambda scene, done, total: on_progress(f"evaluate {scene}", done, total),
         )
-        write_json(folder / EVALUATION, evaluation.to_dict())
+        write_json(folder / EVALUATION, to_plain(evaluation))
         summary = summarize([evaluation])
         return {
             "frames": summary.frames,
@@ -109,4 +112,4 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
 
 def read_evaluation(store: Store, artifact: Artifact) -> SceneEvaluation:
     """Return a stored evaluation."""
-    return SceneEvaluation.from_dict(read_json_artifact(store, artifact))
+    return read_artifact(store, artifact, SceneEvaluation)

@@ -66,8 +66,8 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
         return {
             "nodes": sum(result.operators.values()),
             "operators": dict(result.operators),
-            "parity_tolerance": result.proof.tolerance,
-            "parity_worst": {figure.output: result.proof.worst(figure.output) for figure in result.proof.figures},
+            "parity_tolerance": result.parity.tolerance,
+            "parity_worst": {figure.output: result.parity.worst(figure.output) for figure in result.parity.figures},
             "random_weights_seed": result.checkpoint.random_weights_seed,
             "versions": dict(result.provenance.versions),
         }

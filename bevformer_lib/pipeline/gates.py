@@ -17,9 +17,10 @@ from bevformer_lib.pipeline.builds import Build, read_build
 from bevformer_lib.pipeline.convert import EMULATION_FACTS
 from bevformer_lib.pipeline.diagnose import DIAGNOSIS, read_diagnosis
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import SceneSource, read_json_artifact
+from bevformer_lib.pipeline.inputs import SceneSource, read_artifact, read_json_artifact
 from bevformer_lib.pipeline.measure import COVERAGE, METRICS, read_coverage, read_metrics
 from bevformer_lib.pipeline.work import Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.aliases import get_alias
 from bevformer_lib.store.base import BUILDS, Store
@@ -84,7 +85,7 @@ class GatesWork(Work, step=_STEP):
         build = BuildMetrics(self.model, {scene.name: scene.content.sha256 for scene in self.scenes}, metrics)
         baseline = None if self.baseline is None else read_build_metrics(store, self.baseline.metrics)
         verdict = judge(self.policy, build, baseline, baseline_id="" if self.baseline is None else self.baseline.build)
-        write_json(folder / BUILD_METRICS, build.to_dict())
+        write_json(folder / BUILD_METRICS, to_plain(build))
         write_json(folder / GATES, verdict.to_dict())
         on_progress("gates", 1, 1)
         return {"passed": not verdict.failed, "failed": [result.name for result in verdict.failed]}
@@ -127,7 +128,7 @@ def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
 
 def read_build_metrics(store: Store, artifact: Artifact) -> BuildMetrics:
     """Return the metrics of a build."""
-    return BuildMetrics.from_dict(read_json_artifact(store, artifact))
+    return read_artifact(store, artifact, BuildMetrics)
 
 
 def read_verdict(store: Store, build: Build) -> Verdict:
@@ -143,7 +144,7 @@ def read_verdict(store: Store, build: Build) -> Verdict:
 
 def read_verdict_file(store: Store, artifact: Artifact) -> Verdict:
     """Return a stored verdict."""
-    return Verdict.from_dict(read_json_artifact(store, artifact))
+    return read_artifact(store, artifact, Verdict)
 
 
 def require_gates(store: Store, build: Build, *, report: str) -> None:

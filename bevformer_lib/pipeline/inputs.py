@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bevformer_lib.demo import checkpoint_address
-from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError
+from bevformer_lib.errors import BevformerError, CheckpointError, ConfigError, SceneError, StoreError
 from bevformer_lib.pipeline.input_locations import file_here, file_place, position_here, scenes_here, scenes_place
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.index import find_scenes
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
@@ -22,7 +22,9 @@ from bevformer_lib.scenes.types import Scene
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.step import Artifact
+from bevformer_lib.strict_json import read_json_object
 
+Kind = TypeVar("Kind")
 _LABEL = "reading inputs"
 IMAGE_PACKAGES = ("opencv-python-headless", "numpy")
 """What decodes and normalises images."""
@@ -155,9 +157,37 @@ def read_scene_metas(sources: Sequence[SceneSource]) -> list[Scene]:
 
 
 def read_json_artifact(store: Store, artifact: Artifact) -> dict[str, Any]:
-    """Return what a step wrote as a JSON object; see :func:`open_artifact` for what it raises."""
-    content: dict[str, Any] = json.loads(open_artifact(store, artifact).read_text(encoding="utf-8"))
-    return content
+    """Return what a step wrote as a JSON object.
+
+    Raises:
+        StoreError: it holds something else; and see :func:`open_artifact`.
+    """
+    path = open_artifact(store, artifact)
+    try:
+        return read_json_object(path)
+    except ValueError as error:
+        raise StoreError(f"{artifact.made_by}: {artifact.name} {error}; build again") from None
+
+
+def read_artifact(store: Store, artifact: Artifact, kind: type[Kind]) -> Kind:
+    """Return what a step wrote with :func:`~bevformer_lib.plain_data.to_plain`.
+
+    Raises:
+        StoreError: it holds something else; and see :func:`open_artifact`.
+    """
+    return parsed(artifact, kind, read_json_artifact(store, artifact))
+
+
+def parsed(artifact: Artifact, kind: type[Kind], content: object) -> Kind:
+    """Return what a part of a step's JSON file declares to be.
+
+    Raises:
+        StoreError: it is something else.
+    """
+    try:
+        return from_plain(kind, content)
+    except ValueError as error:
+        raise StoreError(f"{artifact.made_by}: {artifact.name} {error}; build again") from None
 
 
 def open_artifact(store: Store, artifact: Artifact) -> Path:

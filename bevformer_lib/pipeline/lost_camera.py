@@ -12,8 +12,9 @@ from bevformer_lib.files import write_json
 from bevformer_lib.metrics.both_models import score_both
 from bevformer_lib.metrics.lost_camera import LostCamera, objects_shown
 from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
-from bevformer_lib.pipeline.inputs import SceneSource, read_json_artifact, read_scene_metas
+from bevformer_lib.pipeline.inputs import SceneSource, parsed, read_json_artifact, read_scene_metas
 from bevformer_lib.pipeline.work import PART, Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
@@ -57,11 +58,11 @@ class LostCameraWork(Work, step="lost-camera"):
             write_json(folder / LOST_CAMERA, {"unavailable": str(error)})
             return {"unavailable": str(error)}
         lost = LostCamera(self.camera, *objects_shown(scenes, self.camera, self.image_hw), reference, candidate)
-        write_json(folder / LOST_CAMERA, lost.to_dict())
+        write_json(folder / LOST_CAMERA, to_plain(lost))
         return {"mAP": {"reference": reference.mean_ap, "candidate": candidate.mean_ap}}
 
 
 def read_lost_camera(store: Store, artifact: Artifact) -> LostCamera | None:
     """Return what was found without a camera; ``None`` where nothing could be scored."""
     content = read_json_artifact(store, artifact)
-    return None if "unavailable" in content else LostCamera.from_dict(content)
+    return None if "unavailable" in content else parsed(artifact, LostCamera, content)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.backends.runtimes import ONNXRUNTIME
-from bevformer_lib.calibration.coverage import CalibrationCoverage, QuantityCoverage, coverage_of
+from bevformer_lib.calibration.coverage import CalibrationCoverage, coverage_of
 from bevformer_lib.calibration.plan import CalibrationPlan
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.evaluate.tensors import TensorSummary, compare_tensors, summarize_tensors
@@ -22,11 +21,14 @@ from bevformer_lib.pipeline.inputs import (
     IMAGE_PACKAGES,
     SceneSource,
     open_artifact,
+    parsed,
+    read_artifact,
     read_json_artifact,
     read_scene_metas,
 )
 from bevformer_lib.pipeline.runtimes import unload_models
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -143,7 +145,7 @@ class TensorsWork(Work, step="tensors", pool="gpu", packages=("onnx", "onnxrunti
             on_progress=lambda name, done, total: on_progress(f"tensors of {name}", done, total),
         )
         summaries = summarize_tensors([compared])
-        write_json(folder / TENSORS, {"tensors": [dataclasses.asdict(summary) for summary in summaries]})
+        write_json(folder / TENSORS, {"tensors": [to_plain(summary) for summary in summaries]})
         return {"scene": scene.name, "frames": len(compared.frames), "tensors": len(summaries)}
 
 
@@ -152,19 +154,17 @@ def read_metrics(store: Store, artifact: Artifact) -> tuple[DetectionMetrics, De
     content = read_json_artifact(store, artifact)
     if "unavailable" in content:
         return str(content["unavailable"])
-    return DetectionMetrics.from_dict(content["reference"]), DetectionMetrics.from_dict(content["candidate"])
+    reference, candidate = (
+        parsed(artifact, DetectionMetrics, content.get(side)) for side in ("reference", "candidate")
+    )
+    return reference, candidate
 
 
 def read_coverage(store: Store, artifact: Artifact) -> CalibrationCoverage:
     """Return a build's coverage."""
-    content = read_json_artifact(store, artifact)
-    quantities = tuple(
-        QuantityCoverage(one["name"], one["unit"], tuple(one["calibration"]), tuple(one["scenes"]))
-        for one in content.pop("quantities")
-    )
-    return CalibrationCoverage(**content, quantities=quantities)
+    return read_artifact(store, artifact, CalibrationCoverage)
 
 
 def read_tensors(store: Store, artifact: Artifact) -> tuple[TensorSummary, ...]:
     """Return a build's tensors; none where the runtime does not let us look inside."""
-    return tuple(TensorSummary(**fields) for fields in read_json_artifact(store, artifact)["tensors"])
+    return parsed(artifact, tuple[TensorSummary, ...], read_json_artifact(store, artifact).get("tensors"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Final
 
 from bevformer_lib.errors import StoreError
 from bevformer_lib.pipeline.executors import Executor
 from bevformer_lib.pipeline.work import Work
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.store.base import BUILDS, RUNS, Store
 from bevformer_lib.store.run import StepResult
 
@@ -149,19 +150,14 @@ def _begun(names: Sequence[str]) -> Run:
 
 def _end(store: Store, run: Run) -> None:
     run.ended_at = _text(datetime.now(timezone.utc))
-    store.put_record(RUNS, run.key, asdict(run))
+    store.put_record(RUNS, run.key, to_plain(run))
 
 
 def _read(store: Store, key: str) -> Run:
-    content = store.get_record(RUNS, key)
     try:
-        return _of_dict(content or {})
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{store.uri}: run {key}: {error} is missing or of the wrong type") from error
-
-
-def _of_dict(content: Mapping[str, Any]) -> Run:
-    return Run(**{**content, "steps": [RunStep(**step) for step in content["steps"]]})
+        return from_plain(Run, store.get_record(RUNS, key))
+    except ValueError as error:
+        raise StoreError(f"{store.uri}: run {key} {error}") from None
 
 
 def _text(time: datetime) -> str:

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.pipeline.work import Work
+from bevformer_lib.plain_data import said
 from bevformer_lib.store.step import Step
 
 _OUR_CODE: Final = "bevformer_lib"
@@ -64,8 +65,7 @@ def deserialize(content: Mapping[str, Any]) -> AskedWork:
     try:
         asked: Any = _envelope(_kind_of(content)).model_validate_json(to_json(content))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-        raise SerializationError(f"work for this machine can't be read ({wrong}); {_UPDATE}") from None
+        raise SerializationError(f"work for this machine can't be read ({said(error)}); {_UPDATE}") from None
     step = asked.work.step
     here, there = _sent(step.packages), asked.packages
     other = sorted(name for name in here.keys() | there.keys() if _is_ours(name) and here.get(name) != there.get(name))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import onnx
 
 from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
-from bevformer_lib.convert.base import FLOAT_MODEL_SHA256, METADATA_PREFIX
+from bevformer_lib.convert.base import FLOAT_MODEL_SHA256, PTQ_PASSES
 from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file
@@ -19,8 +19,6 @@ from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES
 
 PassFacts: TypeAlias = Mapping[str, Any]
 Pass: TypeAlias = Callable[..., tuple[onnx.ModelProto, PassFacts]]
-
-_APPLIED: Final = f"{METADATA_PREFIX}ptq"
 
 
 def apply_passes(
@@ -58,8 +56,8 @@ def apply_passes(
         raise ConversionError(f"no pass is named {unknown[0]!r}; there are: {', '.join(PASSES)}")
     model = load_float_model(graph)
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    if properties.get(_APPLIED):
-        raise ConversionError(f"{graph}: went through {properties[_APPLIED]} already; give the graph before it")
+    if properties.get(PTQ_PASSES):
+        raise ConversionError(f"{graph}: went through {properties[PTQ_PASSES]} already; give the graph before it")
     if output.resolve() == graph.resolve():
         raise ConversionError(f"{output}: is the float model itself; give another output")
     require_writable_file(output)
@@ -70,7 +68,7 @@ def apply_passes(
     for name in (name for name in PASSES if name in passes):
         run: Pass = import_module(PASSES[name]).apply
         model, facts[name] = run(model, samples, device=device, threads=threads, on_progress=on_progress)
-    onnx.helper.set_model_props(model, {**properties, FLOAT_MODEL_SHA256: origin, _APPLIED: ", ".join(facts)})
+    onnx.helper.set_model_props(model, {**properties, FLOAT_MODEL_SHA256: origin, PTQ_PASSES: ", ".join(facts)})
     with atomic_path(output) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
     return facts

@@ -52,10 +52,8 @@ class HostPreparation:
     img_norm: ImageNormConfig | None = None
     rotation: HostRotation | None = None
 
-    def feed(
-        self, arrays: Mapping[str, NDArray[np.float32]], inputs: Mapping[str, TensorSpec]
-    ) -> dict[str, NDArray[Any]]:
-        """Return C-contiguous arrays of the inputs' dtypes.
+    def feed(self, arrays: Mapping[str, NDArray[Any]], inputs: Mapping[str, TensorSpec]) -> dict[str, NDArray[Any]]:
+        """Return C-contiguous arrays of the inputs' dtypes; arrays that are such already are returned themselves.
 
         A model whose ``img`` is uint8 normalises by itself: it is fed pixels, in the network's order of channels.
 
@@ -65,11 +63,17 @@ class HostPreparation:
         prepared = dict(arrays)
         if self.rotation is not None:
             prepared[INPUT_PREV_BEV] = self.rotation(arrays[INPUT_PREV_BEV], arrays[INPUT_CAN_BUS])
-        return {name: self._cast(name, array, inputs[name].dtype) for name, array in prepared.items()}
+        return {name: self.cast(array, inputs[name]) for name, array in prepared.items()}
 
-    def _cast(self, name: str, array: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    def cast(self, array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+        """Return one input in the type that the model takes it in.
+
+        Raises:
+            RuntimeUnavailableError: it is an integer type that a float tensor can't be turned into.
+        """
+        name, dtype = spec.name, spec.dtype
         # bfloat16 is of kind "V": numpy knows it from ml_dtypes, which AXEngine brings.
-        if dtype.kind not in "iub":
+        if dtype.kind not in "iub" or array.dtype == dtype:
             return np.ascontiguousarray(array, dtype=dtype)
         if name == INPUT_IMG and dtype == np.uint8 and self.img_norm is not None:
             return pixels_of(array, self.img_norm)

@@ -77,6 +77,10 @@ class HostGeometryRuntime:
         joined = join_boxes(results, self._geometry.config.box_range)
         return {name: joined if name == OUTPUT_COORDS else results[name] for name in self.outputs}
 
+    def prepare_cameras(self, lidar2img: NDArray[np.float32]) -> None:
+        """Compute ahead, in any thread, what follows from (1, cameras, 4, 4) alone; :meth:`run` then finds it done."""
+        self._geometry.camera_inputs(lidar2img[0])
+
     def network_inputs(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return what the network itself is fed, in its own types."""
         arrays: dict[str, NDArray[Any]] = dict(self._geometry.inputs(feed))

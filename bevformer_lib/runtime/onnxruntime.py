@@ -49,9 +49,10 @@ def open_model(model: Path, options: RuntimeOptions) -> Runtime:
     """Load a graph; where the host computes its geometry, that is done too.
 
     Raises:
-        RuntimeUnavailableError: it can't be run here, or an option is a simulator's.
+        RuntimeUnavailableError: it can't be run here, or an option is another runtime's.
     """
     options.refuse("ONNX Runtime is no simulator", "image", "executable")
+    options.refuse("ONNX Runtime runs on no NPU", "npu")
     loaded = OnnxRuntime(model, device=options.device or DEFAULT_DEVICE, threads=options.threads)
     return with_host_geometry(loaded, source=str(model))
 

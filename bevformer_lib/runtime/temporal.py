@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from bevformer_lib.names import (
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.camera_calibration import camera_capacity_of
 from bevformer_lib.runtime.host import HostPreparation
-from bevformer_lib.runtime.host_geometry import with_host_geometry
+from bevformer_lib.runtime.host_geometry import HostGeometryRuntime, with_host_geometry
 from bevformer_lib.scenes.types import FrameInputs
 
 
@@ -94,11 +94,28 @@ class TemporalSession:
         capacity = camera_capacity_of(runtime, stated_capacity)
         self._capacity_check = None if capacity is None else CapacityCheck(capacity)
 
+    def prepare(self, inputs: FrameInputs) -> FrameInputs:
+        """Do what a frame needs before :meth:`step` and that no other frame decides; several threads may do so.
+
+        The frame is checked against the model, its images are brought into the model's type, and what the host
+        computes of its cameras is computed; :meth:`step` then finds all that done.
+
+        Raises:
+            RuntimeUnavailableError: the shapes are not the model's, or it takes integers of unknown meaning.
+            CameraCalibrationError: the frame's cameras exceed the model's camera capacity.
+        """
+        self._check_shapes({INPUT_IMG: inputs.img, INPUT_CAN_BUS: inputs.can_bus, INPUT_LIDAR2IMG: inputs.lidar2img})
+        if self._capacity_check is not None:
+            self._capacity_check.require(inputs.lidar2img[0], frame=inputs.source)
+        if isinstance(self._runtime, HostGeometryRuntime):
+            self._runtime.prepare_cameras(inputs.lidar2img)
+        return replace(inputs, img=self._preparation.cast(inputs.img, self._runtime.inputs[INPUT_IMG]))
+
     def step(self, inputs: FrameInputs, *, first: bool) -> StepResult:
         """Run one frame.
 
         Args:
-            inputs: the frame's own inputs.
+            inputs: the frame's own inputs, as they are or prepared.
             first: whether it begins a scene: there is no state yet, and zeros are fed.
 
         Raises:
@@ -125,12 +142,16 @@ class TemporalSession:
         """What the next frame of this scene would be fed as ``prev_bev``; zeros before the first step."""
         return self._zero_state() if self._prev_bev is None else self._prev_bev
 
+    def forget(self) -> None:
+        """Drop the state: the next frame has to be a first one."""
+        self._prev_bev = None
+
     def _zero_state(self) -> NDArray[np.float32]:
         return np.zeros(self._runtime.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
 
     def _feed(self, inputs: FrameInputs, prev_bev: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Name the arrays and turn them into what the model asks for."""
-        arrays: dict[str, NDArray[np.float32]] = {
+        arrays: dict[str, NDArray[Any]] = {
             INPUT_IMG: inputs.img,
             INPUT_CAN_BUS: inputs.can_bus,
             INPUT_LIDAR2IMG: inputs.lidar2img,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.names import CAN_BUS_SIZE
+from bevformer_lib.scenes.ego import is_pose
 from bevformer_lib.scenes.ground_truth import gt_boxes_from_json
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import GroundTruthBox
@@ -24,8 +25,6 @@ _SINGULAR_VOLUME = 1e-6
 """Volume of a matrix's unit rows below which it is singular; stored half-precision matrices stay above 1e-1."""
 _NORM_TOLERANCE = 1e-4
 """Largest difference of a mean or std that is rounding to single precision, in gray levels."""
-_POSE_TOLERANCE = 1e-3
-"""Largest departure from a rotation that is rounding, half precision included."""
 _MICROSECONDS = 1_000_000
 _LARGEST = 1e9
 """Largest number of a matrix or of ``can_bus``: global coordinates reach 1e7 m, single precision holds 1e38."""
@@ -112,9 +111,7 @@ def _required_array(content: Mapping[str, Any], key: str, shape: tuple[int, ...]
 
 def _pose(content: Mapping[str, Any], key: str) -> NDArray[np.float64]:
     matrix = _required_array(content, key, (4, 4))
-    turned = matrix[:3, :3]
-    rigid = np.allclose(turned @ turned.T, np.eye(3), atol=_POSE_TOLERANCE) and np.linalg.det(turned) > 0.0
-    if not rigid or not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=_POSE_TOLERANCE):
+    if not is_pose(matrix):
         raise ValueError(f"{key} is not a rotation and a translation")
     return matrix
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -50,11 +50,15 @@ class Preprocessor:
         image_hw: padded image size (height, width) in pixels, as the network is fed.
         img_norm: pixel normalisation.
         black_cameras: numbers of cameras whose images are black, before normalisation, whatever the files show.
+        pixels: whether the network normalises by itself, and is fed uint8 pixels in its order of channels.
+        threads: threads that share the cameras of a frame.
     """
 
     image_hw: tuple[int, int]
     img_norm: ImageNormConfig
     black_cameras: frozenset[int] = frozenset()
+    pixels: bool = False
+    threads: int = _THREADS
 
     def without(self, camera: str | None) -> Preprocessor:
         """Return a preprocessor to which one camera of ``names.CAMERA_ORDER`` more is black; ``None``: none is."""
@@ -68,14 +72,17 @@ class Preprocessor:
         Raises:
             SceneError: an image can't be read or decoded, or is larger than ``image_hw``.
         """
-        mean = self.img_norm.mean[::-1] if self.img_norm.to_rgb else self.img_norm.mean
-        padded = np.empty((len(frame.images), *self.image_hw, 3), dtype=np.uint8)
-        padded[:] = np.round(mean)
+        return self.padded(self.load(frame))
 
-        def place(camera: int, image: NDArray[np.uint8]) -> None:
-            padded[camera, : image.shape[0], : image.shape[1]] = image
-
-        self._decode_each(frame.images, place)
+    def padded(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """Return (h, w, 3) BGR images at the network's size, padded with the mean colour; themselves where they fit."""
+        if all(image.shape[:2] == self.image_hw for image in images):
+            return list(images)
+        padded = np.empty((len(images), *self.image_hw, 3), dtype=np.uint8)
+        mean = self._mean_levels()
+        padded[:] = mean[::-1] if self.img_norm.to_rgb else mean
+        for canvas, image in zip(padded, images, strict=True):
+            canvas[: image.shape[0], : image.shape[1]] = image
         return list(padded)
 
     def inputs(self, frame: Frame, previous: Frame | None) -> FrameInputs:
@@ -109,17 +116,24 @@ class Preprocessor:
 
     def prepare(self, frame: Frame, previous: Frame | None, images: Sequence[NDArray[np.uint8]]) -> FrameInputs:
         """Return what :meth:`inputs` does, from the images that :meth:`load` gave."""
-        img = np.empty((1, len(images), 3, *self.image_hw), dtype=np.float32)
-        with ThreadPoolExecutor(min(_THREADS, len(images))) as pool:
-            for _ in pool.map(self._normalize_into, img[0], images):
-                pass
         delta = can_bus_delta(frame.can_bus_absolute, None if previous is None else previous.can_bus_absolute)
         return FrameInputs(
-            img=img,
+            img=self.tensor(images),
             can_bus=delta[None].astype(np.float32),
             lidar2img=frame.lidar_to_image[None].astype(np.float32),
             source=str(frame.meta_path),
         )
+
+    def tensor(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[Any]:
+        """Return (1, cameras, 3, H, W) of (h, w, 3) BGR images: float32, normalised, or uint8 pixels.
+
+        What the images leave free at the bottom and the right is 0 after normalisation; of pixels, the mean colour,
+        rounded.
+        """
+        img = np.empty((1, len(images), 3, *self.image_hw), dtype=np.uint8 if self.pixels else np.float32)
+        fill = self._copy_into if self.pixels else self._normalize_into
+        _in_threads(fill, list(zip(img[0], images, strict=True)), self.threads)
+        return img
 
     def _normalize_into(self, channels: NDArray[np.float32], image: NDArray[np.uint8]) -> None:
         """Fill (3, H, W) ``channels`` from a BGR image of at most that size."""
@@ -129,6 +143,18 @@ class Preprocessor:
         for channel, table in enumerate(normalization_table(self.img_norm)):
             stored_channel = 2 - channel if self.img_norm.to_rgb else channel
             cv2.LUT(cv2.extractChannel(image, stored_channel), table, dst=channels[channel, :height, :width])
+
+    def _copy_into(self, channels: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+        """Fill (3, H, W) ``channels`` with the pixels of a BGR image of at most that size."""
+        height, width = image.shape[:2]
+        for channel, level in enumerate(self._mean_levels()):
+            channels[channel, height:] = level
+            channels[channel, :, width:] = level
+            channels[channel, :height, :width] = image[..., 2 - channel if self.img_norm.to_rgb else channel]
+
+    def _mean_levels(self) -> NDArray[np.uint8]:
+        """Return the mean in the network's order of channels, rounded to gray levels."""
+        return np.clip(np.rint(self.img_norm.mean), 0, _GRAY_LEVELS - 1).astype(np.uint8)
 
     def _decode_each(self, images: Sequence[ImageRef], place: Callable[[int, NDArray[np.uint8]], None]) -> None:
         """Decode every file once, in parallel, and hand each camera's image (H, W, 3) BGR to ``place``."""
@@ -143,9 +169,7 @@ class Preprocessor:
                 image = self._checked(decoded[rows], path)
                 place(camera, np.zeros_like(image) if camera in self.black_cameras else image)
 
-        with ThreadPoolExecutor(min(_THREADS, len(cameras_by_file))) as pool:
-            for _ in pool.map(decode_file, cameras_by_file):
-                pass
+        _in_threads(decode_file, [(path,) for path in cameras_by_file], self.threads)
 
     def _checked(self, image: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
         if image.shape[0] > self.image_hw[0] or image.shape[1] > self.image_hw[1]:
@@ -154,6 +178,17 @@ class Preprocessor:
                 f"takes {self.image_hw[0]} x {self.image_hw[1]}"
             )
         return image
+
+
+def _in_threads(work: Callable[..., None], calls: Sequence[tuple[Any, ...]], threads: int) -> None:
+    """Make all calls, side by side where there are threads for it."""
+    if threads == 1:
+        for arguments in calls:
+            work(*arguments)
+        return
+    with ThreadPoolExecutor(min(threads, len(calls))) as pool:
+        for _ in pool.map(lambda arguments: work(*arguments), calls):
+            pass
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:

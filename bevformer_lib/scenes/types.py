@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,13 +96,13 @@ class FrameInputs:
     """What the network is fed for a frame, but for ``prev_bev``.
 
     Attributes:
-        img: (1, cameras, 3, H, W) float32, normalised and padded.
+        img: (1, cameras, 3, H, W) padded: float32, normalised, or in the type that the model itself takes.
         can_bus: (1, 18) float32, delta form.
         lidar2img: (1, cameras, 4, 4) float32.
         source: the scene's and the frame's file, to name in errors.
     """
 
-    img: NDArray[np.float32]
+    img: NDArray[Any]
     can_bus: NDArray[np.float32]
     lidar2img: NDArray[np.float32]
     source: str = "the frame"

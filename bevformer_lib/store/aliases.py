@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from bevformer_lib.errors import StoreError
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.store.base import ALIASES, Store
 
 _DIGITS: Final = 8
@@ -75,8 +76,7 @@ def set_alias(store: Store, name: str, target: str, *, expected: Expected | None
             return current
         number = 1 if current is None else current.number + 1
         entry = AliasEntry(number, target, datetime.now(timezone.utc).isoformat(timespec="milliseconds"), note)
-        content = {"target": entry.target, "set_at": entry.set_at} | ({"note": note} if note else {})
-        if store.put_record(_kind(name), f"{number:0{_DIGITS}d}", content):
+        if store.put_record(_kind(name), f"{number:0{_DIGITS}d}", to_plain(entry)):
             return entry
 
 
@@ -98,14 +98,12 @@ def list_aliases(store: Store) -> tuple[str, ...]:
 
 
 def _read(store: Store, name: str, key: str) -> AliasEntry:
-    content = store.get_record(_kind(name), key)
+    content = store.get_record(_kind(name), key) or {}
     try:
-        if content is None:
-            raise KeyError("record")
-        return AliasEntry(int(key), str(content["target"]), str(content["set_at"]), str(content.get("note", "")))
-    except (KeyError, ValueError) as error:
+        return from_plain(AliasEntry, {**content, "number": int(key)})
+    except ValueError as error:
         raise StoreError(
-            f"{store.uri}: entry {key} of alias {name} can't be read ({error}); delete that record and set the alias"
+            f"{store.uri}: entry {key} of alias {name} {error}; delete that record and set the alias"
         ) from None
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bevformer_lib.errors import StoreError
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+from bevformer_lib.files import FULL_DISK
 
 
 @contextmanager
@@ -22,7 +20,7 @@ def named_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise StoreError(
             f"{error.filename or path}: {error.strerror}; free some space and run the same command again: "

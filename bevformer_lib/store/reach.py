@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bevformer_lib.errors import StoreError
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.store.base import BUILDS, Store, holds_steps
 from bevformer_lib.store.step import Artifact, StepRecord
 
@@ -27,6 +28,14 @@ class Reach:
     records: set[str] = field(default_factory=set)
     objects: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What a build's record names."""
+
+    steps: tuple[str, ...]
+    outputs: Mapping[str, Artifact] = field(default_factory=dict)
 
 
 def reach(store: Store, roots: Iterable[str]) -> Reach:
@@ -61,10 +70,10 @@ def named_by_record(kind: str, content: dict[str, Any]) -> tuple[list[str], list
         return [], [*record.step.inputs.values(), *record.outputs.values()]
     if kind == BUILDS:
         try:
-            outputs = [Artifact(**fields) for fields in content.get("outputs", {}).values()]
-            return [str(step) for step in content["steps"]], outputs
-        except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"record of a build: {error} is missing or of the wrong type; build again") from error
+            build = from_plain(_Build, content)
+        except ValueError as error:
+            raise StoreError(f"record of a build: {error}; build again") from None
+        return list(build.steps), list(build.outputs.values())
     return [], []
 
 

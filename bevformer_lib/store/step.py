@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bevformer_lib.errors import StoreError
+from bevformer_lib.plain_data import from_plain, to_plain
 
 _KEY_DIGITS = 32
 _FORMAT = 1
@@ -34,11 +35,11 @@ class Artifact:
     made_by: str | None = None
     source: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data without the empty fields."""
-        content = {"name": self.name, "sha256": self.sha256, "size": self.size}
-        origin = {"made_by": self.made_by, "source": self.source}
-        return content | {key: value for key, value in origin.items() if value is not None}
+    def __post_init__(self) -> None:
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"{self.sha256[:80]!r} is no sha256")
+        if self.size < 0:
+            raise ValueError(f"{self.size} is no size")
 
 
 @dataclass(frozen=True)
@@ -125,70 +126,22 @@ class StepRecord:
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {
-            "format": _FORMAT,
-            "step": self.step.name,
-            "part": self.step.part,
-            "key": self.step.key,
-            "version": self.step.version,
-            "inputs": {name: artifact.to_dict() for name, artifact in self.step.inputs.items()},
-            "parameters": dict(self.step.parameters),
-            "packages": dict(self.step.packages),
-            "outputs": {name: artifact.to_dict() for name, artifact in self.outputs.items()},
-            "facts": dict(self.facts),
-            "seconds": self.seconds,
-            "created_at": self.created_at,
-            "product_version": self.product_version,
-        }
+        """Return plain JSON data, with what it was made from on top."""
+        content = to_plain(self)
+        step = content.pop("step")
+        return {"format": _FORMAT, "step": step.pop("name"), "key": self.step.key, **step, **content}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> StepRecord:
         """Return the record that :meth:`to_dict` wrote.
 
         Raises:
-            StoreError: a field is missing, or the record is of another format.
+            StoreError: a field is missing or of another type, or the record is of another format.
         """
+        found = content.get("format")
+        if type(found) is not int or found != _FORMAT:
+            raise StoreError(f"record of a step: has format {found!r:.80}, expected {_FORMAT}; build again")
         try:
-            if _typed(content["format"], int) != _FORMAT:
-                raise StoreError(f"record of step {content['step']}: format {content['format']}, expected {_FORMAT}")
-            step = Step(
-                name=_typed(content["step"], str),
-                version=_typed(content["version"], int),
-                inputs=_artifacts(content["inputs"]),
-                parameters=_typed(content["parameters"], dict),
-                packages=_typed(content["packages"], dict),
-                part=_typed(content["part"], str, type(None)),
-            )
-            return cls(
-                step=step,
-                outputs=_artifacts(content["outputs"]),
-                facts=_typed(content["facts"], dict),
-                seconds=_typed(content["seconds"], int, float),
-                created_at=_typed(content["created_at"], str),
-                product_version=_typed(content["product_version"], str),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"record of a step: {error} is missing or of the wrong type; build again") from error
-
-
-def _artifacts(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Artifact]:
-    return {name: _artifact(Artifact(**fields)) for name, fields in content.items()}
-
-
-def _artifact(artifact: Artifact) -> Artifact:
-    _typed(artifact.name, str)
-    if not _SHA256.fullmatch(_typed(artifact.sha256, str)):
-        raise TypeError(f"sha256 {artifact.sha256[:80]!r}")
-    if _typed(artifact.size, int) < 0:
-        raise TypeError(f"size {artifact.size}")
-    _typed(artifact.made_by, str, type(None))
-    _typed(artifact.source, str, type(None))
-    return artifact
-
-
-def _typed(value: Any, *kinds: type) -> Any:
-    """Return a value of one of some types; ``bool`` is no number."""
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise TypeError(f"{value!r:.80}")
-    return value
+            return from_plain(cls, {**content, "step": {**content, "name": content.get("step")}})
+        except ValueError as error:
+            raise StoreError(f"record of a step: {error}; build again") from None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.faults import HEALTHY, Fault, planted_faults
-from benchmarks.planted_faults import FaultyBuild, main
+from benchmarks.planted_faults import FaultyBuild, Measured, main
 from bevformer_lib.config.load import load_model_config
-from bevformer_lib.gates.policy import DEFAULT_POLICY, read_policy
+from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
 from bevformer_lib.pipeline.builds import lay_out
 from bevformer_lib.pipeline.executors import DirectExecutor
 from bevformer_lib.store.folder import FolderStore
@@ -50,9 +51,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return lay_out(store, result.build, root / "builds"), root / "scenes"
 
 
+class RememberingBuild(FaultyBuild):
+    """Measures a fault once, whoever asks."""
+
+    def __init__(self, build: Path, scenes: Path) -> None:
+        super().__init__(build, scenes)
+        self._measured: dict[tuple[str, bool], Measured] = {}
+
+    def measure(self, fault: Fault, policy: Policy, *, shared: bool = False) -> Measured:
+        if (fault.name, shared) not in self._measured:
+            self._measured[fault.name, shared] = super().measure(fault, policy, shared=shared)
+        return dataclasses.replace(self._measured[fault.name, shared], fault=fault)
+
+
 @pytest.fixture(scope="module")
 def build(folders: tuple[Path, Path]) -> FaultyBuild:
-    return FaultyBuild(*folders)
+    return RememberingBuild(*folders)
 
 
 def test_a_healthy_build_keeps_the_gates_with_room(build: FaultyBuild) -> None:
@@ -81,16 +95,26 @@ def test_a_fault_of_both_models_shows_against_annotations_only(build: FaultyBuil
         assert measured.value("metrics.mAP", reference=reference) < 0.2 * healthy.value("metrics.mAP")
 
 
+def test_scenes_may_be_cut_short(folders: tuple[Path, Path]) -> None:
+    assert [len(scene.frames) for scene in FaultyBuild(*folders, max_frames=2).scenes] == [2]
+
+
 def test_the_tables(
-    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folders: tuple[Path, Path], build: FaultyBuild, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = (FAULTS["CAM_BACK black"], Fault("nothing at all", lambda _: {}, "diagnosis.lidar2img", "words"))
+    chosen = (FAULTS["CAM_BACK_RIGHT black"], dataclasses.replace(FAULTS["prev_bev always 0"], words="nothing"))
     monkeypatch.setattr("benchmarks.planted_faults.planted_faults", lambda *_: chosen)
     words = [str(folder) for folder in folders]
-    with pytest.raises(SystemExit, match="not named: nothing at all"):
+
+    def opened(*given: Path, max_frames: int) -> FaultyBuild:
+        assert (given, max_frames) == (folders, 2)
+        return build
+
+    monkeypatch.setattr("benchmarks.planted_faults.FaultyBuild", opened)
+    with pytest.raises(SystemExit, match="not named: prev_bev always 0"):
         main([*words, "--max-frames", "2", "--policy", str(DEFAULT_POLICY)])
     printed = capsys.readouterr().out
-    assert "| CAM_BACK black |" in printed
+    assert "| CAM_BACK_RIGHT black |" in printed
     assert "`diagnosis.cameras_lost`: 1 |" in printed
     assert "| fault of both models |" in printed
-    assert "| `diagnosis.cameras_lost <= 0` | 0 | 0 | CAM_BACK black: 1 |" in printed
+    assert "| `diagnosis.cameras_lost <= 0` | 0 | 0 | CAM_BACK_RIGHT black: 1 |" in printed

@@ -10,6 +10,7 @@ from bevformer_lib.config.inference_config import inference_config_of, write_inf
 from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.metrics.lost_camera import LostCamera
 from bevformer_lib.names import CAMERA_ORDER
+from bevformer_lib.plain_data import from_plain
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 from tests.support.toy_graph import write_toy_graph
@@ -36,7 +37,7 @@ def test_writes_everything_and_prints_a_table(folder: Path, tmp_path: Path, caps
     content = json.loads(output.read_text(encoding="utf-8"))
     assert content["reference"] == content["candidate"]
     assert content["reference"]["file"] == "float.onnx"
-    scenes = [SceneEvaluation.from_dict(scene) for scene in content["scenes"]]
+    scenes = [from_plain(SceneEvaluation, scene) for scene in content["scenes"]]
     assert [scene.scene for scene in scenes] == ["scene-0000", "scene-0001"]
     assert scenes[0].score_threshold == 0.4
     assert content["summary"]["outputs"]["bev_embed"]["mean_cosine"] == 1.0
@@ -59,7 +60,7 @@ def test_without_each_camera(folder: Path, tmp_path: Path, capsys: pytest.Captur
     output = tmp_path / "evaluation.json"
     assert evaluate(folder, output, "--drop-camera", "all", "--end-scene", "1") == 0
     content = json.loads(output.read_text(encoding="utf-8"))
-    lost = [LostCamera.from_dict(one) for one in content["lost_cameras"]]
+    lost = [from_plain(LostCamera, one) for one in content["lost_cameras"]]
     assert [one.camera for one in lost] == list(CAMERA_ORDER)
     for one in lost:
         assert one.reference == one.candidate

@@ -35,21 +35,22 @@ def test_a_config_file_and_a_checkpoint_become_two_graphs(
     for text in ("sha256", "check for AX650", "parity bev_embed", "without ego motion", "pass simplify"):
         assert text in out
     assert [line for line in err.splitlines() if line.startswith("export: ")] == [
-        f"export: {stage}: {done}/1" for stage in ("load", "trace", "passes", "check", "proof") for done in (0, 1)
+        f"export: {stage}: {done}/1"
+        for stage in ("load", "trace", "passes", "check", "parity check")
+        for done in (0, 1)
     ]
     assert bevformer("lint", output, "--target", "AX650") == 0
 
 
 @requires_shared_data
-def test_a_chip_that_does_not_take_the_graph_stops_it_unless_waived(
+def test_operators_that_a_chip_does_not_list_are_warnings_until_they_are_waived(
     micro: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, checkpoint = micro
     arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
     arguments = (*arguments, "--image-size", "96x160", "--target", "AX615")
-    assert bevformer(*arguments) == 1
-    assert "[operator] GridSample '" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert bevformer(*arguments) == 0
+    assert "warning: [operator] GridSample '" in capsys.readouterr().out
     assert bevformer(*arguments, "--waive", "operator") == 0
     assert "waived: [operator] GridSample '" in capsys.readouterr().out
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.store.aliases import set_alias
 from bevformer_lib.store.folder import FolderStore
 from bevformer_lib.store.open import open_store
@@ -38,7 +39,7 @@ def fill(address: str) -> None:
     model = do(store, "export", "model.onnx")
     report = do(store, "report", "report/index.html")
     do(store, "forgotten", "old.bin")
-    outputs = {"model/model.onnx": model.output("model.onnx").to_dict()}
+    outputs = {"model/model.onnx": to_plain(model.output("model.onnx"))}
     store.put_record("builds", "b1d5" * 4, {"steps": [model.identity, report.identity], "outputs": outputs})
     set_alias(store, "latest", "b1d5" * 4)
 

@@ -132,10 +132,10 @@ def test_a_hostile_base_is_named(tmp_path: Path) -> None:
         (b"x = (1,\ny = 2", r"bad\.py:\d+: not valid Python"),
         (b"x = 'open", r"bad\.py:1: not valid Python"),
         (b"x = 1\0", r"bad\.py.*not valid Python"),
-        (b"x = '\xff\xfe'", r"bad\.py: not UTF-8 text"),
+        (b"x = '\xff\xfe'", r"bad\.py: is not UTF-8 text"),
         (b"x = " + b"[" * 50_000 + b"]" * 50_000, r"bad\.py"),
         (b"x = " + b"-" * 200_000 + b"1", r"bad\.py"),
-        (b"#" * (MAX_BYTES + 1), r"bad\.py: larger than"),
+        (b"#" * (MAX_BYTES + 1), r"bad\.py: is larger than"),
     ],
 )
 def test_files_that_are_no_configs(tmp_path: Path, content: bytes, message: str) -> None:
@@ -154,5 +154,5 @@ def test_byte_order_mark_and_escapes(tmp_path: Path) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.py: no such file"):
         read_python_config(tmp_path / "gone.py")
-    with pytest.raises(ConfigError, match="is a folder, not a config file"):
+    with pytest.raises(ConfigError, match="is a folder, not a file"):
         read_python_config(tmp_path)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +12,9 @@ from bevformer_lib.doctor.services import PrefectApi, check_prefect_server, chec
 from flows.local_server import LocalServer
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectApi]:
-    folder = tmp_path_factory.mktemp("prefect")
-    server = LocalServer(Path(folder) / "home", Path(folder) / "log")
-    try:
-        server.wait_until_ready()
-        yield PrefectApi(server.api_url)
-    finally:
-        server.stop()
+@pytest.fixture
+def api(prefect_server: LocalServer) -> PrefectApi:
+    return PrefectApi(prefect_server.api_url)
 
 
 def post(api: PrefectApi, path: str, body: object) -> None:

@@ -131,3 +131,6 @@ def test_padding_of_one_color_is_left_out() -> None:
     assert (
         draw_cameras(blank, camera_calibration(6, (96, 160)), [], width_px=480 + 2 * GAP_PX).shape[0] == 2 * 96 + GAP_PX
     )
+    images[3][:] = 0  # a camera without an image
+    canvas = draw_cameras(images, camera_calibration(6, (96, 160)), [], width_px=480 + 2 * GAP_PX)
+    assert canvas.shape[0] == 2 * 90 + GAP_PX

@@ -9,6 +9,7 @@ from bevformer_lib.drawing.project import (
     NEAR_PLANE_M,
     homogeneous_pixels,
     project_polygon,
+    project_polygons,
     project_segments,
     resized,
 )
@@ -114,6 +115,28 @@ def test_polygon_is_cut_at_near_plane_and_border() -> None:
         (100.5, 51.0),
     }
     assert project_polygon(strip - (0, 200, 0), FORWARD, HW).shape == (0, 2)
+
+
+def test_many_polygons_are_each_what_one_is() -> None:
+    rng = np.random.default_rng(5)
+    boxes = np.concatenate([rng.uniform(-30, 30, (60, 3)), rng.uniform(0.5, 9, (60, 3)), np.zeros((60, 3))], axis=1)
+    boxes[0, 3:6] = 1e6
+    faces = box_corners_lidar_m(boxes)[:, :4]
+    found = project_polygons(faces, FORWARD, HW)
+    assert len(found) == 60
+    assert sum(len(polygon) > 0 for polygon in found) > 5
+    for face, polygon in zip(faces, found, strict=True):
+        np.testing.assert_allclose(polygon, project_polygon(face, FORWARD, HW))
+    assert project_polygons(faces[:0], FORWARD, HW) == []
+
+
+def test_segments_by_object() -> None:
+    ahead, behind = edges_of(0, 5, -1, 2, 2, 2, 0), edges_of(0, -5, -1, 2, 2, 2, 0)
+    starts, ends = (np.concatenate([hidden, seen, hidden, seen]) for hidden, seen in zip(behind, ahead, strict=True))
+    grouped = project_segments(starts, ends, FORWARD, HW).grouped(4, 12)
+    assert [len(pixels) for pixels in grouped] == [0, 12, 0, 12]
+    np.testing.assert_array_equal(grouped[1], grouped[3])
+    np.testing.assert_array_equal(grouped[1], project_segments(*ahead, FORWARD, HW).pixels)
 
 
 def test_resized_scales_pixels_and_not_depth() -> None:

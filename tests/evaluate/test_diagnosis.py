@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.evaluate.diagnosis import DIAGNOSES, Diagnosis, try_frame
 from bevformer_lib.evaluate.finding import Finding
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
@@ -118,4 +119,4 @@ def test_a_car_that_stands_says_nothing_of_ego_motion(
 
 def test_a_diagnosis_goes_to_json_and_back() -> None:
     diagnosis = Diagnosis({name: Finding(0.5, "half") for name in DIAGNOSES}, "scene-0000", 3)
-    assert Diagnosis.from_dict(json.loads(json.dumps(diagnosis.to_dict()))) == diagnosis
+    assert from_plain(Diagnosis, json.loads(json.dumps(to_plain(diagnosis)))) == diagnosis

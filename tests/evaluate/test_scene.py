@@ -16,6 +16,7 @@ from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.evaluate.scene import evaluate_scene
 from bevformer_lib.fidelity import Fidelity, tensor_fidelity
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -127,7 +128,7 @@ def test_equals_the_parts_called_by_hand(scene: Scene, runtime: Runtime, config:
 def test_two_runs_differ_in_nothing_but_seconds(scene: Scene, runtime: Runtime, config: InferenceConfig) -> None:
     texts = set()
     for _ in range(2):
-        content = evaluate(scene, runtime, Disturbed(runtime, offset=0.1), config).to_dict()
+        content = to_plain(evaluate(scene, runtime, Disturbed(runtime, offset=0.1), config))
         for frame in content["frames"]:
             del frame["seconds"]
         texts.add(json.dumps(content, allow_nan=False))
@@ -144,7 +145,7 @@ def test_nan_of_a_candidate_is_a_finding(
     assert len(evaluation.frames[1].candidate.scores) == 0
     assert evaluation.frames[0].fidelity["outputs_classes"].not_finite == 0
     assert "frame 4: outputs_classes holds 600 values that are not finite" in caplog.text
-    json.dumps(evaluation.to_dict(), allow_nan=False)
+    json.dumps(to_plain(evaluation), allow_nan=False)
 
 
 def test_threshold_is_the_configs_unless_given(scene: Scene, runtime: Runtime, config: InferenceConfig) -> None:

@@ -53,7 +53,7 @@ def test_custom_models_are_exported_proven_and_run(config: ModelConfig, tmp_path
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
     assert result.spatial == SpatialChoice("slots", 2)
-    assert result.proof.worst("bev_embed") <= result.proof.tolerance
+    assert result.parity.worst("bev_embed") <= result.parity.tolerance
     capacity = CameraCapacity.from_metadata(metadata_of(result.output), source="x.onnx")
     assert capacity == CameraCapacity(2, PillarGrid.of(config))
     runtime = OnnxRuntime(result.output, threads=1)
@@ -132,7 +132,7 @@ def test_images_that_do_not_halve_evenly_are_exported_with_four_levels(tmp_path:
     config = replace(micro_base_config(), image_hw=(90, 150))
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
-    assert result.proof.worst("bev_embed") <= result.proof.tolerance
+    assert result.parity.worst("bev_embed") <= result.parity.tolerance
 
 
 def test_levels_that_are_not_neighbours_are_exported(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_levels_that_are_not_neighbours_are_exported(tmp_path: Path) -> None:
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
     assert "Resize" not in result.operators
-    assert result.proof.worst("bev_embed") <= result.proof.tolerance
+    assert result.parity.worst("bev_embed") <= result.parity.tolerance
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_can_be_switched_off_is_exported_and_proven(switch: str, tmp_path: 
     )
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx", target="AX620E")
-    assert all(result.proof.worst(output) <= result.proof.tolerance for output in OUTPUT_NAMES)
+    assert all(result.parity.worst(output) <= result.parity.tolerance for output in OUTPUT_NAMES)
 
 
 def test_a_model_that_does_not_read_can_bus_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.errors import CheckpointError, ExportError, ParityError
 from bevformer_lib.export import onnx_export
@@ -20,6 +21,7 @@ from bevformer_lib.export.onnx_export import ExportResult, export_onnx, raw_path
 from bevformer_lib.export.passes.base import PassResult
 from bevformer_lib.export.provenance import read_provenance
 from bevformer_lib.files import sha256_of_file
+from bevformer_lib.model.camera_sampling import SpatialForm
 from bevformer_lib.model.checkpoint import make_checkpoint
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
 from tests.export.models import MICRO_CONFIGS, micro_base_config
@@ -90,7 +92,7 @@ def test_the_chips_converter_takes_it_without_waivers(exported: Exported) -> Non
     assert (result.lint.chip, result.lint.findings, result.lint.waived) == ("AX650", (), ())
 
 
-@pytest.mark.parametrize("chip", ["AX620E", "AX637", "M57", "M76H"])
+@pytest.mark.parametrize("chip", ["AX620E", "AX637", "M57", "M76H", "AX8850"])
 def test_so_do_those_of_the_other_chips(exported: Exported, chip: str) -> None:
     _, result, _ = exported
     findings = lint(onnx.load(str(result.output)), load_chip(chip)).findings
@@ -120,13 +122,13 @@ def test_upsampling_keeps_its_pixels_with_the_accepted_rounding(exported: Export
     assert changes["round_prefer_ceil_resize"] == len(config.neck.in_channels) - 1
 
 
-def test_the_proof_covers_every_output_of_every_frame(exported: Exported) -> None:
+def test_the_parity_check_covers_every_output_of_every_frame(exported: Exported) -> None:
     _, result, _ = exported
-    assert [(figure.frame, figure.output) for figure in result.proof.figures] == [
+    assert [(figure.frame, figure.output) for figure in result.parity.figures] == [
         (frame, output) for frame in range(3) for output in OUTPUT_NAMES
     ]
-    assert all(result.proof.worst(output) <= 1e-4 for output in OUTPUT_NAMES)
-    assert min(result.proof.history_effect, result.proof.motion_effect) > 1e-3
+    assert all(result.parity.worst(output) <= 1e-4 for output in OUTPUT_NAMES)
+    assert min(result.parity.history_effect, result.parity.motion_effect) > 1e-3
 
 
 def test_the_file_says_where_it_comes_from(exported: Exported, checkpoints: dict[str, Path]) -> None:
@@ -141,7 +143,7 @@ def test_the_file_says_where_it_comes_from(exported: Exported, checkpoints: dict
 def test_every_stage_is_announced_and_timed(exported: Exported) -> None:
     _, result, events = exported
     stages = [what.removeprefix("export: ") for what, done, _ in events if what.startswith("export: ") and not done]
-    assert stages == ["load", "trace", "passes", "check", "proof"]
+    assert stages == ["load", "trace", "passes", "check", "parity check"]
     assert list(result.seconds) == stages
     assert all(seconds > 0 for seconds in result.seconds.values())
 
@@ -175,7 +177,7 @@ def _export_with(
     export_onnx(micro_config(), checkpoints["tiny"], output)
 
 
-def test_a_failed_proof_names_output_and_frame_and_leaves_nothing(
+def test_a_failed_parity_check_names_output_and_frame_and_leaves_nothing(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ParityError, match=r"output 'bev_embed' of frame 0 is off by \d\.\d\de-\d\d"):
@@ -207,18 +209,32 @@ def test_an_interruption_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_chip_that_lacks_an_operator_stops_the_export_unless_it_is_waived(
-    checkpoints: dict[str, Path], tmp_path: Path
+def test_what_the_converter_was_seen_to_refuse_stops_the_export_unless_it_is_waived(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ExportError, match="the converter for AX615 won't accept the graph") as caught:
-        export_onnx(micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", target="AX615")
-    assert "[operator] GridSample '" in str(caught.value)
+    without = {name: apply for name, apply in onnx_export._PROVEN_PASSES.items() if name != "squeeze_to_reshape"}
+    monkeypatch.setattr(onnx_export, "_PROVEN_PASSES", without)
+    output = tmp_path / "x.onnx"
+    with pytest.raises(ExportError, match="the converter for AX650 won't accept the graph") as caught:
+        export_onnx(micro_config(), checkpoints["tiny"], output, geometry="graph")
+    assert "[squeeze] Squeeze '" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-    result = export_onnx(
-        micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", target="AX615", waivers=[Waiver("operator")]
-    )
-    assert {"GridSample"} <= {finding.operator for finding in result.lint.waived}
+    result = export_onnx(micro_config(), checkpoints["tiny"], output, geometry="graph", waivers=[Waiver("squeeze")])
+    assert {finding.operator for finding in result.lint.waived} == {"Squeeze"}
     assert result.lint.errors == ()
+
+
+@pytest.mark.parametrize("spatial", ["dense", "slots"])
+@pytest.mark.parametrize("geometry", ["host", "graph"])
+def test_no_chip_objects_to_any_form_of_the_graph(
+    checkpoints: dict[str, Path], tmp_path: Path, geometry: GeometryForm, spatial: SpatialForm
+) -> None:
+    export_onnx(micro_config(), checkpoints["tiny"], tmp_path / "x.onnx", geometry=geometry, spatial=spatial)
+    graph = onnx.load(str(tmp_path / "x.onnx"))
+    for chip in map(load_chip, ("AX650", "AX620E", "AX637", "M57", "M76H", "AX8850")):
+        findings = lint(graph, chip).findings
+        assert {finding.operator for finding in findings} == set(chip.contradicted), [str(found) for found in findings]
+    assert [finding.rule for finding in lint(graph, load_chip("AX8860")).findings] == ["no-list"]
 
 
 def test_a_checkpoint_of_another_model_is_refused_before_anything_is_written(

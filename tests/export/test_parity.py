@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bevformer_lib.errors import ParityError
-from bevformer_lib.export.parity import TOLERANCE, prove
+from bevformer_lib.export.parity import TOLERANCE, check_parity
 from bevformer_lib.model.bevformer import BEVFormer
 from bevformer_lib.names import OUTPUT_NAMES
 from tests.export.models import random_model, write_traced
@@ -41,11 +41,11 @@ def test_a_graph_of_the_model_itself_is_proven(tmp_path: Path) -> None:
     write_traced(model, tmp_path / "x.onnx")
     events: list[tuple[str, int, int]] = []
 
-    report = prove(model, tmp_path / "x.onnx", micro_config(), on_progress=lambda *event: events.append(event))
+    report = check_parity(model, tmp_path / "x.onnx", micro_config(), on_progress=lambda *event: events.append(event))
 
     assert report.tolerance == TOLERANCE
     assert 0 < max(report.worst(output) for output in OUTPUT_NAMES) <= TOLERANCE
-    assert events == [(f"proof: {side}", done, 3) for side in ("PyTorch", "ONNX Runtime") for done in (1, 2, 3)]
+    assert events == [(f"parity check: {side}", done, 3) for side in ("PyTorch", "ONNX Runtime") for done in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("can_bus", _CanBusFrozen), ("prev_bev", _PrevBevFrozen)])
@@ -55,13 +55,13 @@ def test_an_input_without_effect_is_found_though_both_sides_agree(
     model = _frozen(kind)
     write_traced(model, tmp_path / "x.onnx")
     with pytest.raises(ParityError, match=f"input '{name}' has no effect"):
-        prove(model, tmp_path / "x.onnx", micro_config())
+        check_parity(model, tmp_path / "x.onnx", micro_config())
 
 
 def test_ego_motion_frozen_into_the_graph_is_found_on_the_next_frame(tmp_path: Path) -> None:
     write_traced(_frozen(_CanBusFrozen), tmp_path / "x.onnx")
     with pytest.raises(ParityError, match=r"output 'bev_embed' of frame 0 is off by"):
-        prove(random_model(micro_config()), tmp_path / "x.onnx", micro_config())
+        check_parity(random_model(micro_config()), tmp_path / "x.onnx", micro_config())
 
 
 def test_a_difference_of_one_thousandth_is_found(tmp_path: Path) -> None:
@@ -70,4 +70,4 @@ def test_a_difference_of_one_thousandth_is_found(tmp_path: Path) -> None:
     with torch.no_grad():
         model.pts_bbox_head.cls_branches[-1][6].weight.mul_(1.001)
     with pytest.raises(ParityError, match=r"output 'outputs_classes' of frame 0 is off by .*e-04"):
-        prove(model, tmp_path / "x.onnx", micro_config())
+        check_parity(model, tmp_path / "x.onnx", micro_config())

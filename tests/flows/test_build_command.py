@@ -8,26 +8,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from bevformer_lib.store.base import RUNS
 from bevformer_lib.store.folder import FolderStore
+from flows.local_server import LocalServer
 from tests.flows.conftest import MICRO
+from tests.support.prefect_server import copy_home
 
 SECONDS = 300.0
 
 
 class Build:
-    """Runs `bevformer build` on the micro inputs, in an environment without Prefect settings and with its own home."""
+    """Runs `bevformer build` on the micro inputs, in an environment without Prefect settings and with its own home.
 
-    def __init__(self, inputs: Path, folder: Path) -> None:
+    Attributes:
+        settings: of Prefect, for tests that do not ask how the build's own server behaves.
+    """
+
+    def __init__(self, inputs: Path, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.inputs = inputs
         self.store = folder / "store"
         self.home = folder / "home"
         self.home.mkdir()
+        self.settings = settings or {}
 
     def command(self, num_samples: int = 4) -> list[str]:
         return [
@@ -39,7 +46,7 @@ class Build:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        return kept | {"HOME": str(self.home), "COLUMNS": "200"}
+        return kept | {"HOME": str(self.home), "COLUMNS": "200"} | self.settings
 
     def run(self, num_samples: int = 4) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -77,11 +84,19 @@ class Build:
 
 
 @pytest.fixture
-def build(inputs: Path, tmp_path: Path) -> Iterator[Build]:
+def build(inputs: Path, migrated_home: Path, tmp_path: Path) -> Iterator[Build]:
+    """With a Prefect server of its own."""
     build = Build(inputs, tmp_path)
+    copy_home(migrated_home, build.store / "prefect")
     yield build
     for process in build.servers():
         os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def on_server(inputs: Path, prefect_server: LocalServer, tmp_path: Path) -> Build:
+    """On a Prefect server that runs already."""
+    return Build(inputs, tmp_path, prefect_server.environment)
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:
@@ -139,41 +154,41 @@ def test_a_build_that_was_cut_off_is_carried_on(build: Build, signal_number: sig
 
 
 @pytest.mark.slow
-def test_bad_input_is_one_clear_error(build: Build) -> None:
-    image = build.inputs / "scenes" / "scene-0001" / "cam_03_000002.png"
+def test_bad_input_is_one_clear_error(on_server: Build) -> None:
+    image = on_server.inputs / "scenes" / "scene-0001" / "cam_03_000002.png"
     image.write_bytes(image.read_bytes()[:100])
-    failed = build.run()
+    failed = on_server.run()
     assert failed.returncode == 1
     assert str(image) in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert build.kinds() == ()
+    assert on_server.kinds() == ()
 
 
 @pytest.mark.slow
-def test_a_checkpoint_with_code_is_refused_and_not_run(build: Build) -> None:
+def test_a_checkpoint_with_code_is_refused_and_not_run(on_server: Build) -> None:
     import pickle
 
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.system, (f"touch {build.home}/owned",)
+            return os.system, (f"touch {on_server.home}/owned",)
 
-    (build.inputs / "checkpoint.pth").write_bytes(pickle.dumps({"state_dict": Evil()}))
-    failed = build.run()
+    (on_server.inputs / "checkpoint.pth").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    failed = on_server.run()
     assert failed.returncode == 1
     assert "checkpoint.pth" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert not (build.home / "owned").exists()
-    assert build.kinds() == ("check-scenes",)
+    assert not (on_server.home / "owned").exists()
+    assert on_server.kinds() == ("check-scenes",)
 
 
 @pytest.mark.slow
-def test_a_build_that_fails_its_gates_fails_and_shows_why(build: Build, tmp_path: Path) -> None:
+def test_a_build_that_fails_its_gates_fails_and_shows_why(on_server: Build, tmp_path: Path) -> None:
     policy = tmp_path / "strict.yaml"
     policy.write_text("name: strict\ngates: [fidelity.bev_embed.cosine >= 0.99999]")
-    asked = [*build.command(), "--policy", str(policy), "--publish"]
+    asked = [*on_server.command(), "--policy", str(policy), "--publish"]
     for steps in ("19 of 19 steps done", "nothing to do: nothing changed"):
         failed = subprocess.run(
-            asked, env=build.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            asked, env=on_server.environment, capture_output=True, text=True, timeout=SECONDS, check=False
         )
         assert failed.returncode == 1, failed.stderr
         assert steps in failed.stdout
@@ -181,4 +196,4 @@ def test_a_build_that_fails_its_gates_fails_and_shows_why(build: Build, tmp_path
         assert "fidelity.bev_embed.cosine is 0.999" in failed.stderr and "worst in scene scene-000" in failed.stderr
         report = Path(failed.stderr.rsplit("report: ", 1)[1].strip())
         assert "Not good enough to publish" in report.read_text(encoding="utf-8")
-        assert not [kind for kind in build.kinds() if kind.startswith("aliases")]
+        assert not [kind for kind in on_server.kinds() if kind.startswith("aliases")]

@@ -198,6 +198,7 @@ def test_an_emulation_is_evaluated_in_both_bounds_and_named_one(
 ) -> None:
     result = build(micro_inputs, store, converter="emulator", pulsar2={"recipe": "int8"})
     assert [title for title in done(result) if title not in {"diagnose", "tensors", "gates", "report"}] == [
+        "ptq",
         "convert",
         "evaluate scene-0000",
         "evaluate scene-0001",
@@ -207,7 +208,7 @@ def test_an_emulation_is_evaluated_in_both_bounds_and_named_one(
         "metrics optimistic",
     ]
     outputs = result.build.outputs
-    assert {"model_int8.onnx", "model_int8_optimistic.onnx", "emulation.json"} <= outputs.keys()
+    assert {"model_ptq.onnx", "model_int8.onnx", "model_int8_optimistic.onnx", "emulation.json"} <= outputs.keys()
     folder = tmp_path / "laid out"
     report = (lay_out(store, result.build, folder) / "report.html").read_text(encoding="utf-8")
     assert "What the emulated NPU computes" in report

@@ -90,6 +90,7 @@ def test_what_is_wrong_with_an_option_is_said(
         {"target": "AX1"},
         {"device": "gpu"},
         {"device": "cuda:x"},
+        {"npu": "cuda:0"},
         {"cameras_per_query": 0},
         {"pulsar2": {"recipe": "int-8"}},
         {"pulsar2": {"npu_mode": "NPU9"}},
@@ -131,10 +132,14 @@ def test_a_waiver_of_no_rule_is_said_before_any_work(tmp_path: Path) -> None:
 
 def test_a_run_of_a_deployment_takes_no_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would lie in the worker's temporary folder, which is deleted with all work in it."""
-    asked = make_request(tmp_path, tmp_path / "store").model_copy(
-        update={"store": "mystore", "policy": "gates.yaml", "scenes": "hf://owner/scenes", "checkpoint": "demo"}
-    )
+    given = {"store": "mystore", "policy": "gates.yaml", "scenes": "hf://owner/scenes", "checkpoint": "demo"}
+    asked = make_request(tmp_path, tmp_path / "store").model_copy(update=given | {"model": "tiny"})
     assert asked.relative_paths == {"store": "mystore", "policy": "gates.yaml"}
+    others = {"model": "own.py", "checkpoint": "tiny", "pulsar2": Pulsar2Request(overrides="own.yaml")}
+    assert asked.model_copy(update=others).relative_paths == {
+        **{"model": "own.py", "checkpoint": "tiny", "store": "mystore", "policy": "gates.yaml"},
+        "pulsar2.overrides": "own.yaml",
+    }
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "00000000-0000-0000-0000-000000000000")
     with pytest.raises(ConfigError, match=r"absolute paths or URIs, not store 'mystore', policy 'gates\.yaml'"):
         run_build(asked, RunSettings())

@@ -10,6 +10,7 @@ import pytest
 from bevformer_lib.gates.judge import GateResult, Verdict, judge
 from bevformer_lib.gates.metrics import BuildMetrics, Metric
 from bevformer_lib.gates.policy import Policy
+from bevformer_lib.plain_data import from_plain
 
 
 def metrics(model: str = "micro", scenes: dict[str, str] | None = None, **named: Metric) -> BuildMetrics:
@@ -82,4 +83,4 @@ def test_a_verdict_goes_to_json_and_back() -> None:
     assert [result.name for result in verdict.failed] == ["x"]
     content = json.loads(json.dumps(verdict.to_dict()))
     assert content["passed"] is False
-    assert Verdict.from_dict(content) == verdict
+    assert from_plain(Verdict, content) == verdict

@@ -14,6 +14,7 @@ from bevformer_lib.evaluate.finding import Finding
 from bevformer_lib.gates.metrics import BuildMetrics, Metric, gather, metric_names
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import DetectionMetrics
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.scenes.types import Frame, GroundTruthBox, Scene
 from tests.evaluate.examples import make_scene
 from tests.support.detections import detections_of
@@ -41,7 +42,7 @@ def test_every_name_has_its_value() -> None:
     assert {"metrics.mAP", "proxy.NDS", "coverage.brightness", "diagnosis.prev_bev"} <= silent
     assert found["metrics.mAP"].note == "no devkit"
     build = BuildMetrics("micro", {"a": "1"}, found)
-    assert BuildMetrics.from_dict(json.loads(json.dumps(build.to_dict()))) == build
+    assert from_plain(BuildMetrics, json.loads(json.dumps(to_plain(build)))) == build
 
 
 def test_values_with_their_scenes() -> None:

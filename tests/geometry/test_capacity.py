@@ -55,21 +55,21 @@ def test_sizes_that_no_model_has_are_damage(key: str, value: object, message: st
 
 
 def test_a_rig_that_fits_is_proven_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    proof = CapacityCheck(CameraCapacity(2, GRID))
-    proof.require(RIG, frame="scene-1/meta_000000.json")
+    check = CapacityCheck(CameraCapacity(2, GRID))
+    check.require(RIG, frame="scene-1/meta_000000.json")
     monkeypatch.setattr("bevformer_lib.geometry.capacity.cameras_per_query", None)
-    proof.require(RIG.copy(), frame="scene-1/meta_000001.json")
+    check.require(RIG.copy(), frame="scene-1/meta_000001.json")
     with pytest.raises(TypeError):
-        proof.require(RIG * 1.5, frame="scene-1/meta_000002.json")
+        check.require(RIG * 1.5, frame="scene-1/meta_000002.json")
 
 
 def test_a_rig_that_needs_more_is_an_error_that_says_what_to_do() -> None:
-    proof = CapacityCheck(CameraCapacity(1, GRID))
+    check = CapacityCheck(CameraCapacity(1, GRID))
     with pytest.raises(
         CameraCalibrationError,
         match=r"scene-1/meta_000003\.json: .* \(2\) than .* \(1 per cell\).*--cameras-per-query 2",
     ):
-        proof.require(RIG, frame="scene-1/meta_000003.json")
+        check.require(RIG, frame="scene-1/meta_000003.json")
 
 
 def test_infinity_is_damage() -> None:

@@ -9,53 +9,21 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from bevformer_lib.config.inference_config import inference_config_of
 from bevformer_lib.errors import OutputError, SceneError
-from bevformer_lib.infer.infer import (
-    STAGES,
-    InferModel,
-    InferResult,
-    InferSettings,
-    StageSeconds,
-    infer_scenes,
-    latency_by_stage,
-)
-from bevformer_lib.scenes.preprocess import Preprocessor
+from bevformer_lib.infer.detector import Detector
+from bevformer_lib.infer.infer import InferResult, infer_scenes
+from bevformer_lib.infer.scene_stages import InferModel, InferSettings
+from bevformer_lib.infer.stages import STAGES, StageSeconds, latency_by_stage
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
+from tests.infer.models import CONFIG, fake_runtime
 from tests.support.fake_runtime import FakeRuntime
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 
-CONFIG = inference_config_of(micro_config())
-BEV = (CONFIG.bev_h * CONFIG.bev_w, 1, CONFIG.embed_dims)
 DRAWN = InferSettings(score_threshold=0.3, fps=2.0)
 UNDRAWN = InferSettings(score_threshold=0.3, fps=2.0, images=False, video=False)
-LOGIT = {0: 2.0, 1: 0.0, 2: -3.0}
-"""Logits of the three queries that say anything: scores 0.88, 0.5, 0.05."""
-
-
-def fake_runtime() -> FakeRuntime:
-    """Three boxes of known score, 10 m ahead; ``bev_embed`` counts the frames since the scene's first."""
-
-    def function(feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        classes = np.full((2, 1, CONFIG.num_query, CONFIG.num_classes), -20, np.float32)
-        coords = np.zeros((2, 1, CONFIG.num_query, 10), np.float32)
-        coords[..., 1] = 10
-        coords[..., 2:4] = np.log((2, 4))
-        coords[..., 4:6] = -1, np.log(1.5)
-        coords[..., 6:10] = 0, 1, 3, -4
-        coords[..., 0] = feed["prev_bev"].flat[0]
-        for query, logit in LOGIT.items():
-            classes[-1, 0, query, query] = logit
-        return {"bev_embed": feed["prev_bev"] + 1, "outputs_classes": classes, "outputs_coords": coords}
-
-    inputs = {"img": (1, 6, 3, 96, 160), "can_bus": (1, 18), "lidar2img": (1, 6, 4, 4), "prev_bev": BEV}
-    layers = (2, 1, CONFIG.num_query)
-    outputs = {"bev_embed": BEV, "outputs_classes": (*layers, CONFIG.num_classes), "outputs_coords": (*layers, 10)}
-    return FakeRuntime(inputs, outputs, function)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +42,7 @@ def run(
 ) -> InferResult:
     scenes = read_scenes(scenes_root, SceneRequirements.of_model(micro_config()))
     model = InferModel(
-        runtime=runtime or fake_runtime(),
-        config=CONFIG,
-        preprocessor=Preprocessor((96, 160), CONFIG.img_norm),
+        Detector(runtime or fake_runtime(), CONFIG),
         name="micro.onnx",
         made_with=made_with or {"model_sha256": "1234"},
     )
@@ -229,7 +195,7 @@ def test_broken_image_leaves_nothing_half_written(tmp_path: Path) -> None:
     scenes = read_scenes(root, SceneRequirements.of_model(micro_config()))
     broken = root / "scene-0000" / "cam_04_000002.png"
     broken.write_bytes(broken.read_bytes()[:50])
-    model = InferModel(fake_runtime(), CONFIG, Preprocessor((96, 160), CONFIG.img_norm), "m", {})
+    model = InferModel(Detector(fake_runtime(), CONFIG), "m", {})
     with pytest.raises(SceneError, match=r"cam_04_000002\.png"):
         infer_scenes(scenes, model, DRAWN, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
@@ -255,7 +221,8 @@ def test_without_images_and_video(scenes_root: Path, tmp_path: Path, monkeypatch
 def test_timings_leave_first_frames_out(scenes_root: Path, tmp_path: Path) -> None:
     result = run(scenes_root, tmp_path / "out", settings=InferSettings(0.3, 2.0, video=False))
     content = json.loads((tmp_path / "out" / "timings.json").read_text())
-    assert list(content["stages"]) == list(STAGES) == ["load", "preprocess", "inference", "postprocess", "draw"]
+    expected = ["load", "preprocess", "wait", "inference", "postprocess", "draw"]
+    assert list(content["stages"]) == list(STAGES) == expected
     assert content["stages"]["draw"]["frames"] == 6
     assert [len(frames) for frames in content["scenes"].values()] == [4, 4]
     assert result.latency["draw"] is not None

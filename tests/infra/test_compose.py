@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -118,16 +117,6 @@ def test_the_databases_password_may_hold_any_character(password: str, monkeypatc
     assert url.password == password
 
 
-@pytest.fixture
-def api_url(tmp_path: Path) -> Iterator[str]:
-    server = LocalServer(tmp_path / "home", tmp_path / "log")
-    try:
-        server.wait_until_ready()
-        yield server.api_url
-    finally:
-        server.stop()
-
-
 def ask(method: str, url: str, body: object = None) -> dict:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)  # noqa: S310
@@ -136,7 +125,8 @@ def ask(method: str, url: str, body: object = None) -> dict:
 
 
 @pytest.mark.slow
-def test_starting_again_leaves_limits_and_pauses_to_the_operator(api_url: str, tmp_path: Path) -> None:
+def test_starting_again_leaves_limits_and_pauses_to_the_operator(prefect_server: LocalServer, tmp_path: Path) -> None:
+    api_url = prefect_server.api_url
     (script,) = content()["services"]["pools"]["command"]
     script = script.replace("$$", "$").replace("/pools/", f"{tmp_path}/").replace("in cpu gpu edge", "in edge")
     template = json.loads((INFRA / "pools" / "process.json").read_text())

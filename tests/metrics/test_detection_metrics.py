@@ -17,6 +17,7 @@ from bevformer_lib.errors import BevformerError, ConfigError
 from bevformer_lib.metrics.attributes import attribute_of
 from bevformer_lib.metrics.detection_metrics import score_agreement, score_scenes
 from bevformer_lib.metrics.metric_types import ANNOTATIONS, REFERENCE_MODEL, DetectionMetrics
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.scenes.types import Frame, GroundTruthBox, Scene
 from tests.support.detections import detections_of
 from tests.support.micro import CLASS_NAMES
@@ -182,7 +183,7 @@ def test_json_and_back() -> None:
     content = json.loads(json.dumps(metrics.to_dict(), allow_nan=False))
     assert content["NDS"] == metrics.nds
     assert content["mAP"] == metrics.mean_ap
-    assert DetectionMetrics.from_dict(content) == metrics
+    assert from_plain(DetectionMetrics, content) == metrics
 
 
 def test_agreement_with_the_float_model() -> None:

@@ -9,6 +9,7 @@ import pytest
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.metrics.lost_camera import LostCamera, cameras_to_drop, objects_shown
 from bevformer_lib.names import CAMERA_ORDER
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.scenes.types import Frame, GroundTruthBox, Scene
 from tests.report.examples import example_lost_cameras
 
@@ -49,4 +50,4 @@ def test_objects_are_counted_where_their_centre_is_shown() -> None:
 
 def test_goes_to_json_and_back() -> None:
     lost = example_lost_cameras()[0]
-    assert LostCamera.from_dict(json.loads(json.dumps(lost.to_dict()))) == lost
+    assert from_plain(LostCamera, json.loads(json.dumps(to_plain(lost)))) == lost

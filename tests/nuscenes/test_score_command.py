@@ -15,6 +15,7 @@ from bevformer_lib.detections.detections_folder import detections_of_scenes, rea
 from bevformer_lib.detections.infer_records import DETECTIONS_FILE, frame_record, scene_record
 from bevformer_lib.files import write_json
 from bevformer_lib.metrics.metric_types import REFERENCE_MODEL, DetectionMetrics
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.scenes.types import Scene
 from tests.support.commands import bevformer
 from tests.support.detections import spoilt_scenes
@@ -52,7 +53,7 @@ def test_both_ways(
     official += ["--results", tmp_path / "results.json", "--output", tmp_path / "official.json"]
     assert bevformer("score", detections, extracted, *official) == 0
     ours, theirs = (
-        DetectionMetrics.from_dict(json.loads((tmp_path / name).read_text()))
+        from_plain(DetectionMetrics, json.loads((tmp_path / name).read_text()))
         for name in ("metas.json", "official.json")
     )
     assert ours.nds == pytest.approx(theirs.nds, abs=1e-9)

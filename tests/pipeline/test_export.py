@@ -27,7 +27,7 @@ def test_the_inference_config_states_the_room_of_the_graph(
         spatial=choice,
         host_geometry=None,
         operators={},
-        proof=SimpleNamespace(tolerance=1e-4, figures=()),
+        parity=SimpleNamespace(tolerance=1e-4, figures=()),
         checkpoint=SimpleNamespace(random_weights_seed=None),
         provenance=SimpleNamespace(versions={}),
     )

@@ -16,6 +16,7 @@ from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.inputs import SceneSource
 from bevformer_lib.pipeline.measure import TensorsWork
+from bevformer_lib.pipeline.ptq import PtqWork
 from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
 from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.serialization import SerializationError, deserialize, serialize
@@ -39,6 +40,7 @@ WORK: tuple[Work, ...] = (
     PrevBevWork(SCENE, (0, 3, 17), GRAPH, NEEDS, "cuda:1"),
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "pulsar2", "cpu", SETTINGS),
     ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, "onnxruntime", "cpu"),
+    PtqWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, ("learn-rounding",), "cuda"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
     RecordWork(SCENE, GRAPH, NEEDS, "cuda"),
     RecordTrialsWork((SCENE,), GRAPH, NEEDS, "cpu"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bevformer_lib.convert.base import FLOAT_MODEL_SHA256, METADATA_PREFIX
+from bevformer_lib.convert.base import FLOAT_MODEL_SHA256, PTQ_PASSES
 from bevformer_lib.emulator.converter import EmulatorConverter, EmulatorOptions
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import sha256_of_file
@@ -37,12 +37,12 @@ def test_what_is_made_of_the_result_names_the_exported_graph(
     facts = apply_passes(world.model, calibration, learnt, threads=1)
     assert facts[LEARN_ROUNDING]["layers"] > 0
     assert facts[LEARN_ROUNDING]["mean_error_learnt"] < facts[LEARN_ROUNDING]["mean_error_nearest"]
-    assert metadata(learnt)[f"{METADATA_PREFIX}ptq"] == LEARN_ROUNDING
+    assert metadata(learnt)[PTQ_PASSES] == LEARN_ROUNDING
 
     EmulatorConverter(EmulatorOptions(recipe="int8", threads=1)).convert(learnt, calibration, emulated)
     given = metadata(emulated)
     assert given[FLOAT_MODEL_SHA256] == metadata(learnt)[FLOAT_MODEL_SHA256] == sha256_of_file(world.model)
-    assert given[f"{METADATA_PREFIX}ptq"] == LEARN_ROUNDING
+    assert given[PTQ_PASSES] == LEARN_ROUNDING
 
 
 def test_a_graph_goes_through_the_passes_once(world: ToyWorld, calibration: Path, tmp_path: Path) -> None:

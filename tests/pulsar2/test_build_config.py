@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from bevformer_lib.pulsar2.build_config import BuildConfig, parse_build_config
+from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.errors import BuildConfigError
+from bevformer_lib.pulsar2.parse import parse_build_config
 from tests.standins.pulsar2.schema import ConfigRefusedError, check_config
 
 INPUT = {"tensor_name": "img", "calibration_dataset": "a.tar.gz"}

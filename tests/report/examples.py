@@ -195,6 +195,7 @@ def example_emulation() -> Emulation:
     tensor = {"name": "projected", "layer": "projection/Mul", "op_type": "Mul", "format": "U8", "scale": 609.4}
     facts = {
         "recipe": "int8",
+        "ptq_passes": "learn-rounding",
         "tensors": [{**tensor, "lowest": 0.0, "highest": 155_392.0, "rounded": True}],
         "findings": ["layer_configs.0 (Softmax: FP32): FP32 changes no bit of Softmax: softmax"],
         "uncertain": ["GridSample: whether its grid is unquantised"],

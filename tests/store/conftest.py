@@ -12,6 +12,7 @@ from bevformer_lib.store.cache import ObjectCache
 from bevformer_lib.store.folder import FolderStore
 from bevformer_lib.store.s3 import S3Store
 from tests.support.s3_server import S3Server, running_s3_server
+from tests.support.seaweedfs import running_seaweedfs
 
 OpenS3 = Callable[..., S3Store]
 _numbers = itertools.count()
@@ -36,9 +37,21 @@ def open_s3(s3_server: S3Server, tmp_path: Path) -> OpenS3:
     return opened
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The server of infra/compose.yaml, with one bucket."""
+    with running_seaweedfs(tmp_path_factory.mktemp("s3") / "seaweedfs") as server:
+        server.make_bucket("bevformer")
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3", "seaweedfs"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
         return FolderStore(tmp_path / "mein Lager 倉庫")
+    if request.param == "seaweedfs":
+        server: S3Server = request.getfixturevalue("seaweedfs")
+        cache = ObjectCache(tmp_path / "cache", 1 << 30)
+        return S3Store("bevformer", f"night/ä b {next(_numbers)}", cache, server.credentials)
     opened: S3Store = request.getfixturevalue("open_s3")()
     return opened

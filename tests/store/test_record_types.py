@@ -40,5 +40,5 @@ def test_other_types(key: str, value: Any) -> None:
 )
 def test_artifacts(change: dict[str, Any]) -> None:
     broken = RECORD["outputs"]["model.onnx"] | change
-    with pytest.raises(StoreError, match="wrong type"):
+    with pytest.raises(StoreError, match="can't be read"):
         StepRecord.from_dict(RECORD | {"outputs": {"model.onnx": broken}})

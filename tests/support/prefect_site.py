@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -48,6 +49,7 @@ class Site:
         environment: of everything that belongs to it.
         api: address of its API.
         database: address of the server's database; ``None``: SQLite.
+        auth: ``user:password`` of its API; ``None``: open to all.
         server: process of the server, once it was started.
         workers: processes by name.
     """
@@ -56,6 +58,7 @@ class Site:
     environment: dict[str, str]
     api: str
     database: str | None = None
+    auth: str | None = None
     server: subprocess.Popen[bytes] | None = None
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -87,10 +90,13 @@ class Site:
     def call(self, path: str, body: Mapping[str, Any] | None = None, *, method: str | None = None) -> Any:
         """Call the API, as the UI and the clients do; a server that is busy or silent is asked again."""
         data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        if self.auth is not None:
+            headers["Authorization"] = f"Basic {base64.b64encode(self.auth.encode()).decode()}"
         request = urllib.request.Request(  # noqa: S310
             f"{self.api}/{path}",
             data,
-            {"Content-Type": "application/json"},
+            headers,
             method=method or ("GET" if body is None else "POST"),
         )
         for _ in range(_RETRIES):

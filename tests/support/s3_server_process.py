@@ -1,7 +1,7 @@
 """OpenStack Swift with its S3 interface in one process: proxy, account, container and object server, one disk.
 
 Swift compares `If-None-Match: *` when a request begins and commits when it ends, so that racing writers can all win.
-S3 promises that exactly one does (as AWS and MinIO keep it); here a lock per object around Swift's own handler keeps
+S3 promises that exactly one does (AWS and SeaweedFS keep it); here a lock per object around Swift's own handler keeps
 that promise. ``--racy`` leaves Swift as it is, and has it take its time in between, so that writers do race.
 
 Run as ``python s3_server_process.py FOLDER ACCESS_KEY SECRET_KEY [--racy]``; prints the endpoint's URL when it is

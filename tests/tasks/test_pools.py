@@ -12,6 +12,7 @@ POOLS = {
     "export": "gpu",
     "calibration-histories": "gpu",
     "convert": "cpu",
+    "ptq": "gpu",
     "record": "gpu",
     "record-trials": "gpu",
     "evaluate": "edge",

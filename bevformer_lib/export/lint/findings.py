@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bevformer_lib.errors import ExportError
+from bevformer_lib.export.lint.evidence import Evidence
 
 
 class Severity(Enum):
@@ -15,7 +16,7 @@ class Severity(Enum):
     ERROR = "error"
     """The converter refuses the graph, or the chip computes something else."""
     WARNING = "warning"
-    """Worth a look; the converter takes it."""
+    """Worth a look; the converter may take it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Finding:
         operator: the node's operator, with the domain where that is not the standard one; empty for a tensor or graph.
         why: what is wrong.
         advice: what to do.
+        evidence: how the objection is known.
     """
 
     rule: str
@@ -37,6 +39,7 @@ class Finding:
     operator: str
     why: str
     advice: str
+    evidence: Evidence
 
     @property
     def place(self) -> str:
@@ -44,7 +47,7 @@ class Finding:
         return f"{self.operator} {self.node!r}".lstrip()
 
     def __str__(self) -> str:
-        return f"[{self.rule}] {self.place}: {self.why}; {self.advice}"
+        return f"[{self.rule}] {self.place}: {self.why} ({self.evidence}); {self.advice}"
 
 
 @dataclass(frozen=True)

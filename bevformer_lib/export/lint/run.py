@@ -11,7 +11,7 @@ import onnx
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.chip import Chip
 from bevformer_lib.export.lint.facts import graph_facts
-from bevformer_lib.export.lint.findings import LintReport, Severity, Waiver
+from bevformer_lib.export.lint.findings import Finding, LintReport, Severity, Waiver
 from bevformer_lib.export.lint.rules import RULES
 from bevformer_lib.foreign_files import advice
 
@@ -27,7 +27,13 @@ def lint(model: onnx.ModelProto, chip: Chip, *, waivers: Sequence[Waiver] = ()) 
         waivers: what to let pass.
     """
     facts = graph_facts(model)
-    found = [finding for rule in RULES.values() for finding in rule(model, facts, chip)]
+    found = [
+        Finding(
+            name, rule.severity, place.node, place.operator, place.why, place.advice, place.evidence or rule.evidence
+        )
+        for name, rule in RULES.items()
+        for place in rule.check(model, facts, chip)
+    ]
     waived = tuple(finding for finding in found if any(waiver.covers(finding) for waiver in waivers))
     kept = sorted(
         (finding for finding in found if finding not in waived),

@@ -1,10 +1,28 @@
-"""What every rewrite of the graph returns."""
+"""What every rewrite of the graph returns, and how those that replace single nodes go about it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from bevformer_lib.export.graph import (
+    STANDARD_DOMAINS,
+    StaticShape,
+    default_opset,
+    drop_unused_nodes,
+    node_label,
+    static_shapes,
+    without_large_weights,
+)
+
+_MAX_SHAPE_ELEMENTS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -39,3 +57,102 @@ class PassResult:
     model: onnx.ModelProto
     changed: int
     refusals: tuple[Refusal, ...] = ()
+
+
+class Editor:
+    """A copy of a graph in which nodes are replaced."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._original = model
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self.opset = default_opset(model)
+        self._constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+        self._taken.update(self._constants)
+
+    @cached_property
+    def shapes(self) -> Mapping[str, StaticShape]:
+        """The fixed shapes of the graph as it was."""
+        return static_shapes(without_large_weights(self._original, max_elements=_MAX_SHAPE_ELEMENTS))
+
+    @cached_property
+    def makers(self) -> Mapping[str, onnx.NodeProto]:
+        """Tensor -> the node that computed it."""
+        return {name: node for node in self._original.graph.node for name in node.output}
+
+    def shape(self, tensor: str) -> StaticShape:
+        """Return a tensor's shape.
+
+        Raises:
+            ValueError: it is not fixed.
+        """
+        if tensor not in self.shapes:
+            raise ValueError(f"the shape of {tensor!r} is not fixed")
+        return self.shapes[tensor]
+
+    def value(self, tensor: str) -> NDArray[Any] | None:
+        """Return the value of a constant; ``None``: it is computed, or kept in another file."""
+        stored = self._constants.get(tensor)
+        if stored is None or stored.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        return numpy_helper.to_array(stored)
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether a tensor is an initializer or the output of a ``Constant``."""
+        maker = self.makers.get(tensor)
+        return tensor in self._constants or (maker is not None and maker.op_type == "Constant")
+
+    def name(self, stem: str) -> str:
+        """Return a tensor name that is not in use, and take it."""
+        name, number = stem, 0
+        while name in self._taken:
+            number += 1
+            name = f"{stem}_{number}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, stem: str, value: NDArray[Any]) -> str:
+        """Add an initializer and return its name."""
+        name = self.name(stem)
+        self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+
+Match = Callable[[onnx.NodeProto], bool]
+"""Tells whether a node looks like one to replace."""
+Replacement = Callable[[onnx.NodeProto, Editor], Sequence[onnx.NodeProto] | None]
+"""Gives the nodes in place of one; ``None``: on a closer look there is nothing to do; ``ValueError``: why not."""
+
+
+def replace_nodes(model: onnx.ModelProto, matches: Match, replacement: Replacement) -> PassResult:
+    """Replace nodes one by one.
+
+    Args:
+        model: any graph; it is not modified.
+        matches: which standard operators are candidates.
+        replacement: what comes in a candidate's place, computing its outputs under their names.
+    """
+    if not any(node.domain in STANDARD_DOMAINS and matches(node) for node in model.graph.node):
+        return PassResult(model, 0)
+    editor = Editor(model)
+    graph = editor.model.graph
+    nodes: list[onnx.NodeProto] = []
+    refusals: list[Refusal] = []
+    changed = 0
+    for node in graph.node:
+        found = None
+        if node.domain in STANDARD_DOMAINS and matches(node):
+            try:
+                found = replacement(node, editor)
+            except ValueError as reason:
+                refusals.append(Refusal(node_label(node), node.op_type, str(reason)))
+        nodes.extend([node] if found is None else found)
+        changed += found is not None
+    if not changed:
+        return PassResult(model, 0, tuple(refusals))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+    drop_unused_nodes(graph)
+    return PassResult(editor.model, changed, tuple(refusals))

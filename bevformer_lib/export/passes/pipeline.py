@@ -13,10 +13,20 @@ from bevformer_lib.export.passes import (
     batch_norm_into_matmul,
     constant_reshape_shapes,
     explicit_padding,
+    flat_gather,
+    gemm_factors,
+    live_gemm_to_matmul,
+    lp_normalization_to_div,
+    named_reduce_axes,
+    product_bias,
     round_prefer_ceil_resize,
     simplify,
+    squeeze_to_reshape,
     standard_grid_sample,
+    swish_to_sigmoid,
     unpadded_average_pool,
+    written_defaults,
+    xor_to_equal,
 )
 from bevformer_lib.export.passes.base import PassResult, Refusal
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -29,11 +39,22 @@ PASSES: Final[Mapping[str, GraphPass]] = {
     "explicit_padding": explicit_padding.apply,
     "unpadded_average_pool": unpadded_average_pool.apply,
     "round_prefer_ceil_resize": round_prefer_ceil_resize.apply,
+    "swish_to_sigmoid": swish_to_sigmoid.apply,
+    "xor_to_equal": xor_to_equal.apply,
+    "lp_normalization_to_div": lp_normalization_to_div.apply,
     "simplify": simplify.apply,
     "batch_norm_into_matmul": batch_norm_into_matmul.apply,
+    "live_gemm_to_matmul": live_gemm_to_matmul.apply,
+    "gemm_factors": gemm_factors.apply,
+    "product_bias": product_bias.apply,
+    "flat_gather": flat_gather.apply,
+    "squeeze_to_reshape": squeeze_to_reshape.apply,
+    "named_reduce_axes": named_reduce_axes.apply,
+    "written_defaults": written_defaults.apply,
 }
 """Name -> rewrite, in order: shapes are inferred through standard operators only, and the rewrites that need them come
-after they are constant; onnxsim folds what is constant, matrices included, which the last rewrite needs."""
+after they are constant; operators that ONNX Runtime may not know go before onnxsim runs the graph; onnxsim folds what
+is constant, matrices included, and makes Squeeze and Gemm of other things, so what mends these comes behind it."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import yaml
 from tests.standins.axmodel_container import read_axmodel
 from tests.standins.pulsar2.files import write_build
 from tests.standins.pulsar2.inputs import BuildRefusedError, check_names, load_calibration, load_graph
-from tests.standins.pulsar2.quantize import UnknownLayerError, built_types, calibrate, quantize
+from tests.standins.pulsar2.quantize import UnknownLayerError, built_types, calibrate, fused_graph, quantize
 from tests.standins.pulsar2.schema import ConfigRefusedError, check_config, strip_comments
 
 VERSION, COMMIT = "4.2-standin", "0f1e2d3c"
@@ -150,6 +150,8 @@ def build(arguments: argparse.Namespace) -> int:
     samples = load_calibration(config, model, place)
     say(f"{len(samples)} File(s) Loaded.")
     say("Building onnx ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100% 0:00:00")
+    (output / "frontend").mkdir(exist_ok=True)
+    (output / "frontend/optimized.onnx").write_bytes(fused_graph(model).SerializeToString())
     info("yamain.command.build:quant:797", f"save optimized onnx to [{config['output_dir']}/frontend/optimized.onnx]")
     say("                               Quant Config Table")
     say(f"Transformer optimize level: {config['quant'].get('transformer_opt_level', 0)}")

@@ -34,7 +34,6 @@ def write_build(
     say, info = log
     for folder in ("frontend", "quant/debug", "compiler"):
         (output / folder).mkdir(parents=True, exist_ok=True)
-    (output / "frontend/optimized.onnx").write_bytes(model.SerializeToString())
     _write_quantization(output / "quant", model, operators)
     if config["quant"].get("precision_analysis"):
         table = precision_table(model, quantized, operators, sample)

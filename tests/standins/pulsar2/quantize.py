@@ -58,6 +58,18 @@ def fuse(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, str]]:
     return kept
 
 
+def fused_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph after fusion, as it is saved; it can't be run."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    for node, output in fuse(model.graph):
+        kept = result.graph.node.add()
+        kept.CopyFrom(node)
+        kept.output[0] = output
+    return result
+
+
 def built_types(config: dict[str, Any], graph: onnx.GraphProto) -> list[Operator]:
     """Decide the type of every operator: by name before by type before by subgraph."""
     fused = fuse(graph)

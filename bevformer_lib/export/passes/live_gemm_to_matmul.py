@@ -1,0 +1,75 @@
+"""A Gemm of two computed tensors becomes a MatMul, as the converter asks for.
+
+before::
+
+    y = Gemm(a, b, bias, alpha=0.5, transB=1)   # b is computed
+
+after::
+
+    y = Add(Mul(MatMul(a, Transpose(b)), 0.5), bias')
+
+A constant bias of one axis gets a second one, since the converter would fuse it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from bevformer_lib.export.graph import attributes
+from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+
+
+def apply(model: onnx.ModelProto) -> PassResult:
+    """Replace every Gemm whose second factor is computed.
+
+    Args:
+        model: any graph; it is not modified.
+
+    Returns:
+        The rewritten graph, the number of nodes changed, and why others were not.
+    """
+    return replace_nodes(model, lambda node: node.op_type == "Gemm", _matmul)
+
+
+def _matmul(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | None:
+    if editor.is_constant(node.input[1]):
+        return None
+    given = attributes(node)
+    nodes: list[onnx.NodeProto] = []
+
+    def add(operator: str, inputs: list[str], stem: str, **attribute: Any) -> str:
+        name = editor.name(f"{node.output[0]}_{stem}")
+        nodes.append(
+            onnx.helper.make_node(operator, inputs, [name], f"{node.name or node.output[0]}/{stem}", **attribute)
+        )
+        return name
+
+    def scaled(tensor: str, factor: float, stem: str) -> str:
+        if factor == 1.0:
+            return tensor
+        return add(
+            "Mul",
+            [tensor, editor.constant(f"{node.output[0]}_{stem}_factor", np.asarray([[factor]], np.float32))],
+            stem,
+        )
+
+    factors = [
+        add("Transpose", [name], f"{side}_turned", perm=[1, 0]) if given.get(f"trans{side}", 0) else name
+        for name, side in zip(node.input, "AB", strict=False)
+    ]
+    result = scaled(add("MatMul", factors, "product"), given.get("alpha", 1.0), "scaled")
+    if len(node.input) > 2 and node.input[2]:
+        bias, beta = node.input[2], given.get("beta", 1.0)
+        value = editor.value(bias)
+        if value is None:
+            bias = scaled(bias, beta, "bias_scaled")
+        else:
+            bias = editor.constant(f"{bias}_row", (np.atleast_2d(value) * beta).astype(value.dtype))
+        result = add("Add", [result, bias], "biased")
+    nodes[-1].output[0] = node.output[0]
+    nodes[-1].name = node.name
+    return nodes

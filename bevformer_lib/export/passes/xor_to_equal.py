@@ -1,0 +1,38 @@
+"""Xor, which ends the converter with a KeyError, is written with Equal.
+
+before::
+
+    y = Xor(a, b)
+
+after::
+
+    y = Not(Equal(a, b))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+
+
+def apply(model: onnx.ModelProto) -> PassResult:
+    """Replace every Xor.
+
+    Args:
+        model: any graph; it is not modified.
+
+    Returns:
+        The rewritten graph and the number of nodes changed.
+    """
+    return replace_nodes(model, lambda node: node.op_type == "Xor", _not_equal)
+
+
+def _not_equal(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto]:
+    same = editor.name(f"{node.output[0]}_same")
+    return [
+        onnx.helper.make_node("Equal", node.input, [same], f"{node.name or node.output[0]}/Equal"),
+        onnx.helper.make_node("Not", [same], node.output, node.name),
+    ]
