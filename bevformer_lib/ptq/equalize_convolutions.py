@@ -7,7 +7,7 @@ before::
 
 after::
 
-    a' = Relu(Conv(x, w / s, b / s))                            # s: (C,), powers of two; a' = a / s: 4, 4, ...
+    a' = Relu(Conv(x, w / s, b / s))                            # s: (C,); a' = a / s: 4, 4, ...
     y = Conv(a', v * s)
 
 Through Relu, pooling, resizing and the additions of residual connections; see :mod:`bevformer_lib.ptq.channel_scales`

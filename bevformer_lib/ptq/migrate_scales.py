@@ -8,7 +8,7 @@ before::
 
 after::
 
-    h' = Relu(MatMul(x, w / s) + b / s),  y = MatMul(h', s * v)         # s: (C,), powers of two
+    h' = Relu(MatMul(x, w / s) + b / s),  y = MatMul(h', s * v)         # s: (C,)
     v' = MatMul(x, w / s) + b / s,  y = MatMul(sum_k(a_k * GridSample(v', p_k)), s * u)
     n' = LayerNormalization(x, g / s, b / s),  y = MatMul(n', s * v)
 

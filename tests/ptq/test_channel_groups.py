@@ -61,7 +61,12 @@ def test_a_padding_of_ones_is_no_group_and_one_of_zeros_is() -> None:
             helper.make_node("Pad", ["a", "pads", "value"], ["b"]),
             helper.make_node("Conv", ["b", "w3"], ["y"]),
         ]
-        constants = {"w1": W1, "w3": W3, "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "value": np.array(value, np.float32)}
+        constants = {
+            "w1": W1,
+            "w3": W3,
+            "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+            "value": np.array(value, np.float32),
+        }
         assert len(find_groups(model(nodes, {"x": [1, 4, 6, 6]}, ["y"], constants))) == 1 - value
 
 

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.ptq import equalize_convolutions
-from tests.ptq.graphs import applied, error_in_8_bits, model, run
+from tests.ptq.graphs import applied, error_in_8_bits, model, relative_difference
 
 SIZES = np.array([20.0, 1.0, 0.3, 8.0, 0.1, 2.0], np.float32).reshape(6, 1, 1, 1)
 
@@ -44,12 +44,12 @@ SAMPLES = [{"x": normal(seed, 2, 3, 12, 12)} for seed in (10, 11)]
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_the_outputs_stay_the_same_to_the_last_bit(shared: bool) -> None:
+def test_the_outputs_stay_the_same(shared: bool) -> None:
     given = backbone(shared=shared)
     changed, facts = applied(equalize_convolutions, given, SAMPLES)
     assert facts["groups"] == facts["scaled"] == 1
     unseen = {"x": normal(12, 2, 3, 12, 12)}
-    np.testing.assert_array_equal(run(changed, unseen)[0], run(given, unseen)[0])
+    assert relative_difference(changed, given, unseen) < 1e-6
     assert [node.name for node in changed.graph.node] == [node.name for node in given.graph.node]
 
 
