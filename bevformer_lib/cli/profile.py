@@ -51,7 +51,7 @@ def command(
     from bevformer_lib.config.host_geometry import HostGeometryConfig
     from bevformer_lib.errors import ExportError
     from bevformer_lib.export.lint.run import read_graph
-    from bevformer_lib.profile.feed import made_up_feed
+    from bevformer_lib.export.made_up_feed import made_up_feed
     from bevformer_lib.profile.latency import measure_latency
     from bevformer_lib.profile.profile import graph_cost
 

@@ -209,6 +209,7 @@ def test_an_image_that_holds_another_version_is_a_finding(
     docker: Path, world: ToyWorld, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STANDIN_DOCKER_IMAGES", "pulsar2:5.1")
+    monkeypatch.setenv("STANDIN_PULSAR2_VERSION", "4.2-standin")
     (finding,) = convert(world, calibration, tmp_path / "m.axmodel", image="pulsar2:5.1").findings
     assert finding == "the image is pulsar2:5.1, pulsar2 in it says version 4.2-standin"
 

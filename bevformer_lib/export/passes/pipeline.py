@@ -29,6 +29,7 @@ from bevformer_lib.export.passes import (
     xor_to_equal,
 )
 from bevformer_lib.export.passes.base import PassResult, Refusal
+from bevformer_lib.export.passes.bodies import apply_everywhere
 from bevformer_lib.progress import ProgressCallback, no_progress
 
 GraphPass = Callable[[onnx.ModelProto], PassResult]
@@ -55,6 +56,9 @@ PASSES: Final[Mapping[str, GraphPass]] = {
 """Name -> rewrite, in order: shapes are inferred through standard operators only, and the rewrites that need them come
 after they are constant; operators that ONNX Runtime may not know go before onnxsim runs the graph; onnxsim folds what
 is constant, matrices included, and makes Squeeze and Gemm of other things, so what mends these comes behind it."""
+
+_GO_INTO_BODIES: Final = frozenset({"simplify"})
+"""Go into the bodies of If and Loop by themselves; with the others :func:`apply_everywhere` does."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def run_passes(
     passes: Mapping[str, GraphPass] = PASSES,
     on_progress: ProgressCallback = no_progress,
 ) -> tuple[onnx.ModelProto, tuple[PassReport, ...]]:
-    """Apply ``passes`` one after the other.
+    """Apply ``passes`` one after the other, to the graph and to the bodies of If, Loop and Scan in it.
 
     Args:
         model: any graph; it is not modified.
@@ -99,7 +103,7 @@ def run_passes(
     reports: list[PassReport] = []
     for number, (name, apply) in enumerate(passes.items(), start=1):
         started = time.perf_counter()
-        result = apply(model)
+        result = apply(model) if name in _GO_INTO_BODIES else apply_everywhere(apply, model)
         reports.append(
             PassReport(
                 name=name,
