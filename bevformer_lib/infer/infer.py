@@ -9,16 +9,17 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bevformer_lib.detections.infer_records import is_finished
+from bevformer_lib.drawing.processes import draw_here, open_drawing_processes
 from bevformer_lib.evaluate.summary import Latency
 from bevformer_lib.files import write_json
-from bevformer_lib.infer.overlap import overlapped
-from bevformer_lib.infer.scene_stages import InferModel, InferSettings, Place, SceneStages
+from bevformer_lib.infer.overlap import WORKERS, overlapped
+from bevformer_lib.infer.scene_stages import Draw, InferModel, InferSettings, Place, SceneStages
 from bevformer_lib.infer.stages import FrameTimes, Throughput, latency_by_stage, throughput_of
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
@@ -26,6 +27,8 @@ from bevformer_lib.scenes.types import Scene
 
 TIMINGS_FILE: Final = "timings.json"
 
+_WORTH_PROCESSES: Final = 16
+"""Frames from which on processes that draw are worth their start, half a second of a processor each."""
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread that computes in Python may keep the others waiting: above all the one that feeds the model."""
 
@@ -92,10 +95,13 @@ def infer_scenes(
     places = [Place(scene, position) for scene in waiting for position in range(len(scene.frames))]
     times: dict[str, list[FrameTimes]] = {scene.name: [] for scene in waiting}
     boxes = done = 0
-    work = SceneStages(model, settings, output_dir, conditions)
-    stages = overlapped(places, prepare=work.prepare, run=work.run, finish=work.finish, keep=work.keep)
-    with _prompt_switches(), work, closing(stages):
-        for frame in stages:
+    with _prompt_switches(), ExitStack() as stack:
+        draw: Draw = draw_here
+        if settings.draws and len(places) >= _WORTH_PROCESSES:
+            draw = stack.enter_context(open_drawing_processes(WORKERS))
+        work = stack.enter_context(SceneStages(model, settings, output_dir, conditions, draw))
+        stages = overlapped(places, prepare=work.prepare, run=work.run, finish=work.finish, keep=work.keep)
+        for frame in stack.enter_context(closing(stages)):
             times[frame.place.scene.name].append(frame.times)
             boxes += frame.boxes
             done += 1

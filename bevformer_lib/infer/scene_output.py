@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bevformer_lib.detections.infer_records import DETECTIONS_FILE, scene_record
+from bevformer_lib.detections.infer_records import DETECTIONS_FILE, frame_line, scene_text
 from bevformer_lib.drawing.scene import SceneDrawing, open_scene_drawing
 from bevformer_lib.drawing.style import Image
-from bevformer_lib.files import atomic_path, write_json
+from bevformer_lib.files import atomic_path
 from bevformer_lib.scenes.types import Frame, Scene
 
 
@@ -18,18 +18,20 @@ class SceneOutput:
     """Takes a scene's frames in order; made by :func:`open_scene_output`."""
 
     def __init__(self, drawing: SceneDrawing) -> None:
-        self.records: list[dict[str, Any]] = []
+        self.frame_lines: list[str] = []
         self._drawing = drawing
 
-    def add(self, frame: Frame, record: dict[str, Any], image: Image | None) -> None:
-        """Write a frame's image, and remember its boxes.
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Remember a frame's boxes."""
+        self.frame_lines.append(frame_line(record))
+
+    def draw(self, frame: Frame, image: Image) -> None:
+        """Write a frame's image.
 
         Raises:
             OutputError: the image or the video can't be written.
         """
-        self.records.append(record)
-        if image is not None:
-            self._drawing.write(frame, image)
+        self._drawing.write(frame, image)
 
 
 @contextmanager
@@ -57,4 +59,5 @@ def open_scene_output(
         with open_scene_drawing(temporary, images=images, video_fps=video_fps) as drawing:
             output = SceneOutput(drawing)
             yield output
-        write_json(temporary / DETECTIONS_FILE, scene_record(scene, made_with, class_names, output.records))
+        text = scene_text(scene, made_with, class_names, output.frame_lines)
+        (temporary / DETECTIONS_FILE).write_text(text, encoding="utf-8")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from bevformer_lib.detections.infer_records import frame_record
-from bevformer_lib.drawing.scene import SceneStyle, draw_scene_frame
+from bevformer_lib.detections.types import Detections
+from bevformer_lib.drawing.processes import DrawnFrame
+from bevformer_lib.drawing.scene import SceneStyle
 from bevformer_lib.drawing.style import Image
 from bevformer_lib.errors import OutputError
 from bevformer_lib.infer.detector import Detector
@@ -21,6 +23,9 @@ from bevformer_lib.infer.stages import FrameTimes, StageClock
 from bevformer_lib.runtime.temporal import StepResult
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs, Scene
+
+Draw: TypeAlias = Callable[[SceneStyle, Frame, Sequence[Image], Detections], DrawnFrame]
+"""Draws a frame, in any thread."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,15 @@ class SceneStages:
     """What is done with each frame; as a context, it removes what a scene that is not finished has left."""
 
     def __init__(
-        self, model: InferModel, settings: InferSettings, output_dir: Path, conditions: Mapping[str, Mapping[str, Any]]
+        self,
+        model: InferModel,
+        settings: InferSettings,
+        output_dir: Path,
+        conditions: Mapping[str, Mapping[str, Any]],
+        draw: Draw,
     ) -> None:
         self._model, self._settings, self._output_dir, self._conditions = model, settings, output_dir, conditions
+        self._draw = draw
         self._detector = model.detector
         self._idle_since: float | None = None
         self._open = ExitStack()
@@ -188,8 +199,9 @@ class SceneStages:
                 score_threshold=threshold,
             )
             images = self._detector.preprocessor.padded(ran.images)
-            image = draw_scene_frame(style, place.frame, images, detections)
-            clock.lap("draw")
+            drawn = self._draw(style, place.frame, images, detections)
+            image = drawn.image
+            clock.lap("draw", elsewhere=drawn.cpu_seconds)
         return _Finished(place, record, image, ran.times + clock.times)
 
     def keep(self, finished: _Finished) -> Kept:
@@ -206,8 +218,10 @@ class SceneStages:
                     video_fps=self._settings.fps if self._settings.video else None,
                 )
             )
-        self._output.add(place.frame, finished.record, finished.image)
+        self._output.add(finished.record)
+        clock.lap("postprocess")
         if finished.image is not None:
+            self._output.draw(place.frame, finished.image)
             clock.lap("draw")
         if place.is_last:
             self._open.close()

@@ -54,7 +54,7 @@ class FrameTimes:
 
     Attributes:
         wall: wall-clock seconds.
-        cpu: CPU seconds of the threads that did the host's stages; without those that OpenCV starts itself.
+        cpu: CPU seconds of the threads and processes that did the host's stages; without threads that OpenCV starts.
     """
 
     wall: StageSeconds
@@ -72,10 +72,11 @@ class StageClock:
         self._cpu = time.thread_time()
         self.times = FrameTimes(StageSeconds(), StageSeconds())
 
-    def lap(self, stage: str) -> None:
-        """Count the time since the last lap for a stage."""
+    def lap(self, stage: str, *, elsewhere: float = 0.0) -> None:
+        """Count the time since the last lap for a stage, and CPU seconds that were spent for it elsewhere."""
         wall, cpu = time.perf_counter(), time.thread_time()
-        lap = FrameTimes(StageSeconds(**{stage: wall - self._wall}), StageSeconds(**{stage: cpu - self._cpu}))
+        spent = cpu - self._cpu + elsewhere
+        lap = FrameTimes(StageSeconds(**{stage: wall - self._wall}), StageSeconds(**{stage: spent}))
         self.times = self.times + lap
         self._wall, self._cpu = wall, cpu
 

@@ -174,7 +174,7 @@ def _precision_findings(
             weights = read_weight_types(record, {tensor.name for tensor in graph.initializer})
         except ConversionError as error:
             findings.append(f"the types of weights can't be read: {error}")
-    findings += request_findings(requests, operators, graph, weights)
+    findings += request_findings(requests, operators, graph, weights, named=model.graph)
     return findings + knob_findings(requests, operators, model.graph, dialect)
 
 

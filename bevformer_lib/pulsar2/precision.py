@@ -194,6 +194,8 @@ def request_findings(
     built: Sequence[BuiltOperator],
     graph: onnx.GraphProto,
     weight_types: Mapping[str, str],
+    *,
+    named: onnx.GraphProto | None = None,
 ) -> list[str]:
     """Say which requests for a precision had no effect, or not all of it.
 
@@ -205,10 +207,12 @@ def request_findings(
         built: the operators as built.
         graph: the optimised graph (or else the float one), to know what lies between tensors.
         weight_types: operator -> type of its weight, where that is known.
+        named: the float graph, where ``graph`` is not it: it has the ONNX types of operators.
     """
     findings = []
-    matches = [[operator for operator in built if _selects(request, operator, graph)] for request in requests]
-    governed_by = governed_operators(requests, built, graph)
+    types = _onnx_types(built, named or graph)
+    matches = [[operator for operator in built if _selects(request, operator, graph, types)] for request in requests]
+    governed_by = governed_operators(requests, built, graph, named=named)
     for place, (request, found, governed) in enumerate(zip(requests, matches, governed_by, strict=True)):
         wanted = request.output_data_type or request.data_type
         what = f"layer_configs.{place} ({request.describe()}: {wanted or request.weight_data_type})"
@@ -216,7 +220,7 @@ def request_findings(
             if not any(operator.operator == FUSED_NAME.sub("", name) for operator in found):
                 findings.append(f"{what}: no operator '{name}' was built; it was fused away, or never there")
         for kind in request.types:
-            if not any(kind.lower() in _kinds(operator.kind) for operator in found):
+            if not any(kind.lower() in types[operator.operator] for operator in found):
                 findings.append(f"{what}: no operator of type {kind} was built; the request had no effect")
         if request.start_tensor_names and not found:
             findings.append(f"{what}: no operator was built between these tensors; the request had no effect")
@@ -229,13 +233,18 @@ def request_findings(
 
 
 def governed_operators(
-    requests: Sequence[LayerConfig], built: Sequence[BuiltOperator], graph: onnx.GraphProto
+    requests: Sequence[LayerConfig],
+    built: Sequence[BuiltOperator],
+    graph: onnx.GraphProto,
+    *,
+    named: onnx.GraphProto | None = None,
 ) -> list[list[BuiltOperator]]:
     """Return, for every request, the operators that it decides on, others that count more taken into account."""
+    types = _onnx_types(built, named or graph)
     chosen: dict[str, tuple[int, int]] = {}
     matches: list[list[BuiltOperator]] = []
     for place, request in enumerate(requests):
-        matches.append([operator for operator in built if _selects(request, operator, graph)])
+        matches.append([operator for operator in built if _selects(request, operator, graph, types)])
         for operator in matches[-1]:
             chosen[operator.operator] = max(chosen.get(operator.operator, (0, -1)), (request.rank, place))
     return [
@@ -244,13 +253,21 @@ def governed_operators(
     ]
 
 
+def grants(built: str, wanted: str) -> bool:
+    """Tell whether a built type is the one that was asked for.
+
+    Operands of a product of two computed tensors are signed, whatever is asked for; as many bits are all that can be.
+    """
+    return built == wanted or (wanted.startswith("U") and built == f"S{wanted[1:]}")
+
+
 def _own(operator: BuiltOperator) -> bool:
     """Tell whether an operator is the model's; those at its inputs and outputs only change types."""
     return not operator.kind.endswith("QuantizeLinear") and not operator.kind.endswith("DequantizeLinear")
 
 
 def _unmet(what: str, things: str, wanted: str, found: Mapping[str, str]) -> list[str]:
-    others = [f"{name} is {kind}" for name, kind in found.items() if kind != wanted]
+    others = [f"{name} is {kind}" for name, kind in found.items() if not grants(kind, wanted)]
     if not others:
         return []
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
@@ -258,20 +275,31 @@ def _unmet(what: str, things: str, wanted: str, found: Mapping[str, str]) -> lis
     return [f"{what}: {len(others)} of {len(found)} {things} were built otherwise: {named}{more}"]
 
 
-def _selects(request: LayerConfig, operator: BuiltOperator, graph: onnx.GraphProto) -> bool:
+def _selects(
+    request: LayerConfig, operator: BuiltOperator, graph: onnx.GraphProto, types: Mapping[str, frozenset[str]]
+) -> bool:
     if request.start_tensor_names and request.end_tensor_names:
         if DEFAULT_TENSORS in request.start_tensor_names and DEFAULT_TENSORS in request.end_tensor_names:
             return True
         return operator.tensor in tensors_between(graph, request.start_tensor_names, request.end_tensor_names)
     if request.types:
-        return bool(_kinds(operator.kind) & {kind.lower() for kind in request.types})
+        return bool(types[operator.operator] & {kind.lower() for kind in request.types})
     return operator.operator in {FUSED_NAME.sub("", name) for name in request.layers}
 
 
-def _kinds(built: str) -> frozenset[str]:
-    """Return the ONNX operator types, in lower case, that a built operator's type may stand for."""
-    plain = _KIND_PREFIXES.sub("", built).lower()
-    return _KIND_ALIASES.get(plain, frozenset({plain}))
+def _onnx_types(built: Sequence[BuiltOperator], graph: onnx.GraphProto) -> dict[str, frozenset[str]]:
+    """Return operator -> the ONNX types, in lower case, that it may have been made of.
+
+    Where the graph still has it under its ONNX type, that one alone: a FullyConnected is made of a MatMul or a Gemm.
+    """
+    known = {FUSED_NAME.sub("", node.name): node.op_type.lower() for node in graph.node if node.name}
+    types: dict[str, frozenset[str]] = {}
+    for operator in built:
+        plain = _KIND_PREFIXES.sub("", operator.kind).lower()
+        may_be = _KIND_ALIASES.get(plain, frozenset({plain}))
+        own = known.get(operator.operator)
+        types[operator.operator] = may_be if own is None or (plain and own not in may_be) else frozenset({own})
+    return types
 
 
 def _recorded_type(record: Mapping[str, Any]) -> str:

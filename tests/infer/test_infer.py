@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,26 @@ def test_same_inputs_same_bytes(scenes_root: Path, tmp_path: Path) -> None:
     assert one == other
 
 
+def test_processes_that_draw_change_nothing(scenes_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(scenes_root, tmp_path / "here", settings=DRAWN)
+    monkeypatch.setattr("bevformer_lib.infer.infer._WORTH_PROCESSES", 1)
+    result = run(scenes_root, tmp_path / "there", settings=DRAWN)
+    here, there = files_under(tmp_path / "here"), files_under(tmp_path / "there")
+    del here["timings.json"], there["timings.json"]
+    assert here == there
+    assert result.throughput is not None
+    assert result.throughput.host_cpu_seconds["draw"] > 0
+
+
 def test_interrupted_run_keeps_finished_scenes_and_carries_on(scenes_root: Path, tmp_path: Path) -> None:
     def interrupt(_: str, done: int, total: int) -> None:
         if done == 6:
             raise KeyboardInterrupt
 
+    threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         run(scenes_root, tmp_path / "out", settings=DRAWN, on_progress=interrupt)
+    assert threading.active_count() == threads
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["scene-0000"]
     runtime = fake_runtime()
     result = run(scenes_root, tmp_path / "out", settings=DRAWN, runtime=runtime)

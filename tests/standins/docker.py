@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def images() -> list[str]:
-    return os.environ.get("STANDIN_DOCKER_IMAGES", "pulsar2:4.2").split()
+    return os.environ.get("STANDIN_DOCKER_IMAGES", "pulsar2:4.2 pulsar2:7.0").split()
 
 
 def state() -> Path:
@@ -131,8 +131,10 @@ def _run_container(options: argparse.Namespace) -> int:
         sys.stderr.write(f"docker: Error response from daemon: Conflict. The container name '/{name}' is in use\n")
         return 125
     writable = [link(volume, root) for volume in options.volume]
+    tagged = f"{options.image.rpartition(':')[2]}-standin"
     environment = {
         **os.environ,
+        "STANDIN_PULSAR2_VERSION": os.environ.get("STANDIN_PULSAR2_VERSION", tagged),
         "STANDIN_ROOT": str(root),
         "STANDIN_WRITABLE": os.pathsep.join(target for target in writable if target),
     }
