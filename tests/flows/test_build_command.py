@@ -87,6 +87,7 @@ class Build:
 def build(inputs: Path, migrated_home: Path, tmp_path: Path) -> Iterator[Build]:
     """With a Prefect server of its own."""
     build = Build(inputs, tmp_path)
+    FolderStore(build.store)
     copy_home(migrated_home, build.store / "prefect")
     yield build
     for process in build.servers():
