@@ -17,7 +17,6 @@ from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
 GRAPH: Final = "model.onnx"
-RAW_GRAPH: Final = "model_raw.onnx"
 INFERENCE_CONFIG: Final = "inference_config.json"
 
 

@@ -111,7 +111,7 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 def test_a_build_and_then_nothing_to_do(build: Build) -> None:
     first = build.run()
     assert first.returncode == 0, first.stderr
-    assert "19 of 19 steps done" in first.stdout
+    assert "20 of 20 steps done" in first.stdout
     report = Path(first.stdout.split("report: ")[1].strip())
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert re.search(r"│ mAP │ +\d\.\d{3} │ +\d\.\d{3} │ +\d\.\d{3} │", first.stdout), first.stdout
@@ -187,7 +187,7 @@ def test_a_build_that_fails_its_gates_fails_and_shows_why(on_server: Build, tmp_
     policy = tmp_path / "strict.yaml"
     policy.write_text("name: strict\ngates: [fidelity.bev_embed.cosine >= 0.99999]")
     asked = [*on_server.command(), "--policy", str(policy), "--publish"]
-    for steps in ("19 of 19 steps done", "nothing to do: nothing changed"):
+    for steps in ("20 of 20 steps done", "nothing to do: nothing changed"):
         failed = subprocess.run(
             asked, env=on_server.environment, capture_output=True, text=True, timeout=SECONDS, check=False
         )
