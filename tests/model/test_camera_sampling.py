@@ -44,7 +44,7 @@ def problem() -> Problem:
     )
 
 
-@pytest.mark.parametrize("slots", [2, 3, 6])
+@pytest.mark.parametrize("visible", [2, 3, 6])
 def test_slots_equal_dense(problem: Problem, slots: int) -> None:
     dense = problem.solve(DenseSampling())
     assert dense.shape == (1, CHANNELS, CELLS)
