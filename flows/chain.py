@@ -183,6 +183,7 @@ class _Chain:
                     score_threshold=self._request.score_threshold,
                     recording=recordings[scene.name],
                     simulator=self._simulator,
+                    npu=self._request.npu,
                     bound=bound,
                     black_camera=black_camera,
                 )
@@ -217,6 +218,7 @@ class _Chain:
                     device=device,
                     recording=recording,
                     simulator=self._simulator,
+                    npu=self._request.npu,
                     inference_config=exported[INFERENCE_CONFIG],
                 )
             ),

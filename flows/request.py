@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
 from bevformer_lib.backends.runtimes import RUNTIMES
-from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED
+from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED, NPU_PATTERN
 from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
@@ -32,15 +35,29 @@ else:
     )
 
 
+_HUB: Final = r"hf://(@[^/:]+|[^/:@]*)(/.*)?"
+_S3: Final = r"s3://[^/:@]+(/.*)?"
+
+
 @dataclass(frozen=True)
 class Place:
     """Marks a field that names a file, a folder or an address.
 
+    The forms of deployments take it absolute only, for a worker's folder is its own. No pattern leaves room for a user
+    and a password: Prefect's database keeps what is typed. The command line takes relative paths.
+
     Attributes:
         names: what else it may be: something that the product knows by name.
+        address: pattern of the addresses that it may be.
     """
 
     names: tuple[str, ...] = ()
+    address: str | None = None
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add the pattern to the form's field."""
+        kinds = (*map(re.escape, self.names), "/.*", "file:///.*", *filter(None, [self.address]))
+        return {**handler(core), "pattern": f"^({'|'.join(kinds)})$"}
 
 
 class Pulsar2Request(BaseModel):
@@ -87,18 +104,20 @@ class BuildRequest(BaseModel):
     ]
     checkpoint: Annotated[
         str,
-        Place(names=(DEMO,)),
+        Place(names=(DEMO,), address=_HUB),
         Field(
             description="The .pth file with the weights: a path, hf://owner/repo[@revision]/path, or `demo` (shipped).",
             min_length=1,
         ),
     ]
     scenes: Annotated[
-        str, Place(), Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1)
+        str,
+        Place(address=_HUB),
+        Field(description="Folder of scenes: a path, or hf://owner/repo[@revision]/path.", min_length=1),
     ]
     store: Annotated[
         str,
-        Place(),
+        Place(address=_S3),
         Field(
             description="Keeps every artifact: a folder (made if missing), or s3://bucket/prefix.",
             min_length=1,
@@ -168,6 +187,14 @@ class BuildRequest(BaseModel):
             pattern=DEVICE_PATTERN,
         ),
     ] = "cpu"
+    npu: Annotated[
+        str | None,
+        Field(
+            description="Which NPU of its machine AXEngine uses: board, card or card:N, without it the board's, or "
+            "else the first card. A worker's BEVFORMER_NPU takes precedence.",
+            pattern=NPU_PATTERN,
+        ),
+    ] = None
     score_threshold: Annotated[
         float | None,
         Field(

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from prefect.client.schemas.objects import State
@@ -21,8 +22,8 @@ from tasks.logs import keep_library_logs
 from tasks.settings import RunSettings
 from tasks.watch import Abandoned, ends_with_its_parent
 
-DEVICE_VARIABLE: Final = "BEVFORMER_DEVICE"
-"""Where this machine runs float models: a fact of the machine, whatever the build was asked for."""
+OF_THE_MACHINE: Final = MappingProxyType({"device": "BEVFORMER_DEVICE", "npu": "BEVFORMER_NPU"})
+"""Field of work -> variable that says where this machine runs models, whatever the build was asked for."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,5 +66,6 @@ def _do_all(store: Store, asked: Sequence[AskedWork]) -> None:
 
 
 def _on_this_machine(work: Work) -> Work:
-    here: dict[str, Any] = {"device": os.environ.get(DEVICE_VARIABLE)}
-    return dataclasses.replace(work, **here) if here["device"] and hasattr(work, "device") else work
+    said = {name: os.environ.get(variable) for name, variable in OF_THE_MACHINE.items()}
+    here: dict[str, Any] = {name: value for name, value in said.items() if value and hasattr(work, name)}
+    return dataclasses.replace(work, **here)

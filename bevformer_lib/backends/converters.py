@@ -81,7 +81,8 @@ def open_converter(
             raise ConversionError(
                 "Pulsar2 calibrates where quant.device of its config says; leave device and threads out"
             )
-        opened = backend.Pulsar2Converter(pulsar2 or backend.Pulsar2Options())
+        audit = import_module("bevformer_lib.emulator.audit").audit_calibration
+        opened = backend.Pulsar2Converter(pulsar2 or backend.Pulsar2Options(), audit)
     else:
         if keep_float or pulsar2 is not None:
             raise ConversionError(f"converter {kind}: has no keep_float and no settings of Pulsar2; leave them out")

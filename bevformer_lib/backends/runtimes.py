@@ -55,6 +55,7 @@ def open_runtime(
     threads: int | None = None,
     image: str | None = None,
     executable: Path | None = None,
+    npu: str | None = None,
 ) -> Runtime:
     """Load a model.
 
@@ -65,12 +66,14 @@ def open_runtime(
         threads: threads inside an operator of ONNX Runtime; ``None``: its own choice.
         image: docker image of Pulsar2; ``None``: found, if no command is named.
         executable: native command of Pulsar2; ``None``: found, if no image is named.
+        npu: which NPU of this machine AXEngine uses: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the
+            first card where there is no board's.
 
     Raises:
         RuntimeUnavailableError: the kind is not known, has no such option, or the model can't be run here.
     """
     if kind not in RUNTIMES:
         raise RuntimeUnavailableError(f"runtime '{kind}' is not known; use one of: {', '.join(RUNTIMES)}")
-    options = RuntimeOptions(device, threads, image, executable)
+    options = RuntimeOptions(device, threads, image, executable, npu)
     loaded: Runtime = import_module(RUNTIMES[kind]).open_model(model, options)
     return loaded

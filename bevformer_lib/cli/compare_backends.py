@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene, Npu
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +45,7 @@ def command(
     start_scene: FirstScene = 0,
     end_scene: LastScene = None,
     device: Device = "cpu",
+    npu: Npu | None = None,
     host_rotate_center: CellsXY | None = None,
 ) -> None:
     """Run a model's backends over the same frames, and name the first that falls below the threshold.
@@ -70,6 +71,7 @@ def command(
         start_scene: first scene, counted from 0.
         end_scene: scene to stop before.
         device: where ONNX Runtime runs graphs: cpu, cuda or cuda:N.
+        npu: which NPU AXEngine uses: board, card or card:N; the board's, or else the first card, if left out.
         host_rotate_center: rotate prev_bev of simulator and board here, about this x and y in cells, for models that
             don't do it themselves (the vendor's exported ones: 100 100).
     """
@@ -111,7 +113,7 @@ def command(
             from bevformer_lib.export.intermediates_runtime import open_onnx_with_intermediates
 
             backends.append(Backend(name, path.name, open_onnx_with_intermediates(path, device=device)))
-    backends += _compiled(simulator, board, config, host_rotate_center)
+    backends += _compiled(simulator, board, npu, config, host_rotate_center)
     if len(backends) < 2:
         raise ConfigError(
             "give two forms or more: --checkpoint, --recorded, --onnx, --quantized, --emulated, --simulator, --board"
@@ -157,7 +159,11 @@ def _pytorch(checkpoint: Path, model: str, image_size: str | None) -> Backend:
 
 
 def _compiled(
-    simulator: Path | None, board: Path | None, config: InferenceConfig, center: tuple[float, float] | None
+    simulator: Path | None,
+    board: Path | None,
+    npu: str | None,
+    config: InferenceConfig,
+    center: tuple[float, float] | None,
 ) -> list[Backend]:
     from bevformer_lib.backends.runtimes import AXENGINE, PULSAR2, open_runtime
     from bevformer_lib.evaluate.backend_comparison import Backend
@@ -166,10 +172,12 @@ def _compiled(
 
     rotation = HostRotation((config.bev_h, config.bev_w), center) if center else None
     preparation = HostPreparation(config.img_norm, rotation)
-    forms = ((SIMULATOR, PULSAR2, simulator), (BOARD, AXENGINE, board))
+    forms = ((SIMULATOR, PULSAR2, simulator, None), (BOARD, AXENGINE, board, npu))
     return [
-        Backend(name, path.name, RecordedRuntime(path) if path.is_dir() else open_runtime(kind, path), preparation)
-        for name, kind, path in forms
+        Backend(
+            name, path.name, RecordedRuntime(path) if path.is_dir() else open_runtime(kind, path, npu=npu), preparation
+        )
+        for name, kind, path, npu in forms
         if path is not None
     ]
 

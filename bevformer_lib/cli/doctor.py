@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bevformer_lib.cli.options import Npu
 from bevformer_lib.doctor.roles import Role
 from bevformer_lib.errors import DoctorError
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def command(*, role: Role = Role.LAPTOP, store: str | None = None, pool: str | None = None) -> None:
+def command(
+    *, role: Role = Role.LAPTOP, store: str | None = None, pool: str | None = None, npu: Npu | None = None
+) -> None:
     """Check this machine for its role and say what to fix; ends with status 1 if something has to be fixed.
 
     Args:
@@ -26,6 +29,7 @@ def command(*, role: Role = Role.LAPTOP, store: str | None = None, pool: str | N
             (worker on the board), server (Prefect's server).
         store: store whose bucket is to be reached, s3://bucket/prefix.
         pool: work pool of this machine's worker; named like the role if left out.
+        npu: which NPU of the board is to start: board, card or card:N; what BEVFORMER_NPU says if left out.
     """
     from rich.console import Console
 
@@ -35,7 +39,7 @@ def command(*, role: Role = Role.LAPTOP, store: str | None = None, pool: str | N
     from bevformer_lib.store.open import cache_folder
 
     environment = {**os.environ, **prefect_settings(os.environ, folder=Path.cwd(), user_home=Path.home())}
-    around = Surroundings.of_environment(environment, folder=cache_folder(), pool=pool, store=store)
+    around = Surroundings.of_environment(environment, folder=cache_folder(), pool=pool, store=store, npu=npu)
     findings = [check() for check in checks_of(role, around)]
     Console(markup=False, highlight=False).print(findings_table(role, findings))
     failed = [finding.check for finding in findings if finding.status is Status.FAIL]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, LastScene, Npu
 from bevformer_lib.plain_data import to_plain
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def command(
     output: Path,
     runtime: str = "onnxruntime",
     device: Device | None = None,
+    npu: Npu | None = None,
     score_thr: Fraction | None = None,
     start_scene: FirstScene = 0,
     end_scene: LastScene = None,
@@ -46,7 +47,8 @@ def command(
         scenes: folder of scenes; where they carry gt_boxes, precision and recall are counted too.
         output: JSON file to write: everything about every frame, and the summary.
         runtime: what executes the candidate: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
-        device: where ONNX Runtime runs models: cpu (also if left out), cuda or cuda:N; axengine has no choice.
+        device: where ONNX Runtime runs models: cpu (also if left out), cuda or cuda:N.
+        npu: which NPU axengine uses: board, card or card:N; the board's, or else the first card, if left out.
         score_thr: boxes at or below this score are dropped; without it the config's own threshold holds, if
             any.
         start_scene: first scene to run, counted from 0.
@@ -77,7 +79,7 @@ def command(
 
     require_new_file(output)
     config = read_inference_config(config_json)
-    candidate_runtime = open_runtime(runtime, candidate, device=device)
+    candidate_runtime = open_runtime(runtime, candidate, device=device, npu=npu)
     check_model(candidate_runtime, config, candidate)
     reference_runtime = open_reference(reference, device=device)
     geometry = check_model(reference_runtime, config, reference)

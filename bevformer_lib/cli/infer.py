@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Threads
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Npu, Threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +24,7 @@ def command(
     output_dir: Path,
     runtime: str = "onnxruntime",
     device: Device | None = None,
+    npu: Npu | None = None,
     threads: Threads | None = None,
     score_thr: Fraction = 0.3,
     fps: FramesPerSecond = 2.0,
@@ -44,7 +45,8 @@ def command(
         scenes: folder with a folder per scene.
         output_dir: gets a folder per scene.
         runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
-        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
+        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N.
+        npu: which NPU axengine uses: board, card or card:N; the board's, or else the first card, if left out.
         threads: threads inside an operator of ONNX Runtime; its own choice if left out.
         score_thr: boxes with a score at or below are dropped.
         fps: frames per second of the videos.
@@ -63,7 +65,8 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.infer.detector import Detector
-    from bevformer_lib.infer.infer import InferModel, InferSettings, infer_scenes
+    from bevformer_lib.infer.infer import infer_scenes
+    from bevformer_lib.infer.scene_stages import InferModel, InferSettings
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
@@ -76,8 +79,9 @@ def command(
         runtime=runtime,
         device=device,
         threads=threads,
-        score_threshold=score_thr,
+        npu=npu,
         host_rotate_center=host_rotate_center,
+        frame_threads=1,
     )
     load_seconds = time.perf_counter() - started
     made_with = {
@@ -87,6 +91,8 @@ def command(
     }
     if runtime == ONNXRUNTIME:
         made_with["device"] = device or DEFAULT_DEVICE
+    if npu is not None:
+        made_with["npu"] = npu
     if host_rotate_center is not None:
         made_with["host_rotate_center"] = " ".join(map(str, host_rotate_center))
     bound = InferModel(detector, name=model.name, made_with=made_with, load_seconds=load_seconds)
@@ -102,6 +108,8 @@ def command(
     if any(result.latency.values()):
         console.print("seconds of a frame, without the first of each scene:")
         console.print(latency_table(result))
+    for line in throughput_lines(result):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def summary_lines(result: InferResult, output_dir: Path, score_threshold: float) -> list[str]:
@@ -121,16 +129,39 @@ def summary_lines(result: InferResult, output_dir: Path, score_threshold: float)
 
 
 def latency_table(result: InferResult) -> Table:
-    """Return a table of the stages of a frame."""
+    """Return a table of the stages of a frame; the CPU seconds of the host's, and their part of its whole work."""
     from rich.table import Table
 
+    cpu = {} if result.throughput is None else result.throughput.host_cpu_seconds
     table = Table("stage")
-    table.add_column("median", justify="right")
-    table.add_column("95 %", justify="right")
+    for title in ("median", "95 %", "CPU", "part of CPU"):
+        table.add_column(title, justify="right")
     for stage, latency in result.latency.items():
         if latency is not None:
-            table.add_row(stage, f"{latency.median_s:,.4f}", f"{latency.p95_s:,.4f}")
+            row = [f"{latency.median_s:,.4f}", f"{latency.p95_s:,.4f}"]
+            if stage in cpu and result.throughput is not None:
+                row += [f"{cpu[stage]:,.4f}", f"{cpu[stage] / (result.throughput.host_total or 1.0):.0%}"]
+            table.add_row(stage, *row)
     return table
+
+
+def throughput_lines(result: InferResult) -> list[str]:
+    """Return what the run reached, and what the host's work would take on a board."""
+    from bevformer_lib.infer.stages import a55_slowdown
+
+    if result.throughput is None:
+        return []
+    reached, slowdown = result.throughput, a55_slowdown()
+    lines = [
+        f"{reached.frames_per_second:.2f} frames/s: the model ran {reached.inference_share:.1%} of the time; the "
+        f"host's work beside it took {reached.host_total:.3f} s of CPU a frame"
+    ]
+    if slowdown is not None:
+        lines.append(
+            f"on a Cortex-A55 about {reached.host_total * slowdown:.2f} s (scaled by {slowdown:g}, an estimate: see "
+            "docs/infer.md)"
+        )
+    return lines
 
 
 def _named(scenes: tuple[str, ...]) -> str:

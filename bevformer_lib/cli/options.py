@@ -10,6 +10,8 @@ from cyclopts import Parameter, Token
 
 DEVICE_PATTERN: Final = r"^(cpu|cuda(:[0-9]{1,3})?)$"
 """Where models run."""
+NPU_PATTERN: Final = r"^(board|card(:[0-9]{1,3})?)$"
+"""Which NPU of a machine runs a compiled model."""
 MOST_SCENES: Final = 1_000_000
 MOST_SEED: Final = 2**63 - 1
 """What every generator of random numbers here takes."""
@@ -57,6 +59,11 @@ def _device(_: Any, value: Any) -> None:
         raise ValueError("must be cpu, cuda or cuda:N")
 
 
+def _npu(_: Any, value: Any) -> None:
+    if value is not None and not re.fullmatch(NPU_PATTERN, value):
+        raise ValueError("must be board, card or card:N")
+
+
 Count = Annotated[int, _whole(1, MOST_SCENES)]
 Runs = Annotated[int, _whole(0, MOST_SCENES)]
 Steps = Annotated[int, _whole(1, _MOST_STEPS)]
@@ -73,3 +80,4 @@ Gigabytes = Annotated[float, Parameter(validator=_between(0.0, _MOST_GB, above=T
 FramesPerSecond = Annotated[float, Parameter(validator=_between(0.0, _MOST_FPS, above=True))]
 CellsXY = Annotated[tuple[float, float], Parameter(validator=_between(-_MOST_CELLS, _MOST_CELLS))]
 Device = Annotated[str, Parameter(validator=_device)]
+Npu = Annotated[str, Parameter(validator=_npu)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, LastScene
+from bevformer_lib.cli.options import CellsXY, Device, FirstScene, LastScene, Npu
 
 
 def command(
@@ -16,6 +16,7 @@ def command(
     output_dir: Path,
     runtime: str = "onnxruntime",
     device: Device | None = None,
+    npu: Npu | None = None,
     start_scene: FirstScene = 0,
     end_scene: LastScene = None,
     host_rotate_center: CellsXY | None = None,
@@ -32,7 +33,8 @@ def command(
         scenes: folder with a folder per scene.
         output_dir: gets the recording; give it to evaluate or compare-backends in place of the model.
         runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
-        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N; axengine has no choice.
+        device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N.
+        npu: which NPU axengine uses: board, card or card:N; the board's, or else the first card, if left out.
         start_scene: position of the first scene, counted from 0.
         end_scene: position after the last one.
         host_rotate_center: rotate prev_bev here, about this x and y in cells, for models that don't do it themselves
@@ -55,7 +57,7 @@ def command(
 
     require_writable_folder(output_dir)
     config = read_inference_config(config_json)
-    loaded = open_runtime(runtime, model, device=device)
+    loaded = open_runtime(runtime, model, device=device, npu=npu)
     geometry = check_model(loaded, config, model)
     preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
     rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None

@@ -9,7 +9,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Final
 
-from bevformer_lib.doctor.finding import Finding, fail, ok
+from bevformer_lib.doctor.finding import Finding, fail, ok, warn
 from bevformer_lib.errors import RuntimeUnavailableError
 
 _SECONDS: Final = 20.0
@@ -87,16 +87,24 @@ def check_gpu() -> Finding:
     return ok("GPU", "; ".join(lines))
 
 
-def check_axengine() -> Finding:
-    """Check that AXEngine is installed and finds the NPU's driver."""
-    from bevformer_lib.runtime.axengine import import_axengine
+def check_axengine(npu: str | None = None) -> Finding:
+    """Check that AXEngine is installed and that the NPU starts, unless another program has it.
+
+    Args:
+        npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
+    """
+    from bevformer_lib.runtime.axengine import Npu, import_axengine, start_npu
+    from bevformer_lib.runtime.board import board_user
 
     try:
-        import_axengine()
+        chosen = Npu.chosen(import_axengine(), npu)
+        if (user := board_user(chosen.name)) is not None:
+            return warn("AXEngine", f"{chosen.name} not tried: in use by {user}", "run this again when that has ended")
+        start_npu(npu)
     except RuntimeUnavailableError as error:
         found, _, fix = str(error).partition("; ")
         return fail("AXEngine", found, fix)
-    return ok("AXEngine", f"{_version('axengine')} finds the NPU's driver")
+    return ok("AXEngine", f"{_version('axengine')} starts the NPU: {chosen.name}, {chosen.provider}")
 
 
 def _is_installed(distribution: str) -> bool:

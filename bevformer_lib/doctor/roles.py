@@ -46,6 +46,7 @@ class Surroundings:
         hub_offline: whether ``HF_HUB_OFFLINE`` is set.
         database: connection URL of a server's database.
         folder: where large files go.
+        npu: which NPU of this machine is used; ``None``: AXEngine's first choice.
     """
 
     prefect: PrefectApi
@@ -55,10 +56,17 @@ class Surroundings:
     hub_offline: bool
     database: str | None
     folder: Path
+    npu: str | None = None
 
     @classmethod
     def of_environment(
-        cls, environment: Mapping[str, str], *, folder: Path, pool: str | None, store: str | None
+        cls,
+        environment: Mapping[str, str],
+        *,
+        folder: Path,
+        pool: str | None,
+        store: str | None,
+        npu: str | None = None,
     ) -> Surroundings:
         """Return what the environment variables say."""
         prefect = PrefectApi(
@@ -74,6 +82,7 @@ class Surroundings:
             hub_offline=environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
             database=next(filter(None, map(environment.get, DATABASE_VARIABLES)), None),
             folder=folder,
+            npu=npu or environment.get("BEVFORMER_NPU") or None,
         )
 
 
@@ -111,7 +120,7 @@ def checks_of(role: Role, around: Surroundings) -> Iterator[Callable[[], Finding
         yield check_gpu
         yield lambda: check_onnxruntime(cuda=True)
     if role is Role.EDGE:
-        yield check_axengine
+        yield lambda: check_axengine(around.npu)
     if role is Role.CPU:
         yield check_docker
         yield check_pulsar2

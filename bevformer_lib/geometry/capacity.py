@@ -13,7 +13,7 @@ from bevformer_lib.geometry.pillars import cameras_per_query, pillar_points_lida
 
 _ROUNDING_MARGIN: Final = 1e-4
 """Part of the image: host and graph may round a point on an image's edge to different sides."""
-_KEPT: Final = 4
+_KEPT: Final = 8
 """Calibrations remembered: those of frames that are prepared ahead, and of the one that is run."""
 
 

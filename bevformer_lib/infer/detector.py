@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,9 +63,11 @@ class Detector:
         runtime: str | None = None,
         device: str | None = None,
         threads: int | None = None,
+        npu: str | None = None,
         score_threshold: float | None = None,
         longest_gap_s: float = LONGEST_GAP_S,
         host_rotate_center: tuple[float, float] | None = None,
+        frame_threads: int | None = None,
     ) -> None:
         """Load a model.
 
@@ -75,10 +78,13 @@ class Detector:
                 ``.axmodel``, else ONNX Runtime.
             device: where ONNX Runtime runs it.
             threads: threads inside an operator of ONNX Runtime.
+            npu: which NPU AXEngine uses: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
             score_threshold: boxes at or below are dropped; ``None``: the model's own threshold, if it has one.
             longest_gap_s: a frame that follows the last one after more seconds begins a new sequence.
             host_rotate_center: for models that leave the rotation of ``prev_bev`` to the host (the vendor's exported
                 ones): x and y in cells that it turns about.
+            frame_threads: threads that share the cameras of a frame; ``None``: one per processor. 1 is best where
+                several frames are prepared at once.
 
         Raises:
             RuntimeUnavailableError: the model can't be run here.
@@ -90,13 +96,14 @@ class Detector:
         if isinstance(model, str | Path):
             model = Path(model)
             kind = runtime or (AXENGINE if model.suffix == _AXMODEL else ONNXRUNTIME)
-            loaded = open_runtime(kind, model, device=device, threads=threads)
+            loaded = open_runtime(kind, model, device=device, threads=threads, npu=npu)
         else:
             loaded = model
         geometry = check_model(loaded, self.config, model if isinstance(model, Path) else Path("the model"))
         self.num_cams, self.image_hw = geometry.num_cams, geometry.image_hw
         takes_pixels = loaded.inputs[INPUT_IMG].dtype == np.uint8
-        self.preprocessor = Preprocessor(self.image_hw, self.config.img_norm, pixels=takes_pixels)
+        preprocessor = Preprocessor(self.image_hw, self.config.img_norm, pixels=takes_pixels)
+        self.preprocessor = preprocessor if frame_threads is None else replace(preprocessor, threads=frame_threads)
         bev_hw = self.config.bev_h, self.config.bev_w
         rotation = None if host_rotate_center is None else HostRotation(bev_hw, host_rotate_center)
         self._session = TemporalSession(
@@ -202,14 +209,22 @@ class Detector:
         """
         return self._session.step(inputs, first=first)
 
-    def decode(self, step: StepResult, source: str = "the frame") -> Detections:
+    def decode(
+        self, step: StepResult, source: str = "the frame", *, score_threshold: float | None = None
+    ) -> Detections:
         """Turn what a frame gave into boxes, best first; in any thread.
+
+        Args:
+            step: what :meth:`run` returned.
+            source: names the frame in errors.
+            score_threshold: boxes at or below are dropped; ``None``: the detector's own.
 
         Raises:
             RuntimeUnavailableError: an output holds NaN or infinity.
         """
         require_finite(step.outputs, source)
-        return decode_detections(step.outputs, self.config.box_coder, score_threshold=self._score_threshold)
+        threshold = self._score_threshold if score_threshold is None else score_threshold
+        return decode_detections(step.outputs, self.config.box_coder, score_threshold=threshold)
 
     def _begins(self, *, first: bool, timestamp_us: int | None) -> bool:
         """Tell whether a frame begins a sequence."""

@@ -63,6 +63,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
         recording: what ``RecordDiagnosisWork`` put out, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
         inference_config: of both models.
+        npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
     """
 
     scenes: tuple[SceneSource, ...]
@@ -75,6 +76,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
     recording: Artifact | None = None
     simulator: Simulator = FOUND_SIMULATOR
     inference_config: Artifact | None = None
+    npu: str | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
         metas = {scene.name: scene for scene in read_scene_metas(self.scenes)}
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm)
         reference = open_float_model(store, self.reference, self.recording, self.device)
-        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator, self.npu).open(store)
         geometry = None
         if self.inference_config is not None:
             geometry = read_inference_config(open_artifact(store, self.inference_config)).host_geometry

@@ -50,6 +50,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
         simulator: where the runtime is Pulsar2's simulator.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
         black_camera: name of the camera that shows nothing; ``None``: all do.
+        npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
     """
 
     scene: SceneSource = field(metadata=PART)
@@ -64,6 +65,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
     simulator: Simulator = FOUND_SIMULATOR
     bound: str | None = field(default=None, metadata=PART)
     black_camera: str | None = field(default=None, metadata=PART)
+    npu: str | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
         """
         config = read_inference_config(open_artifact(store, self.inference_config))
         reference = open_float_model(store, self.reference, self.recording, self.device)
-        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator).open(store)
+        candidate = Executable(self.candidate, self.runtime, self.device, self.simulator, self.npu).open(store)
         for runtime, artifact in ((reference, self.reference), (candidate, self.candidate)):
             check_model(runtime, config, Path(artifact.name))
         evaluation = evaluate_scene(

@@ -19,7 +19,7 @@ from bevformer_lib.store.step import Artifact
 _KEPT: Final = 2
 """The float model and the one that is compared with it."""
 
-_loaded: OrderedDict[tuple[str, str, str, Simulator], Runtime] = OrderedDict()
+_loaded: OrderedDict[tuple[str, str, str, Simulator, str | None], Runtime] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -47,14 +47,16 @@ class Executable:
     Attributes:
         model: its file.
         runtime: one of ``backends.runtimes.RUNTIMES``.
-        device: of ONNX Runtime; the others run a model where it was compiled for.
+        device: of ONNX Runtime.
         simulator: of the runtime ``pulsar2``.
+        npu: of the runtime ``axengine``; ``None``: its own choice.
     """
 
     model: Artifact
     runtime: str
     device: str
     simulator: Simulator = FOUND_SIMULATOR
+    npu: str | None = None
 
     def open(self, store: Store) -> Runtime:
         """Load the model, or return it as it was loaded before; several threads may use one.
@@ -63,7 +65,7 @@ class Executable:
             RuntimeUnavailableError: it can't be executed here.
             StoreError: its file is missing or corrupted.
         """
-        key = (self.model.sha256, self.runtime, self.device, self.simulator)
+        key = (self.model.sha256, self.runtime, self.device, self.simulator, self.npu)
         with _lock:
             if key not in _loaded:
                 while len(_loaded) >= _KEPT:
@@ -79,7 +81,7 @@ class Executable:
             executable = self.simulator.executable
             own = None if executable is None else Path(executable)
             return open_runtime(self.runtime, model, image=self.simulator.image, executable=own)
-        return open_runtime(self.runtime, model)
+        return open_runtime(self.runtime, model, npu=self.npu)
 
 
 def open_float_model(store: Store, reference: Artifact, recording: Artifact | None, device: str) -> Runtime:

@@ -37,7 +37,7 @@ def open_model(model: Path, options: RuntimeOptions) -> Runtime:
     Raises:
         RuntimeUnavailableError: the file is no compiled model, the simulator can't be run here, or has no such option.
     """
-    options.refuse("the simulator runs a model as it was compiled", "device", "threads")
+    options.refuse("the simulator runs a model as it was compiled", "device", "threads", "npu")
     try:
         named = options.executable is not None or options.image is not None
         tool = find_tool(executable=options.executable, image=options.image) if named else None

@@ -1,17 +1,22 @@
 """AXEngine, the runtime of AXERA's boards and M.2 cards, as a :class:`~bevformer_lib.runtime.base.Runtime`.
 
-Only the documented Python interface is used: ``InferenceSession(path, providers=[...])``, ``get_inputs()``,
-``get_outputs()`` and ``run(output_names, feed)``.
+Its documented Python interface is used: ``InferenceSession(path, providers=[...], provider_options=[...])``,
+``get_inputs()``, ``get_outputs()``, ``run(output_names, feed)`` and ``get_available_providers()``. What it takes to
+close a session is in :mod:`~bevformer_lib.runtime.axengine_session`.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import logging
+import re
+import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
@@ -20,14 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.runtime.axengine_errors import driver_error, load_error, package_error, said, start_error
+from bevformer_lib.runtime.axengine_session import AxEngineSession
 from bevformer_lib.runtime.base import Runtime, RuntimeOptions, TensorSpec
-from bevformer_lib.runtime.board import give_board_back, take_board
+from bevformer_lib.runtime.board import BOARD, take_board
 from bevformer_lib.runtime.stdout import send_last_words_to_stderr, stdout_kept_apart
 
 BOARD_PROVIDER: Final = "AxEngineExecutionProvider"
 CARD_PROVIDER: Final = "AXCLRTExecutionProvider"
-PROVIDERS: Final = (BOARD_PROVIDER, CARD_PROVIDER)
-"""The board's own NPU, then an M.2 card in a host; the library takes the first one that it has."""
+_LIBRARIES: Final = MappingProxyType({BOARD_PROVIDER: "libax_engine.so", CARD_PROVIDER: "libaxcl_rt.so"})
+"""The board's own NPU, then M.2 cards in a host: whichever has its driver is the first choice."""
 
 _WHEEL: Final = (
     "install the wheel of https://github.com/AXERA-TECH/pyaxengine/releases "
@@ -47,7 +54,51 @@ def open_model(model: Path, options: RuntimeOptions) -> Runtime:
     """
     why = "AXEngine runs a model on the NPU that it was compiled for"
     options.refuse(why, "device", "threads", "image", "executable")
-    return AxEngineRuntime(model)
+    return AxEngineRuntime(model, options.npu)
+
+
+@dataclass(frozen=True)
+class Npu:
+    """An NPU of this machine.
+
+    Attributes:
+        name: ``board`` or ``card:N``.
+        provider: the library's name for its kind.
+        device_id: which card; ``None``: the library's choice.
+    """
+
+    name: str
+    provider: str
+    device_id: int | None = None
+
+    @classmethod
+    def chosen(cls, axengine: ModuleType, npu: str | None) -> Npu:
+        """Return the NPU that is asked for.
+
+        Args:
+            axengine: the library.
+            npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
+
+        Raises:
+            RuntimeUnavailableError: there is no driver for it, or no such name.
+        """
+        say_available = getattr(axengine, "get_available_providers", _LIBRARIES.keys)
+        available = [provider for provider in _LIBRARIES if provider in say_available()]
+        if npu is None:
+            return cls(BOARD, BOARD_PROVIDER) if BOARD_PROVIDER in available else cls("card:0", CARD_PROVIDER)
+        named = re.fullmatch(r"(board)|card(?::(\d+))?", npu)
+        if named is None:
+            raise RuntimeUnavailableError(f"npu '{npu}' is not known; use board, card or card:N")
+        provider = BOARD_PROVIDER if named.group(1) else CARD_PROVIDER
+        if provider not in available:
+            raise RuntimeUnavailableError(
+                f"--npu {npu}: AXEngine finds no {_LIBRARIES[provider]}, which {provider} needs (it finds "
+                f"{', '.join(available) or 'none'}); install that driver, or leave --npu out"
+            )
+        if provider == BOARD_PROVIDER:
+            return cls(BOARD, provider)
+        device_id = None if named.group(2) is None else int(named.group(2))
+        return cls(f"card:{device_id or 0}", provider, device_id)
 
 
 class AxEngineRuntime:
@@ -57,13 +108,15 @@ class AxEngineRuntime:
     output belongs to the program that uses this.
     """
 
-    _has_board = False
+    _session: AxEngineSession | None = None
+    _give_back: Callable[[], None] | None = None
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, npu: str | None = None) -> None:
         """Load ``model`` onto the NPU; waits while another process has it.
 
         Args:
             model: the ``.axmodel`` file.
+            npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
 
         Raises:
             RuntimeUnavailableError: AXEngine is not installed or finds no driver or device, or the model is none that
@@ -72,34 +125,38 @@ class AxEngineRuntime:
         if not model.is_file():
             raise RuntimeUnavailableError(f"{model}: no such model file; check the path")
         self._model = model
-        with _one_at_a_time, stdout_kept_apart(_log):
-            axengine = import_axengine()
-        take_board()
-        self._has_board = True
-        # The library raises whatever its layers raise: ImportError, RuntimeError, ValueError, OSError, AssertionError.
-        with _one_at_a_time, stdout_kept_apart(_log):
+        axengine = import_axengine()
+        self.npu = Npu.chosen(axengine, npu)
+        self._give_back = take_board(self.npu.name)
+        with _library_at_work():
             try:
-                self._session = axengine.InferenceSession(str(model), providers=list(PROVIDERS))
-                send_last_words_to_stderr()
-                # Registered after the library's own farewell, so run before it: no session outlives its device.
+                self._session = AxEngineSession(axengine, model, self.npu.provider, self.npu.device_id)
                 atexit.register(_release, weakref.ref(self))
                 self.inputs: Mapping[str, TensorSpec] = _specs(self._session.get_inputs(), model)
                 self.outputs: Mapping[str, TensorSpec] = _specs(self._session.get_outputs(), model)
             except BaseException as error:
-                self._let_go()
+                self.close()
                 if isinstance(error, RuntimeUnavailableError) or not isinstance(error, Exception):
                     raise
-                raise _load_error(model, error) from error
+                raise load_error(model, error) from error
 
     def __del__(self) -> None:
         """Let other programs have the NPU."""
-        self._let_go()
+        self.close()
 
-    def _let_go(self) -> None:
-        self._session = None
-        if self._has_board:
-            self._has_board = False
-            give_board_back()
+    def close(self) -> None:
+        """Free the memory that the model has on the NPU, then let other programs have it."""
+        session, self._session = self._session, None
+        give_back, self._give_back = self._give_back, None
+        try:
+            if session is not None:
+                with _one_at_a_time, stdout_kept_apart(_log):
+                    session.close()
+        except Exception as error:
+            _log.warning("%s: AXEngine did not let go of it (%s)", self._model, said(error))
+        finally:
+            if give_back is not None:
+                give_back()
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -117,23 +174,60 @@ class AxEngineRuntime:
         # C order, since the library copies memory as it lies.
         arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
         with _one_at_a_time, stdout_kept_apart(_log):
+            if self._session is None:
+                raise RuntimeUnavailableError(f"{self._model}: was closed; load it again")
             try:
                 # Copies: the library may give views of its buffers, which the next run overwrites.
                 results = [np.array(result) for result in self._session.run(names, arrays)]
             except Exception as error:
                 raise RuntimeUnavailableError(
-                    f"{self._model}: the NPU failed ({_said(error)}); look into the board's kernel log (dmesg), and "
+                    f"{self._model}: the NPU failed ({said(error)}); look into the board's kernel log (dmesg), and "
                     "whether another program uses the NPU"
                 ) from error
         return dict(zip(names, results, strict=True))
+
+
+def start_npu(npu: str | None = None) -> Npu:
+    """Start an NPU without a model of ours, by having it refuse a file that is none; the process keeps it started.
+
+    Args:
+        npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
+
+    Raises:
+        RuntimeUnavailableError: it can't be started here.
+    """
+    axengine = import_axengine()
+    chosen = Npu.chosen(axengine, npu)
+    give_back = take_board(chosen.name)
+    try:
+        with tempfile.TemporaryDirectory() as folder, _library_at_work():
+            no_model = Path(folder) / "none.axmodel"
+            no_model.write_bytes(b"no model: does the NPU start?")
+            try:
+                AxEngineSession(axengine, no_model, chosen.provider, chosen.device_id).close()
+            except Exception as error:
+                if (problem := start_error(error)) is not None:
+                    raise problem from error
+    finally:
+        give_back()
+    return chosen
 
 
 def _release(loaded: weakref.ref[AxEngineRuntime]) -> None:
     """Let go of a session, whoever still holds its runtime."""
     runtime = loaded()
     if runtime is not None:
-        with _one_at_a_time, stdout_kept_apart(_log):
-            runtime._let_go()
+        runtime.close()
+
+
+@contextlib.contextmanager
+def _library_at_work() -> Iterator[None]:
+    """Let one thread use the library, and keep what it prints, now and when the process ends, from standard output."""
+    with _one_at_a_time, stdout_kept_apart(_log):
+        try:
+            yield
+        finally:
+            send_last_words_to_stderr()
 
 
 def import_axengine() -> ModuleType:
@@ -143,56 +237,18 @@ def import_axengine() -> ModuleType:
         RuntimeUnavailableError: it is not installed, or finds no driver or device; says what to do.
     """
     try:
-        return importlib.import_module("axengine")
+        with _library_at_work():
+            return importlib.import_module("axengine")
     except ModuleNotFoundError as error:
         if error.name != "axengine":
-            raise _package_error(error) from error
+            raise package_error(error) from error
         raise RuntimeUnavailableError(
             f"AXEngine is not installed ({error}); it is not on the Python package index: {_WHEEL}"
         ) from error
     except (ImportError, OSError, AssertionError) as error:
-        raise RuntimeUnavailableError(
-            f"AXEngine is installed but finds no NPU driver ({_said(error)}); run this on an AXERA board (it needs "
-            "libax_engine.so) or on a host with an AXERA card (it needs libaxcl_rt.so, from the card's driver package)"
-        ) from error
+        raise driver_error(error) from error
     except Exception as error:
-        raise RuntimeUnavailableError(_device_message(error)) from error
-
-
-def _package_error(error: ModuleNotFoundError) -> RuntimeUnavailableError:
-    return RuntimeUnavailableError(
-        f"AXEngine lacks a package that it needs ({error}); install it with 'pip install bevformer-axera[edge]'"
-    )
-
-
-def _load_error(model: Path, error: Exception) -> RuntimeUnavailableError:
-    """Tell a device that does not start from a model that does not load."""
-    said = _said(error)
-    if isinstance(error, ModuleNotFoundError):
-        return _package_error(error)
-    # The library loads its drivers when the first session starts; cffi's errors of that name no file.
-    of_driver = isinstance(error, ImportError) or (isinstance(error, OSError) and error.filename is None)
-    if of_driver or "initialize" in said or "axcl runtime" in said or "device" in said.lower():
-        return RuntimeUnavailableError(_device_message(error))
-    if "vnpu" in said.lower():
-        return RuntimeUnavailableError(
-            f"{model}: was compiled for more NPU cores than this board's NPU mode gives ({said}); compile it with "
-            "another --npu-mode, or change the board's mode"
-        )
-    return RuntimeUnavailableError(
-        f"{model}: AXEngine can't load it ({said}); give an .axmodel that was compiled for this chip and NPU mode"
-    )
-
-
-def _device_message(error: Exception) -> str:
-    return (
-        f"AXEngine can't start the NPU ({_said(error)}); check that the driver is loaded, that you may open the device "
-        "(groups, or root), and that no other program holds it"
-    )
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
+        raise start_error(error) or driver_error(error) from error
 
 
 def _specs(arguments: Iterable[Any], model: Path) -> Mapping[str, TensorSpec]:

@@ -50,12 +50,14 @@ class RuntimeOptions:
         threads: threads inside an operator.
         image: docker image of a simulator.
         executable: native command of a simulator.
+        npu: ``board``, ``card`` or ``card:N``.
     """
 
     device: str | None = None
     threads: int | None = None
     image: str | None = None
     executable: Path | None = None
+    npu: str | None = None
 
     def refuse(self, why: str, *names: str) -> None:
         """Check that options are not given.

@@ -1,4 +1,4 @@
-"""One NPU, one program: a lock on this machine's board, for every program and every user."""
+"""One NPU, one program: a lock on each NPU of this machine, for every program and every user."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from bevformer_lib.errors import RuntimeUnavailableError
 
 LOCK_VARIABLE: Final = "BEVFORMER_BOARD_LOCK"
-"""Names another file, as for a machine with several cards or for programs in containers."""
+"""Names another file, for all NPUs of the machine, as for programs in containers."""
+BOARD: Final = "board"
+"""The NPU of the machine itself; others are ``card:0``, ``card:1`` and so on."""
 
-_NAME: Final = "bevformer-board.lock"
 _RUN_LOCK: Final = Path("/run/lock")
 _TEMPORARY: Final = Path("/tmp")  # noqa: S108 (for all users of the machine, whatever their TMPDIR)
 _EVERYBODY: Final = 0o666
@@ -29,21 +31,22 @@ _MOST_SHOWN: Final = 200
 _log = logging.getLogger(__name__)
 
 
-class _Board:
-    """This process's hold on the board; it is given back when the last of those who took it is done."""
+class _Hold:
+    """This process's hold on a lock; it is given back when the last of those who took it is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._guard = threading.RLock()
         self._holders = 0
         self._descriptor = -1
 
     def take(self) -> None:
-        """Wait until no other process has the board."""
+        """Wait until no other process has it."""
         with self._guard:
             self._holders += 1  # first: a runtime that is collected meanwhile gives the board back
             if self._holders == 1:
                 try:
-                    self._descriptor = _locked(lock_path())
+                    self._descriptor = _locked(self._path)
                 except BaseException:
                     self._holders = 0
                     raise
@@ -55,45 +58,57 @@ class _Board:
                 os.close(self._descriptor)
 
 
-_board = _Board()
+_holds: dict[Path, _Hold] = {}
 
 
-def take_board() -> None:
-    """Keep this machine's NPU to this process until :func:`give_board_back`; waits while another process has it.
+def take_board(npu: str = BOARD) -> Callable[[], None]:
+    """Keep an NPU of this machine to this process until it is given back; waits while another process has it.
 
     A process may take it several times, and has to give it back as often. The kernel takes it from a process that is
     gone, however it went.
 
+    Args:
+        npu: which one, ``board`` or ``card:N``.
+
+    Returns:
+        What gives it back, to be called once.
+
     Raises:
         RuntimeUnavailableError: the lock's file can't be made or opened.
     """
-    _board.take()
+    path = lock_path(npu)
+    hold = _holds.setdefault(path, _Hold(path))
+    hold.take()
+    return hold.give_back
 
 
-def give_board_back() -> None:
-    """Let other processes have the NPU, unless this one took it once more."""
-    _board.give_back()
+def board_user(npu: str = BOARD) -> str | None:
+    """Return which other program has an NPU; ``None`` where none has.
+
+    Raises:
+        RuntimeUnavailableError: the lock's file can't be made or opened.
+    """
+    descriptor = _opened(lock_path(npu))
+    try:
+        return None if _try(descriptor) else _holder(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def lock_path() -> Path:
-    """Return the lock's file: the same one for all users of a machine."""
+def lock_path(npu: str = BOARD) -> Path:
+    """Return the file of an NPU's lock: the same one for all users of a machine."""
     given = os.environ.get(LOCK_VARIABLE)
     if given:
         return Path(given)
+    name = f"bevformer-{npu.replace(':', '')}.lock"
     with contextlib.suppress(OSError):
         if _RUN_LOCK.stat().st_mode & stat.S_IWOTH:
-            return _RUN_LOCK / _NAME
-    return _TEMPORARY / _NAME
+            return _RUN_LOCK / name
+    return _TEMPORARY / name
 
 
 def _locked(path: Path) -> int:
-    try:
-        descriptor = _open(path)
-    except OSError as error:
-        raise RuntimeUnavailableError(
-            f"{path}: can't be opened ({error.strerror}); it keeps two programs from using the NPU at once: let all "
-            f"its users write there, or name another file ({LOCK_VARIABLE})"
-        ) from error
+    descriptor = _opened(path)
     try:
         if not _try(descriptor):
             _log.warning("the NPU is in use by %s; waiting for its end", _holder(descriptor))
@@ -105,6 +120,16 @@ def _locked(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _opened(path: Path) -> int:
+    try:
+        return _open(path)
+    except OSError as error:
+        raise RuntimeUnavailableError(
+            f"{path}: can't be opened ({error.strerror}); it keeps two programs from using the NPU at once: let all "
+            f"its users write there, or name another file ({LOCK_VARIABLE})"
+        ) from error
 
 
 def _open(path: Path) -> int:

@@ -50,9 +50,10 @@ def open_model(model: Path, options: RuntimeOptions) -> Runtime:
     """Load a graph; where the host computes its geometry, that is done too.
 
     Raises:
-        RuntimeUnavailableError: it can't be run here, or an option is a simulator's.
+        RuntimeUnavailableError: it can't be run here, or an option is another runtime's.
     """
     options.refuse("ONNX Runtime is no simulator", "image", "executable")
+    options.refuse("ONNX Runtime runs on no NPU", "npu")
     loaded = OnnxRuntime(model, device=options.device or DEFAULT_DEVICE, threads=options.threads)
     return with_host_geometry(loaded, source=str(model))
 
@@ -76,7 +77,7 @@ class OnnxRuntime:
         """Load ``model``.
 
         Args:
-            model: the ``.onnx`` file; every shape must be static.
+            model: the ``.onnx`` file; every shape must be static, those of outputs only where nothing is profiled.
             device: ``cpu``, ``cuda`` or ``cuda:N``.
             threads: threads inside an operator; ``None``: as many as ``OMP_NUM_THREADS`` says, or one per physical
                 core.
@@ -129,7 +130,9 @@ class OnnxRuntime:
                 f"cuDNN versions are those that onnxruntime-gpu {ort.__version__} needs, or use device 'cpu'"
             )
         self.inputs: Mapping[str, TensorSpec] = _specs(self._session.get_inputs(), model)
-        self.outputs: Mapping[str, TensorSpec] = _specs(self._session.get_outputs(), model)
+        self.outputs: Mapping[str, TensorSpec] = _specs(
+            self._session.get_outputs(), model, may_be_open=profile_prefix is not None
+        )
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -209,13 +212,14 @@ def _providers_of(device: str, ort: ModuleType) -> list[_Provider]:
     return [(_CUDA, cuda), (_CPU, {})]
 
 
-def _specs(arguments: Iterable[Any], model: Path) -> Mapping[str, TensorSpec]:
-    return MappingProxyType({argument.name: _spec(argument, model) for argument in arguments})
+def _specs(arguments: Iterable[Any], model: Path, *, may_be_open: bool = False) -> Mapping[str, TensorSpec]:
+    return MappingProxyType({argument.name: _spec(argument, model, may_be_open) for argument in arguments})
 
 
-def _spec(argument: Any, model: Path) -> TensorSpec:
-    """Turn ONNX Runtime's description of an input or output into ours, refusing dynamic shapes."""
-    if not all(isinstance(size, int) and size > 0 for size in argument.shape):
+def _spec(argument: Any, model: Path, may_be_open: bool) -> TensorSpec:
+    """Turn ONNX Runtime's description of an input or output into ours, refusing dynamic shapes or leaving them out."""
+    is_fixed = all(isinstance(size, int) and size > 0 for size in argument.shape)
+    if not is_fixed and not may_be_open:
         raise RuntimeUnavailableError(
             f"{model}: '{argument.name}' has the dynamic shape {argument.shape}; export it with static shapes"
         )
@@ -223,4 +227,4 @@ def _spec(argument: Any, model: Path) -> TensorSpec:
         raise RuntimeUnavailableError(
             f"{model}: '{argument.name}' is a {argument.type}, which this pipeline can't feed or read"
         )
-    return TensorSpec(argument.name, tuple(argument.shape), np.dtype(_NUMPY_DTYPES[argument.type]))
+    return TensorSpec(argument.name, tuple(argument.shape) if is_fixed else (), np.dtype(_NUMPY_DTYPES[argument.type]))

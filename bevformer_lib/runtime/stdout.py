@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import functools
 import io
 import logging
 import os
@@ -33,13 +32,13 @@ def stdout_kept_apart(log: logging.Logger) -> Iterator[None]:
             log.debug("%s", line)
 
 
-@functools.cache
 def send_last_words_to_stderr() -> None:
     """Let what is printed while the process ends, after its own output, go to standard error.
 
-    Drivers have something to say when they shut down. To be called after the library that loads them has registered
-    its own farewell: what is registered last runs first.
+    Drivers have something to say when they shut down. To be called whenever the library that loads them may have
+    registered its own farewell, also where it failed then: what is registered last runs first.
     """
+    atexit.unregister(_stdout_to_stderr)
     atexit.register(_stdout_to_stderr)
 
 

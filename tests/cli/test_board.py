@@ -44,12 +44,12 @@ def axmodel(toy_world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return compile_graph(toy_world.model, tmp_path_factory.mktemp("böard") / "compiled.axmodel")
 
 
-def on_the_board(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def on_the_board(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run ``bevformer`` in a process that has the stand-in's library and none of ``ABSENT``."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{STANDINS}{os.pathsep}{STANDINS.parents[1]}",
-        "AXENGINE_STANDIN_LIBRARIES": "ax_engine",
+        **{f"AXENGINE_STANDIN_{name.upper()}": value for name, value in {"libraries": "ax_engine", **settings}.items()},
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-c", ON_THE_BOARD, json.dumps(ABSENT), *map(str, arguments)]
@@ -118,6 +118,33 @@ def test_what_the_board_lacks_is_said_in_one_line(toy_world: ToyWorld, config_js
     assert done.stderr.startswith("error: ONNX Runtime is not installed")
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"vnpu": "ENABLED"}, "was compiled for more NPU cores"),
+        ({"libraries": "axcl_rt", "chip": "AX620E"}, "AXEngine can't load it (axclrtEngineLoadFromFile failed.)"),
+        ({"init": "fail"}, "AXEngine can't start the NPU (Failed to initialize ax sys.)"),
+    ],
+)
+def test_a_failed_load_is_one_line_and_leaves_standard_output_alone(
+    toy_world: ToyWorld, axmodel: Path, config_json: Path, tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    given = (config_json, toy_world.scenes_root, "--output-dir", tmp_path / "out", "--runtime", "axengine")
+    done = on_the_board("infer", axmodel, *given, **settings)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    ours = [line for line in done.stderr.splitlines() if "stand-in's C library" not in line]
+    assert len(ours) == 1 and ours[0].startswith("error: ") and said in ours[0]
+
+
+@pytest.mark.parametrize(("init", "status"), [("", 1), ("fail", 1)])
+def test_doctor_starts_the_npu_and_says_nothing_else(init: str, status: int) -> None:
+    done = on_the_board("doctor", "--role", "edge", init=init)
+    assert "[INFO]" not in done.stdout and "C library" not in done.stdout and "Traceback" not in done.stderr
+    assert done.returncode == status, "here neither a server nor a store is named"
+    assert ("AXEngine" in done.stderr.splitlines()[0]) == bool(init)
+
+
 def test_a_device_is_refused(
     axmodel: Path, config_json: Path, toy_world: ToyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -126,7 +153,9 @@ def test_a_device_is_refused(
     given = (config_json, toy_world.scenes_root, "--runtime", "axengine", "--device", "cpu")
     assert bevformer("infer", axmodel, *given, "--output-dir", tmp_path / "out") == 1
     assert bevformer("evaluate", toy_world.model, axmodel, *given, "--output", tmp_path / "out.json") == 1
+    assert bevformer("infer", toy_world.model, *given[:2], "--npu", "card:1", "--output-dir", tmp_path / "out") == 1
     said = capsys.readouterr().err
+    assert "npu card:1: ONNX Runtime runs on no NPU; leave --npu out" in said
     assert said.count("device cpu: AXEngine runs a model on the NPU that it was compiled for") == 2
     assert list(tmp_path.iterdir()) == []
 

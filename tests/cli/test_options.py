@@ -52,6 +52,8 @@ def test_every_number_and_device_has_a_kind_of_its_own() -> None:
         (("check-scenes", "a\0b", "--config", "tiny"), "holds a NUL character"),
         ((*INFER, "--device", "npu"), "must be cpu, cuda or cuda:N"),
         ((*INFER, "--device", "gpu"), "must be cpu, cuda or cuda:N"),
+        ((*INFER, "--npu", "npu"), "must be board, card or card:N"),
+        (("doctor", "--npu", "card:x"), "must be board, card or card:N"),
         ((*INFER, "--start-scene", "-1"), "must be from 0"),
         ((*INFER, "--host-rotate-center", "nan", "1"), "must be from -100,000"),
         (("profile", "model.onnx", "--runs", "-1"), "must be from 0"),

@@ -10,6 +10,8 @@ from bevformer_lib.doctor import devices
 from bevformer_lib.doctor.devices import check_axengine, check_gpu, check_onnxruntime
 from bevformer_lib.doctor.finding import Status
 from bevformer_lib.doctor.tools import check_docker, check_pulsar2
+from bevformer_lib.runtime.board import LOCK_VARIABLE, take_board
+from tests.support.board import be_a_board
 
 
 @pytest.fixture
@@ -111,15 +113,44 @@ def test_axengine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.status is Status.FAIL and "pyaxengine/releases" in finding.fix
 
 
-@pytest.mark.parametrize(("libraries", "status"), [("ax_engine", Status.OK), ("", Status.FAIL)])
-def test_axengine(monkeypatch: pytest.MonkeyPatch, libraries: str, status: Status) -> None:
-    from tests import standins
+@pytest.mark.parametrize(
+    ("settings", "status", "said"),
+    [
+        ({}, Status.OK, "starts the NPU: board, AxEngineExecutionProvider"),
+        ({"libraries": "axcl_rt"}, Status.OK, "starts the NPU: card:0, AXCLRTExecutionProvider"),
+        ({"libraries": ""}, Status.FAIL, "finds no NPU driver"),
+        ({"init": "fail"}, Status.FAIL, "can't start the NPU (Failed to initialize ax sys.)"),
+        ({"missing": "ax_sys"}, Status.FAIL, "a part of its driver is missing"),
+        ({"libraries": "axcl_rt", "cards": "0"}, Status.FAIL, "find total 0 device"),
+    ],
+)
+def test_axengine(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    settings: dict[str, str],
+    status: Status,
+    said: str,
+) -> None:
+    be_a_board(monkeypatch, **settings)
+    monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
+    finding = check_axengine()
+    assert finding.status is status and said in finding.found
+    assert bool(finding.fix) == (status is Status.FAIL)
+    assert capfd.readouterr() == ("", "")
 
-    monkeypatch.syspath_prepend(Path(standins.__file__).parent)
-    monkeypatch.setenv("AXENGINE_STANDIN_LIBRARIES", libraries)
-    monkeypatch.delitem(sys.modules, "axengine", raising=False)
-    try:
-        finding = check_axengine()
-    finally:
-        sys.modules.pop("axengine", None)
-    assert finding.status is status
+
+def test_an_npu_that_is_in_use_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    be_a_board(monkeypatch, init="fail")
+    monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
+    give_back = take_board()
+    finding = check_axengine()
+    give_back()
+    assert finding.status is Status.WARN and "board not tried: in use by process" in finding.found
+
+
+def test_the_card_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    be_a_board(monkeypatch, libraries="ax_engine,axcl_rt", cards="2")
+    monkeypatch.setenv(LOCK_VARIABLE, str(tmp_path / "lock"))
+    assert "card:1" in check_axengine("card:1").found
+    assert "--npu" in check_axengine("card:2").fix

@@ -11,9 +11,12 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.events.schemas.automations import AutomationCore
+from prefect.utilities.schema_tools import ValidationError as ParametersError
+from prefect.utilities.schema_tools import validate
 from pydantic import ValidationError
 
 from flows.build import build
+from flows.request import BuildRequest
 from tasks.pools import DEPLOYMENT
 from tasks.settings import RunSettings
 from tests.pipeline.test_serialization import WORK
@@ -59,6 +62,33 @@ def test_the_form_has_bounds_choices_and_descriptions() -> None:
     assert request["converter"]["enum"] == ["onnxruntime", "pulsar2", "emulator"]
     settings = schema["definitions"]["RunSettings"]["properties"]
     assert not any("password" in str(field) for field in settings.values())
+
+
+@pytest.mark.parametrize(
+    ("field", "taken", "refused"),
+    [
+        ("model", ["tiny", "/configs/own.py"], ["tinny", "own.py", "configs/own", "../own.py"]),
+        (
+            "checkpoint",
+            ["demo", "/w.pth", "hf://owner/repo@main/w.pth", "hf:///w.pth", "hf://@v1/w.pth", "file:///w.pth"],
+            ["w.pth", "./w.pth", "~/w.pth", "hf://user:token@owner/w.pth", "hf://token@owner/w.pth", "https://a/w.pth"],
+        ),
+        ("scenes", ["/scenes", "hf:///inference_data"], ["scenes", "hf://user:token@host/scenes", "demo"]),
+        ("store", ["/store", "s3://bucket", "s3://bucket/a b"], ["store", "s3://key:secret@bucket/x", "s3://key@b"]),
+        ("policy", [None, "/gates.yaml"], ["gates.yaml", "https://user:password@host/gates.yaml"]),
+    ],
+)
+def test_forms_refuse_relative_paths_and_credentials_which_the_command_line_takes(
+    field: str, taken: list[str | None], refused: list[str]
+) -> None:
+    schema = build.parameters.model_dump_for_openapi()
+    filled = {"model": "tiny", "checkpoint": "demo", "scenes": "/scenes", "store": "/store"}
+    for value in taken:
+        validate({"request": {**filled, field: value}}, schema, raise_on_error=True)
+    for value in refused:
+        with pytest.raises(ParametersError, match=field):
+            validate({"request": {**filled, field: value}}, schema, raise_on_error=True)
+        BuildRequest.model_validate({**filled, field: value})
 
 
 @pytest.mark.parametrize("pasted", ["hf_AbCdEfGhIj", "AKIA/secret+key", "name with spaces"])

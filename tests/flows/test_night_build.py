@@ -163,7 +163,6 @@ def set_up(site: Site, s3: S3Server, store: str, webhook: str) -> None:
         "BEVFORMER_HUB_TOKEN_BLOCK": "hub-token",
         "BEVFORMER_S3_BLOCK": "night-s3",
     }
-    site.prefect("deploy", "--prefect-file", "deployments/prefect.yaml", "--all", environment=inputs)
     [alarm] = [one for one in site.every("block_documents") if one["name"] == "alarm"]
     for name, seen, here in (
         ("notify", "BLOCK_DOCUMENT_ID", alarm["id"]),
@@ -172,12 +171,62 @@ def set_up(site: Site, s3: S3Server, store: str, webhook: str) -> None:
         automation = (ROOT / "deployments" / "automations" / f"{name}.yaml").read_text()
         assert seen in automation
         (site.folder / f"{name}.yaml").write_text(automation.replace(seen, str(here)))
-        site.prefect("automation", "create", "--from-file", str(site.folder / f"{name}.yaml"))
+    register(site, inputs)
     site.start_worker("cpu", "server", limit=3)
     site.start_worker("gpu", "gpu-1")
     site.start_worker("gpu", "gpu-2")
     site.start_worker("edge", "board")
     wait_for(lambda: len(site.online("gpu")) == 2 and site.online("cpu") and site.online("edge"), "workers", 120.0)
+
+
+def register(site: Site, inputs: dict[str, str]) -> str:
+    """Register deployments and automations as docs/nightly.md says."""
+    automations = [str(site.folder / f"{name}.yaml") for name in ("notify", "crashed")]
+    done = subprocess.run(
+        [sys.executable, "deployments/register.py", "--automations", *automations],
+        cwd=ROOT,
+        env={**site.environment, **inputs},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_registering_again_keeps_what_an_operator_did(night: Night) -> None:
+    site = night.site
+    before = site.call("deployments/name/nightly/nightly")
+    [schedule] = before["schedules"]
+    [automation] = [one for one in site.every("automations") if one["name"] == "bevformer-notify"]
+    path = f"deployments/{before['id']}/schedules/{schedule['id']}"
+    site.call(path, {"active": False}, method="PATCH")
+    site.call(f"automations/{automation['id']}", {"enabled": False}, method="PATCH")
+    printed = register(site, {})
+    assert "automation bevformer-notify: updated" in printed
+    assert "Warning" not in printed and "not found" not in printed, printed
+    after = site.call("deployments/name/nightly/nightly")
+    assert [one["active"] for one in after["schedules"]] == [False]
+    assert after["parameters"] == before["parameters"]
+    assert after["parameters"]["settings"] == {"hub_token_block": "hub-token", "s3_block": "night-s3"}
+    names = [one["name"] for one in site.every("automations")]
+    assert len(names) == len(set(names)) == 4  # that of the trigger of on-new-input is one
+    assert not site.call(f"automations/{automation['id']}")["enabled"]
+    site.call(path, {"active": True}, method="PATCH")
+    site.call(f"automations/{automation['id']}", {"enabled": True}, method="PATCH")
+
+
+def test_what_a_worker_could_not_do_is_refused_in_the_form(night: Night) -> None:
+    asked = night.parameters()
+    request = asked["request"]
+    for parameters, complaint in (
+        ({**asked, "sotre": "s3://night/bevformer"}, "'sotre' was unexpected"),
+        ({**asked, "request": {**request, "sotre": "x"}}, "'sotre' was unexpected"),
+        ({**asked, "request": {**request, "store": "mystore"}}, "'mystore' does not match"),
+        ({**asked, "request": {**request, "store": "s3://key:secret@night/x"}}, "does not match"),
+    ):
+        with pytest.raises(AssertionError, match=complaint):
+            night.site.run("nightly/nightly", parameters)
 
 
 def test_a_first_night_from_the_command_line(night: Night) -> None:

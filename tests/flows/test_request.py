@@ -90,6 +90,7 @@ def test_what_is_wrong_with_an_option_is_said(
         {"target": "AX1"},
         {"device": "gpu"},
         {"device": "cuda:x"},
+        {"npu": "cuda:0"},
         {"cameras_per_query": 0},
         {"pulsar2": {"recipe": "int-8"}},
         {"pulsar2": {"npu_mode": "NPU9"}},

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bevformer_lib.detections.infer_records import box_records
 from bevformer_lib.errors import FrameError, LateFrameError, RuntimeUnavailableError
 from bevformer_lib.infer.detector import LONGEST_GAP_S, Detector
-from bevformer_lib.infer.infer import InferModel, InferSettings, infer_scenes
+from bevformer_lib.infer.infer import infer_scenes
+from bevformer_lib.infer.scene_stages import InferModel, InferSettings
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_YAW_DEG
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -73,7 +74,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Frame, ...]:
 def test_boxes_are_those_that_infer_writes(frames: tuple[Frame, ...], tmp_path: Path) -> None:
     scenes = read_scenes(frames[0].meta_path.parents[1], SceneRequirements.of_model(micro_config()))
     settings = InferSettings(score_threshold=0.3, fps=2.0, images=False, video=False)
-    infer_scenes(scenes, InferModel(Detector(fake_runtime(), CONFIG, score_threshold=0.3), "m", {}), settings, tmp_path)
+    infer_scenes(scenes, InferModel(Detector(fake_runtime(), CONFIG), "m", {}), settings, tmp_path)
     written = json.loads((tmp_path / "scene-0000" / "detections.json").read_text())["frames"]
     detector = Detector(fake_runtime(), CONFIG, score_threshold=0.3)
     for frame, expected in zip(frames, written, strict=True):

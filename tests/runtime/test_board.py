@@ -17,7 +17,7 @@ import pytest
 
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.runtime.axengine import AxEngineRuntime
-from bevformer_lib.runtime.board import LOCK_VARIABLE, give_board_back, lock_path, take_board
+from bevformer_lib.runtime.board import LOCK_VARIABLE, lock_path, take_board
 from tests.support.board import be_a_board, compile_graph
 from tests.support.toy_graph import write_toy_graph
 
@@ -41,9 +41,9 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def the_board() -> Iterator[None]:
-    take_board()
+    give_back = take_board()
     yield
-    give_board_back()
+    give_back()
 
 
 class Other:
@@ -98,12 +98,12 @@ def test_the_board_of_a_killed_program_is_free(others: list[Other]) -> None:
 
 
 def test_a_program_may_take_it_more_than_once(others: list[Other]) -> None:
-    take_board()
+    give_back = take_board()
     with the_board():
         others.append(waiting := Other())
         waiting.said()
     assert not waiting.has_it(0.0)
-    give_board_back()
+    give_back()
     assert waiting.has_it()
 
 

@@ -18,10 +18,11 @@ def be_a_board(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
 
     Args:
         monkeypatch: undoes it.
-        settings: ``libraries``, ``chip``, ``vnpu`` and ``init``, as the stand-in documents them.
+        settings: what the machine is like, as the stand-in documents it.
     """
     monkeypatch.syspath_prepend(STANDINS)
-    monkeypatch.delitem(sys.modules, "axengine", raising=False)
+    for module in [name for name in sys.modules if name.split(".")[0] == "axengine"]:
+        monkeypatch.delitem(sys.modules, module)
     for name, value in {"libraries": "ax_engine", **settings}.items():
         monkeypatch.setenv(f"AXENGINE_STANDIN_{name.upper()}", value)
 

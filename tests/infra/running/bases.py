@@ -14,23 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.files import ROOT
+from tests.infra.files import INFRA, ROOT
 from tests.infra.running.docker import CACHE, docker, has_image, say
 from tests.support.seaweedfs import weed
 
 DEBIAN = "bevformer-test-infra:bookworm"
 _MIRROR = "http://deb.debian.org/debian"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_TORCH = re.findall(r'"(torch==[^"]+)"', (INFRA / "docker" / "cpu.Dockerfile").read_text())[0]
 _APT = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
 
 # Debian's Python is 3.11 too. pip may install into it, as into the real image's, and knows the certificates and wheels
-# of this machine: an index of PyTorch's that can't be reached is skipped for the Python package index.
+# of this machine. PyTorch is in it already, in the version that the Dockerfiles take from an index out of reach.
 _PYTHON = f"""
 RUN {_APT} ca-certificates python3 python3-pip python3-venv \\
     && rm /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python
 COPY wheels /opt/wheels
 COPY ca-certificates.crt {_CERTIFICATES}
 ENV PIP_CERT={_CERTIFICATES} PIP_FIND_LINKS=/opt/wheels PIP_RETRIES=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
+RUN pip install --quiet --no-cache-dir {_TORCH}
 """
 
 # What the real one's entrypoint does with these variables, and no more.

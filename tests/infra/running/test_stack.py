@@ -159,8 +159,9 @@ def deploy(site: Site, work: Path) -> None:
         "BEVFORMER_CONVERTER": "onnxruntime",
         "BEVFORMER_RUNTIME": "onnxruntime",
     }
-    site.prefect("automation", "create", "--from-file", "deployments/automations/crashed.yaml")
-    site.prefect("deploy", "--prefect-file", "deployments/prefect.yaml", "--all", environment=inputs)
+    subprocess.run(
+        [sys.executable, "deployments/register.py"], cwd=ROOT, env={**site.environment, **inputs}, check=True
+    )
 
 
 def take_down(stack: Stack) -> None:
