@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bevformer_lib.progress import ProgressCallback
 
 _MIB = 1024 * 1024
+_SHOWN = 3
 
 
 def command(
@@ -140,6 +141,9 @@ def cost_table(cost: GraphCost, *, title: str) -> Table:
         table.add_row("not counted", ", ".join(cost.not_counted))
     table.add_row("parameters", f"{cost.parameters / 1e6:,.3f} M ({cost.parameter_bytes / _MIB:,.1f} MiB)")
     table.add_row("activations, peak", f"{cost.activations.peak_bytes / _MIB:,.1f} MiB at {cost.activations.peak_node}")
+    if cost.unknown:
+        shown = ", ".join(cost.unknown[:_SHOWN]) + (", ..." if len(cost.unknown) > _SHOWN else "")
+        table.add_row("at least, without", f"{len(cost.unknown)} tensors of unknown shape: {shown}")
     table.add_row("activations, sum", f"{cost.activations.total_bytes / _MIB:,.1f} MiB")
     return table
 

@@ -15,7 +15,13 @@ from bevformer_lib.pulsar2.build_config import MOST_NAMED, BuildConfig
 from bevformer_lib.pulsar2.errors import BuildConfigError, BuildFailedError, BuildMemoryError
 from bevformer_lib.pulsar2.evidence import OUTPUT_NAME
 from bevformer_lib.pulsar2.generate import with_host_paths
-from bevformer_lib.pulsar2.log import calibration_progress, last_meaningful_lines, ran_out_of_memory, refuses_config
+from bevformer_lib.pulsar2.log import (
+    calibration_progress,
+    last_meaningful_lines,
+    ran_out_of_memory,
+    refuses_config,
+    remedy,
+)
 from bevformer_lib.pulsar2.missing_layers import (
     built_names,
     missing_layers,
@@ -92,7 +98,15 @@ class Building:
         _log.warning("%s: building again: %s", self.model, "; ".join(findings))
         self.tool.remove(self.work / OUTPUT_FOLDER)
         (self.work / MODEL_FILE).unlink(missing_ok=True)
-        return self.build(config), config, findings
+        try:
+            return self.build(config), config, findings
+        except (BuildFailedError, BuildConfigError) as error:
+            if still := missing_layers(config, str(error)):
+                raise BuildFailedError(
+                    f"{error}\nThe graph that the first build left did not tell that {', '.join(still)} would be gone; "
+                    "use a recipe that names tensors (mixed), or layer_configs of your own"
+                ) from error
+            raise
 
     def build(self, config: BuildConfig) -> Completed:
         """Run `pulsar2 build` into the work folder.
@@ -150,8 +164,10 @@ class Building:
             )
         if refuses_config(completed.lines):
             return BuildConfigError(f"{self.source}: pulsar2 build refused its config. It said:\n{said}")
+        behind = remedy(completed.lines)
+        hint = "" if behind is None else f"\nOthers who were told so had {behind}"
         return BuildFailedError(
-            f"{self.model}: pulsar2 build failed with exit status {completed.returncode}. It said:\n{said}"
+            f"{self.model}: pulsar2 build failed with exit status {completed.returncode}. It said:\n{said}{hint}"
         )
 
 

@@ -89,7 +89,7 @@ def test_a_frame_whose_cameras_fit_is_run() -> None:
 
 def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -> None:
     session, inputs = camera_session(cameras_per_query=1)
-    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*takes \(1 per cell\)"):
         session.step(inputs, first=True)
     assert not session.prev_bev.any()
 
@@ -97,7 +97,7 @@ def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -
 def test_a_model_without_metadata_is_proven_with_what_its_config_states() -> None:
     runtime = counting_runtime()
     session = TemporalSession(runtime, stated_capacity=CameraCapacity(1, GRID))
-    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*takes \(1 per cell\)"):
         session.step(camera_inputs(), first=True)
     assert not runtime.feeds
     TemporalSession(runtime, stated_capacity=CameraCapacity(2, GRID)).step(camera_inputs(), first=True)

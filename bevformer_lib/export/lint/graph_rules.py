@@ -142,7 +142,7 @@ def tensor_types(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Place
 
 def high_ranks(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Places:
     """Tensors with more axes than :data:`MAX_RANK`."""
-    advice = f"fold axes together, so that at most {MAX_RANK} remain"
+    advice = f"run the passes (bevformer repair), or fold axes together, so that at most {MAX_RANK} remain"
     for name in (*(value.name for value in model.graph.input), *(tensor.name for tensor in model.graph.initializer)):
         if facts.ranks.get(name, 0) > MAX_RANK:
             yield Place(name, why=f"it has {facts.ranks[name]} axes", advice=advice)

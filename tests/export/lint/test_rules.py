@@ -205,7 +205,8 @@ def test_constants_may_be_int64_but_not_of_high_rank() -> None:
     assert _findings(model) == []
     model = _single("Reshape", ["w", "s"], constants={"w": np.zeros((1,) * 6, np.float32), "s": int64(1)})
     assert _findings(model) == [
-        "[rank] 'w': it has 6 axes (documented, Pulsar2 7.0); fold axes together, so that at most 5 remain",
+        "[rank] 'w': it has 6 axes (documented, Pulsar2 7.0); run the passes (bevformer repair), or fold axes "
+        "together, so that at most 5 remain",
     ]
 
 

@@ -162,7 +162,7 @@ def build(arguments: argparse.Namespace) -> int:
     if fail("ignore-precision"):
         config["quant"].pop("layer_configs", None)
     operators = built_types(config, model.graph)
-    ranges = calibrate(model, samples, _progress, config["quant"].get("calibration_method", "MinMax"))
+    ranges = calibrate(model, samples, operators, _progress, config["quant"].get("calibration_method", "MinMax"))
     quantized = quantize(model, operators, ranges)
     say("Network Quantization Finished.")
     if fail("compile"):

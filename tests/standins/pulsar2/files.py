@@ -197,7 +197,7 @@ def _write_quantization(
                 renamed = "w_trans" if AS_SEEN and node.op_type == "MatMul" else name
                 own[renamed] = entry("S8", scales, [0] * len(scales), per_channel=True)
             elif name in live and name in ranges:
-                own[name] = tensor(name, types.get(name, "U8"))
+                own[name] = tensor(name, types.get(name, operator.quantized.replace("S", "U")))
         own[operator.output] = tensor(operator.output, operator.quantized)
         record[operator.name] = own
         kind = f"AxQuantized{operator.kind.removeprefix('onnx.')}"

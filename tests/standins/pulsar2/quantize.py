@@ -203,7 +203,7 @@ def all_tensors(model: onnx.ModelProto, sample: dict[str, np.ndarray]) -> dict[s
     return dict(zip(names, session.run(names, sample), strict=True)) | sample
 
 
-def with_rounded_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_rounded_constants(model: onnx.ModelProto, operators: list[Operator]) -> onnx.ModelProto:
     """Return the graph that calibration runs, as seen: weights and constants of arithmetic are rounded already."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -211,7 +211,10 @@ def with_rounded_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     biases = {
         name for fused in fuse(model.graph) if fused.kind == "onnx.FullyConnected" for name in _merged(fused, model)
     }
+    built = {operator.name: operator.quantized for operator in operators}
+    kinds = {fused.node.name: built[fused.name] for fused in fuse(model.graph)}
     for node in result.graph.node:
+        kind = {"S8": "U8", "S16": "U16"}.get(kinds.get(node.name, "U8"), kinds.get(node.name, "U8"))
         for slot, name in enumerate(node.input):
             tensor = constants.get(name)
             if tensor is None or tensor.data_type != TensorProto.FLOAT:
@@ -224,10 +227,11 @@ def with_rounded_constants(model: onnx.ModelProto) -> onnx.ModelProto:
                 shape = [-1 if place == axis else 1 for place in range(values.ndim)]
                 scale = (np.abs(values).max(axis=others) / np.float32(127.5)).reshape(shape)
                 rounded = np.clip(np.rint(values / np.maximum(scale, 1e-12)), -128, 127) * scale
-            elif node.op_type in ("Add", "Sub", "Mul", "Div") and name not in biases:
+            elif node.op_type in ("Add", "Sub", "Mul", "Div") and name not in biases and kind != "FP32":
                 low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-                step, zero = scale_and_zero(low, high, "U8")
-                rounded = (np.clip(np.rint(values / np.float32(step)) + zero, 0, 255) - zero) * np.float32(step)
+                step, zero = scale_and_zero(low, high, kind)
+                codes = np.clip(np.rint(values / np.float32(step)) + zero, 0, RANGES[kind][1])
+                rounded = (codes - zero) * np.float32(step)
             else:
                 continue
             # Each reader rounds it its own way.
@@ -279,12 +283,16 @@ def _signed_operands(graph: onnx.GraphProto) -> set[str]:
 
 
 def calibrate(
-    model: onnx.ModelProto, samples: list[dict[str, np.ndarray]], progress: Any, method: str = "MinMax"
+    model: onnx.ModelProto,
+    samples: list[dict[str, np.ndarray]],
+    operators: list[Operator],
+    progress: Any,
+    method: str = "MinMax",
 ) -> dict[str, Any]:
     """Return (lowest, highest) of every float32 tensor over the samples, as the method has them."""
     ranges: dict[str, tuple[float, float]] = {}
     if AS_SEEN:
-        model = with_rounded_constants(model)
+        model = with_rounded_constants(model, operators)
     for number, sample in enumerate(samples, 1):
         for name, array in all_tensors(model, sample).items():
             if array.dtype == np.float32 and array.size:
