@@ -134,13 +134,13 @@ class BuildRequest(BaseModel):
     ] = None
     target: Annotated[_Chip, Field(description="Chip that the graph is made for.")] = DEFAULT_CHIP
     spatial: Annotated[
-        Literal["dense", "slots"] | None,
-        Field(description="How BEV cells sample the cameras, without it slots where they are fewer than the cameras."),
+        Literal["dense", "visible"] | None,
+        Field(description="How BEV cells sample the cameras, without it visible where these are fewer than all."),
     ] = None
     cameras_per_query: Annotated[
         int | None,
         Field(
-            description="Room per cell of the slots, without it what so many cameras around a car need.",
+            description="Most cameras that see a BEV cell, without it what so many cameras around a car need.",
             ge=1,
             le=MOST_SCENES,
         ),

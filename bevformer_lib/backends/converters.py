@@ -28,7 +28,6 @@ CONVERTERS: Final[Mapping[str, str]] = MappingProxyType(
 
 Modules of converters that have no settings here give a function ``open_converter(*, device, threads)``.
 """
-CONVERTER_KINDS: Final = tuple(CONVERTERS)
 DEFAULT_DEVICE: Final = "cpu"
 EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}
@@ -48,7 +47,7 @@ def open_converter(
     """Return a converter.
 
     Args:
-        kind: one of :data:`CONVERTER_KINDS`.
+        kind: one of :data:`CONVERTERS`.
         device: where ONNX Runtime runs the float model to calibrate: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that ONNX Runtime may use; ``None``: its own choice.
         keep_float: names of layers that ONNX Runtime's quantiser leaves in float.

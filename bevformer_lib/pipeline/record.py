@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME, RUNTIMES
 from bevformer_lib.evaluate.diagnosis import try_frame
-from bevformer_lib.pipeline.diagnosed_frame import trial_frame
+from bevformer_lib.pipeline.diagnosed_frame import diagnosed_frame
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
@@ -77,14 +77,14 @@ class RecordWork(
 
 
 @dataclass(frozen=True)
-class RecordTrialsWork(
+class RecordDiagnosisWork(
     Work,
-    step="record-trials",
+    step="record-diagnosis",
     pool="gpu",
     modules=(RUNTIMES[ONNXRUNTIME],),
     packages=("onnxruntime", *IMAGE_PACKAGES),
 ):
-    """Keeps what the float model gives in the trials of a diagnosis.
+    """Keeps what the float model gives in the checks of a diagnosis.
 
     Attributes:
         scenes: all scenes.
@@ -99,7 +99,7 @@ class RecordTrialsWork(
     device: str = field(metadata=NOT_IN_KEY)
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
-        """Record the trials; nothing where no scene has a second frame.
+        """Record them; nothing where no scene has a second frame.
 
         Raises:
             RuntimeUnavailableError: the model can't be run here.
@@ -107,7 +107,7 @@ class RecordTrialsWork(
         """
         with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
             recording = _recording(store, self.reference, self.device, Path(name))
-            found = trial_frame(self.scenes, self.requirements)
+            found = diagnosed_frame(self.scenes, self.requirements)
             if found is not None:
                 # What a diagnosis tries on a candidate whose images are right, and on one whose images are not.
                 for candidate in (recording, _Blind(recording)):

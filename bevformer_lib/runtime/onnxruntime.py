@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -78,7 +79,8 @@ class OnnxRuntime:
         Args:
             model: the ``.onnx`` file; every shape must be static, those of outputs only where nothing is profiled.
             device: ``cpu``, ``cuda`` or ``cuda:N``.
-            threads: threads inside an operator; ``None``: one per physical core.
+            threads: threads inside an operator; ``None``: as many as ``OMP_NUM_THREADS`` says, or one per physical
+                core.
             profile_prefix: ONNX Runtime profiles every run into a file whose path begins so; ``None``: it does not.
             named: file to name in errors, where ``model`` is a changed copy of it; the copy's source was checked.
             keep_memory: whether memory is kept from run to run; without, runs take a fifth longer and a third less.
@@ -105,6 +107,7 @@ class OnnxRuntime:
         # 870 MB instead of 508 MB, no faster.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = keep_memory
+        threads = _threads_of_environment() if threads is None else threads
         if threads is not None:
             if threads < 1:
                 raise RuntimeUnavailableError(f"threads is {threads}; give 1 or more, or leave it out")
@@ -173,6 +176,11 @@ def _import_onnxruntime() -> ModuleType:
         ) from error
     module: ModuleType = onnxruntime
     return module
+
+
+def _threads_of_environment() -> int | None:
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(said) if said.isdecimal() and int(said) > 0 else None
 
 
 def _providers_of(device: str, ort: ModuleType) -> list[_Provider]:

@@ -68,6 +68,7 @@ class Night:
             "scenes": f"hf://{REPO}/inference_data",
             "store": self.store.uri,
             "num_samples": 6,
+            "converter": "onnxruntime",  # the bounds of an emulation take child runs of their own
             **changes,
         }
         settings = {"hub_token_block": "hub-token", "s3_block": "night-s3", "pick_up_seconds": pick_up_seconds}
@@ -316,8 +317,7 @@ def test_only_what_depends_on_a_changed_scene_is_built_again_even_if_the_server_
 
 def test_a_night_survives_a_killed_process_and_a_dead_board(night: Night) -> None:
     site = night.site
-    # One evaluation of each scene: the emulator's other bound would be a child run of its own.
-    run = night.start(seed=1, score_threshold=0.05, pick_up_seconds=PICK_UP_SECONDS, converter="onnxruntime")
+    run = night.start(seed=1, score_threshold=0.05, pick_up_seconds=PICK_UP_SECONDS)
     extract = night.child(run, "calibration-histories", "RUNNING")
     for process in site.processes(extract["id"]):
         os.kill(process, signal.SIGKILL)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from bevformer_lib.backends.converters import CONVERTER_KINDS
+from bevformer_lib.backends.converters import CONVERTERS
 from bevformer_lib.cli.app import make_app, run
 from bevformer_lib.errors import BevformerError, ConfigError
 from bevformer_lib.export.chip import chip_names
@@ -33,7 +33,7 @@ def choices(model: type[BuildRequest | Pulsar2Request], field: str) -> list[Any]
 
 def test_the_choices_are_what_there_is() -> None:
     assert choices(BuildRequest, "target") == list(chip_names())
-    assert choices(BuildRequest, "converter") == list(CONVERTER_KINDS)
+    assert choices(BuildRequest, "converter") == list(CONVERTERS)
     assert choices(Pulsar2Request, "recipe") == list(RECIPES)
     assert choices(Pulsar2Request, "npu_mode") == list(get_args(NpuMode))
 
