@@ -98,7 +98,15 @@ class Building:
         _log.warning("%s: building again: %s", self.model, "; ".join(findings))
         self.tool.remove(self.work / OUTPUT_FOLDER)
         (self.work / MODEL_FILE).unlink(missing_ok=True)
-        return self.build(config), config, findings
+        try:
+            return self.build(config), config, findings
+        except (BuildFailedError, BuildConfigError) as error:
+            if still := missing_layers(config, str(error)):
+                raise BuildFailedError(
+                    f"{error}\nThe graph that the first build left did not tell that {', '.join(still)} would be gone; "
+                    "use a recipe that names tensors (mixed), or layer_configs of your own"
+                ) from error
+            raise
 
     def build(self, config: BuildConfig) -> Completed:
         """Run `pulsar2 build` into the work folder.

@@ -16,9 +16,9 @@ from typing import Any, Final
 from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.errors import BuildConfigError
 from bevformer_lib.pulsar2.proto import ProtoSchema
+from bevformer_lib.pulsar2.recipes import FLOAT_OPS
 
 _NUMBERS: Final = re.compile(r"(\d+)\.(\d+)")
-_FLOAT_OPS: Final = frozenset({"LeakyRelu", "Sigmoid", "Relu", "Add", "Mul", "Div", "Sub", "Concat", "Softmax"})
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Dialect:
 
 
 _ADDED_IN_7: Final = frozenset({"input_processors.scale", "input_processors.zeropoint"})
+_FLOAT_FAILS: Final = frozenset({"AveragePool", "Erf", "GlobalAveragePool", "LayerNormalization"})
 _UNTIL_6: Final = "/opt/pulsar2/yamain/config/build_config.proto"
 _SINCE_7: Final = "/opt/pulsar2/axnn/yamain/config/build_config.proto"
 _OLD_HARDWARE: Final = frozenset({"AX650", "AX620E", "AX615", "M76H", "M57"})
@@ -71,7 +72,7 @@ DIALECTS: Final = (
         config_protos=(_UNTIL_6, _SINCE_7),
         frontend_graphs=(_OPTIMIZED,),
         dumps_frontend_graph=False,
-        float_ops=_FLOAT_OPS,
+        float_ops=FLOAT_OPS,
         float_fails=frozenset(),
         float_without_effect=frozenset(),
         methods_as_min_max=frozenset(),
@@ -83,8 +84,8 @@ DIALECTS: Final = (
         config_protos=(_UNTIL_6, _SINCE_7),
         frontend_graphs=(_OPTIMIZED, *_DUMPED),
         dumps_frontend_graph=True,
-        float_ops=_FLOAT_OPS,
-        float_fails=frozenset({"AveragePool", "Erf", "LayerNormalization"}),
+        float_ops=FLOAT_OPS,
+        float_fails=_FLOAT_FAILS,
         float_without_effect=frozenset({"ReduceMean", "Softmax", "Sqrt"}),
         methods_as_min_max=frozenset(),
     ),
@@ -95,8 +96,8 @@ DIALECTS: Final = (
         config_protos=(_SINCE_7, _UNTIL_6),
         frontend_graphs=(_OPTIMIZED, *_DUMPED),
         dumps_frontend_graph=True,
-        float_ops=_FLOAT_OPS | {"MatMul", "Neg", "ReduceSum", "Sqrt"},
-        float_fails=frozenset({"AveragePool", "Erf", "LayerNormalization"}),
+        float_ops=FLOAT_OPS | {"MatMul", "Neg", "ReduceSum", "Sqrt"},
+        float_fails=_FLOAT_FAILS,
         float_without_effect=frozenset({"Softmax"}),
         methods_as_min_max=frozenset({"KL", "MSE"}),
     ),

@@ -10,7 +10,7 @@ import pytest
 
 from bevformer_lib.backends.converters import open_converter
 from bevformer_lib.emulator.converter import EmulatorOptions
-from bevformer_lib.pulsar2 import recipes
+from bevformer_lib.pulsar2 import build, recipes
 from bevformer_lib.pulsar2.converter import Pulsar2Conversion, Pulsar2Options
 from bevformer_lib.pulsar2.errors import BuildConfigError, BuildFailedError
 from bevformer_lib.pulsar2.quantization_record import numbers_sha256, read_record
@@ -82,6 +82,17 @@ def test_names_that_are_fused_cost_one_more_build_and_no_third(
     assert "asked for by the names of fused operators: 'toy/seen' as 'op_" in said
     (asked,) = conversion.facts["config"]["quant"]["layer_configs"]
     assert [name.split(":")[-1] for name in asked["layer_names"]] == ["toy/seen", "toy/moved", "toy/context"]
+
+
+def test_without_a_graph_of_the_failed_build_the_second_one_may_fail_and_is_the_last(
+    seven: Path, world: ToyWorld, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "float_layers_behind", lambda graph, tensor: ["toy/gone", "toy/lost", "toy/context"])
+    monkeypatch.setattr(build, "read_graph_of_build", lambda folder, files: None)
+    lines: list[str] = []
+    with pytest.raises(BuildFailedError, match=r"did not tell that toy/lost would be gone; use a recipe that names"):
+        convert(world, calibration, tmp_path / "m.axmodel", recipe="vendor-tiny", on_line=lines.append)
+    assert sum("Building onnx" in line for line in lines) == 2
 
 
 def test_a_type_that_fails_the_build_fails_it_with_the_tools_words(
