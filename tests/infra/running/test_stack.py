@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -70,6 +71,18 @@ class Stack:
         assert done.returncode == 0, f"compose {' '.join(arguments)}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
         say(f"compose {' '.join(arguments)}: {time.monotonic() - started:.0f} s")
         return done.stdout
+
+    def answers(self) -> bool:
+        """Return whether the server does."""
+        with contextlib.suppress(AssertionError, OSError):
+            self.site.call("health")
+            return True
+        return False
+
+    def heard(self, run: str) -> bool:
+        """Return whether the server heard a heartbeat of a run."""
+        event = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+        return bool(self.site.call("events/filter", {"filter": event})["events"])
 
     def child(self, run: str, name: str) -> dict[str, Any]:
         """Wait until a child run of this name is at work."""
@@ -213,10 +226,12 @@ def test_a_night_goes_on_while_the_server_restarts_and_a_worker_is_killed(stack:
     night = named(site.prefect("deployment", "run", "nightly/nightly"))
     stack.child(night, "calibration-histories")
     stack.compose("restart", "prefect-server")
+    wait_for(stack.answers, "the server after its restart", 180.0, 1.0)
     evaluate = stack.child(night, "evaluate")
+    wait_for(lambda: stack.heard(evaluate["id"]), "its first heartbeat", 60.0)  # silence before it is nobody's
     os.kill(stack.process_of("edge-pool"), signal.SIGKILL)  # worker and run together; docker starts the worker again
     killed = time.monotonic()
-    wait_for(lambda: site.state(evaluate["id"]) == "CRASHED", "the kill to be noticed", 300.0, 1.0)
+    wait_for(lambda: site.state(evaluate["id"]) == "CRASHED", "the kill to be noticed", 420.0, 1.0)
     say(f"the kill was noticed after {time.monotonic() - killed:.0f} s")
     ended = site.ended(night, 900.0)
     say(f"the night took {ended['total_run_time']:.0f} s")
