@@ -17,7 +17,8 @@ from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.inputs import SceneSource
 from bevformer_lib.pipeline.measure import TensorsWork
 from bevformer_lib.pipeline.ptq import PtqWork
-from bevformer_lib.pipeline.record import RecordDiagnosisWork, RecordWork
+from bevformer_lib.pipeline.record import RecordWork
+from bevformer_lib.pipeline.record_diagnosis import RecordDiagnosisWork
 from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.serialization import SerializationError, deserialize, serialize
 from bevformer_lib.pipeline.work import Work
