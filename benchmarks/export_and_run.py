@@ -40,7 +40,7 @@ from bevformer_lib.fidelity import relative_difference
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
-FORMS: Final = ("dense", "slots")
+FORMS: Final = ("dense", "visible")
 MAX_RELATIVE_DIFFERENCE: Final = 1e-4
 """Of any output, norm over norm; the export's own parity check keeps the same bound."""
 
@@ -181,7 +181,7 @@ def compare(model: str, arguments: argparse.Namespace) -> str:
 def table(model: str, figures: Mapping[str, Mapping[str, float]]) -> str:
     """Return the Markdown table of both forms' figures and their ratio."""
     dense, lean = (figures[form] for form in FORMS)
-    rows = [f"| {model}, random weights | dense | slots | dense / slots |", "| --- | --- | --- | --- |"]
+    rows = [f"| {model}, random weights | dense | visible | dense / visible |", "| --- | --- | --- | --- |"]
     rows += [f"| {name} | {dense[name]:.4g} | {lean[name]:.4g} | {dense[name] / lean[name]:.2f} |" for name in dense]
     return "\n".join(rows)
 

@@ -26,7 +26,7 @@ from bevformer_lib.model.camera_sampling import CameraSampling, DenseSampling, V
 from bevformer_lib.model.random_weights import randomize
 from bevformer_lib.names import CAN_BUS_SIZE, CAN_BUS_YAW_DEG, CAN_BUS_YAW_RAD
 
-FORMS: Final[Mapping[str, CameraSampling]] = {"dense": DenseSampling(), "slots": VisibleCameraSampling(2)}
+FORMS: Final[Mapping[str, CameraSampling]] = {"dense": DenseSampling(), "visible": VisibleCameraSampling(2)}
 MAX_RELATIVE_DIFFERENCE: Final = 1e-4
 
 _SEED: Final = 0
@@ -100,7 +100,7 @@ def compare_in_pytorch(config: ModelConfig, device: torch.device, rounds: int) -
                 "PyTorch, encoder: latency, ms": encoder_ms,
                 "PyTorch, encoder: activation memory, MiB": encoder_mib,
             }
-    return figures, largest_difference(outputs["dense"], outputs["slots"])
+    return figures, largest_difference(outputs["dense"], outputs["visible"])
 
 
 def largest_difference(dense: Sequence[Tensor], lean: Sequence[Tensor]) -> float:
@@ -112,8 +112,8 @@ def largest_difference(dense: Sequence[Tensor], lean: Sequence[Tensor]) -> float
 
 def table(name: str, figures: Mapping[str, Figures]) -> str:
     """Return the Markdown table of both forms and their ratio."""
-    dense, lean = figures["dense"], figures["slots"]
-    rows = [f"| {name}, random weights | dense | slots | dense / slots |", "| --- | --- | --- | --- |"]
+    dense, lean = figures["dense"], figures["visible"]
+    rows = [f"| {name}, random weights | dense | visible | dense / visible |", "| --- | --- | --- | --- |"]
     rows += [f"| {row} | {dense[row]:.4g} | {lean[row]:.4g} | {dense[row] / lean[row]:.2f} |" for row in dense]
     return "\n".join(rows)
 

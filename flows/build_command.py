@@ -29,13 +29,15 @@ def command(*, request: Annotated[BuildRequest, Parameter(name="*")]) -> None:
     """Build: export, calibrate, quantise, evaluate, judge, report. Only what changed since the last build is done."""
     from rich.console import Console
 
+    from bevformer_lib.cli.explain import steps_table
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.pipeline.builds import lay_out
     from bevformer_lib.pipeline.gates import read_verdict, require_gates
     from bevformer_lib.pipeline.publish import publish_build
     from bevformer_lib.pipeline.report import REPORT
+    from bevformer_lib.pipeline.runs import RunStep
     from bevformer_lib.store.open import open_store
-    from flows.build_tables import detection_table, steps_table
+    from flows.build_tables import detection_table
 
     started = time.monotonic()
     opened = open_store(request.store)
@@ -45,7 +47,8 @@ def command(*, request: Annotated[BuildRequest, Parameter(name="*")]) -> None:
         result = _finished_build(request, opened, on_progress) or _run_flow(request, place, on_progress)
     folder = lay_out(opened, result.build, place / _BUILDS)
     console = Console(markup=False, highlight=False)
-    console.print(steps_table(result))
+    console.print(f"build {result.build.identity} of {result.build.name}")
+    console.print(steps_table(map(RunStep.of, result.steps)))
     console.print(detection_table(opened, result.build))
     ran = sum(step.ran for step in result.steps)
     done = f"{ran} of {len(result.steps)} steps done" if ran else "nothing to do: nothing changed"

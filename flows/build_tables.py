@@ -1,4 +1,4 @@
-"""What `bevformer build` shows at its end: its steps, and how well the models detect."""
+"""What `bevformer build` shows at its end: how well the models detect."""
 
 from __future__ import annotations
 
@@ -13,18 +13,6 @@ from bevformer_lib.pipeline.report import OTHER_BOUND
 if TYPE_CHECKING:
     from bevformer_lib.pipeline.builds import Build
     from bevformer_lib.store.base import Store
-    from flows.chain import BuildResult
-
-
-def steps_table(result: BuildResult) -> Table:
-    """Return a row per step: whether it ran, why, and how long it took when it did."""
-    table = Table("step", title=f"Build {result.build.identity} of {result.build.name}", title_justify="left")
-    table.add_column("ran")
-    table.add_column("why")
-    table.add_column("seconds", justify="right")
-    for step in result.steps:
-        table.add_row(step.record.step.title, "yes" if step.ran else "no", step.reason, f"{step.record.seconds:.1f}")
-    return table
 
 
 def detection_table(store: Store, build: Build) -> Table | str:

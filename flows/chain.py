@@ -19,7 +19,8 @@ from bevformer_lib.pipeline.gates import Baseline, GatesWork, find_baseline
 from bevformer_lib.pipeline.lost_camera import COMPLETE, LOST_CAMERA, WITHOUT, LostCameraWork
 from bevformer_lib.pipeline.measure import METRICS, CoverageWork, MetricsWork, TensorsWork
 from bevformer_lib.pipeline.ptq import PREPARED_GRAPH, PtqWork
-from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordTrialsWork, RecordWork
+from bevformer_lib.pipeline.record import NEEDS_RECORDING, RECORDING, RecordWork
+from bevformer_lib.pipeline.record_diagnosis import RecordDiagnosisWork
 from bevformer_lib.pipeline.report import OTHER_BOUND, DoneStep, ReportWork
 from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.work import Work
@@ -202,7 +203,7 @@ class _Chain:
         scenes, requirements, device = self._inputs.scenes, self._inputs.requirements, self._request.device
         graph, recording = exported[GRAPH], None
         if self._runtime in NEEDS_RECORDING:
-            work = RecordTrialsWork(scenes=scenes, reference=graph, requirements=requirements, device=device)
+            work = RecordDiagnosisWork(scenes=scenes, reference=graph, requirements=requirements, device=device)
             recording = self.do(work)[RECORDING]
         return {
             **self.do(MetricsWork(scenes=scenes, evaluations=evaluations)),

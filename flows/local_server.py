@@ -1,6 +1,6 @@
 """A Prefect server of a build's own, for users who run none.
 
-Prefect would start one by itself, but late, on a port found by trial, with a database in the user's home, and it would
+Prefect would start one by itself, but late, on whichever port is free, with a database in the user's home, and it would
 live on after a build that was killed. This one starts in the background while other work is done, keeps its database
 beside the store (so only the first start migrates it), and ends with its parent in every case.
 """

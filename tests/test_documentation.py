@@ -159,7 +159,7 @@ def test_the_command_for_gpus_is_one_that_exists() -> None:
     words = re.findall(r"^python -m bevformer_lib\.training (.*)$", page, re.MULTILINE)
     assert len(words) == 1
     given = command_line().parse_args(shlex.split(words[0]))
-    assert (given.config, given.gpus, given.velocity_weight) == ("demo", 2, 2.0)
+    assert (given.config, given.gpus, given.velocity_weight) == ("demo", 2, 4.0)
 
 
 def test_the_makefile_has_what_the_pages_name() -> None:

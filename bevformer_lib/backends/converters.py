@@ -28,7 +28,8 @@ CONVERTERS: Final[Mapping[str, str]] = MappingProxyType(
 
 Modules of converters that have no settings here give a function ``open_converter(*, device, threads)``.
 """
-CONVERTER_KINDS: Final = tuple(CONVERTERS)
+TAKE_PULSAR2_SETTINGS: Final = (PULSAR2, EMULATOR)
+"""Converters that understand recipes and build configs of Pulsar2."""
 DEFAULT_DEVICE: Final = "cpu"
 EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}
@@ -48,7 +49,7 @@ def open_converter(
     """Return a converter.
 
     Args:
-        kind: one of :data:`CONVERTER_KINDS`.
+        kind: one of :data:`CONVERTERS`.
         device: where ONNX Runtime runs the float model to calibrate: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that ONNX Runtime may use; ``None``: its own choice.
         keep_float: names of layers that ONNX Runtime's quantiser leaves in float.
@@ -82,7 +83,8 @@ def open_converter(
             raise ConversionError(
                 "Pulsar2 calibrates where quant.device of its config says; leave device and threads out"
             )
-        opened = backend.Pulsar2Converter(pulsar2 or backend.Pulsar2Options())
+        audit = import_module("bevformer_lib.emulator.audit").audit_calibration
+        opened = backend.Pulsar2Converter(pulsar2 or backend.Pulsar2Options(), audit)
     else:
         if keep_float or pulsar2 is not None:
             raise ConversionError(f"converter {kind}: has no keep_float and no settings of Pulsar2; leave them out")

@@ -25,7 +25,6 @@ RUNTIMES: Final[Mapping[str, str]] = MappingProxyType(
 
 Named by strings, so that a step depends on the code of the runtime that it was told to use and on no other's.
 """
-RUNTIME_KINDS: Final = tuple(RUNTIMES)
 DEFAULT_DEVICE: Final = "cpu"
 """Of ONNX Runtime; the other runtimes have no choice of device."""
 

@@ -36,6 +36,7 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
     "export": ("bevformer_lib.cli.export", "Export a static ONNX graph, with a parity check."),
     "lint": ("bevformer_lib.cli.lint", "Check an ONNX graph against what a chip's converter accepts."),
+    "repair": ("bevformer_lib.cli.repair", "Rewrite a graph that was made elsewhere for a chip's converter."),
     "profile": ("bevformer_lib.cli.profile", "Print what an ONNX graph costs: MACs, memory, time per operator."),
     "extract-quantization-data": (
         "bevformer_lib.cli.extract_quantization_data",

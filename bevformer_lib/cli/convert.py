@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+from cyclopts import Parameter
 
 from bevformer_lib.cli.options import Device, Gigabytes, Minutes
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from bevformer_lib.emulator.converter import EmulatorConversion
     from bevformer_lib.pulsar2.converter import Pulsar2Conversion
 
+_MOST_LAYERS = 20
 _EMULATED = frozenset({"recipe", "target", "npu_mode", "overrides", "build"})
 """Options of the emulator, all but the last those of pulsar2."""
 
@@ -37,6 +40,8 @@ def command(
     time_limit_minutes: Minutes | None = None,
     memory_limit_gb: Gigabytes | None = None,
     log: Path | None = None,
+    profile: Annotated[bool, Parameter(negative="")] = False,
+    keep_build: Path | None = None,
     build: Path | None = None,
     device: Device = "cpu",
 ) -> None:
@@ -59,6 +64,8 @@ def command(
         time_limit_minutes: pulsar2: stop the build after this time [default: 360].
         memory_limit_gb: pulsar2: most memory of the build [default: no limit].
         log: pulsar2: file to write the converter's log to, kept even if the build fails.
+        profile: pulsar2: report the cycles of every layer.
+        keep_build: pulsar2: new folder to copy the build's own files into, for --build.
         build: emulator: output folder of a real build, whose numbers are taken instead of predicted ones.
         device: onnxruntime, emulator: where to run the float model: cpu, cuda or cuda:N.
     """
@@ -74,6 +81,8 @@ def command(
         "image": image,
         "executable": pulsar2,
         "time_limit_seconds": _positive("time-limit-minutes", time_limit_minutes, 60.0),
+        "profile": profile or None,
+        "keep_build": keep_build,
         "memory_limit_gb": _positive("memory-limit-gb", memory_limit_gb, 1.0),
     }
     chosen = {name: value for name, value in asked.items() if value is not None}
@@ -123,6 +132,8 @@ def _convert_with_pulsar2(
     write_json(facts, conversion.facts)
     console = Console()
     console.print(_table(conversion))
+    if conversion.facts["layer_cycles"]:
+        console.print(_cycles_table(conversion))
     for finding in conversion.findings:
         console.print(f"finding: {finding}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"compiled model: {output}", soft_wrap=True, markup=False)
@@ -192,10 +203,28 @@ def _table(conversion: Pulsar2Conversion) -> Table:
         table.add_row(name.replace("_", " "), conversion.settings[name])
     table.add_row("calibration samples", str(conversion.num_samples))
     table.add_row("cycles", " + ".join(f"{cycles:,}" for cycles in facts["max_cycle"]) or "not in the log")
+    if facts["estimated_ms"] is not None:
+        low, high = facts["estimated_ms"]
+        table.add_row("time on a card, estimated", f"{low:.2f} to {high:.2f} ms")
     table.add_row("multiply-accumulates", " + ".join(f"{macs:,}" for macs in facts["macs"]) or "not in the log")
     built = Counter(row["quantized_dtype"] for row in facts["precision_table"])
     table.add_row("operators built", ", ".join(f"{count} {name}" for name, count in sorted(built.items())) or "unknown")
     table.add_row("size", f"{conversion.bytes_before / 1e6:.1f} MB -> {conversion.bytes_after / 1e6:.1f} MB")
     table.add_row("time", f"{conversion.seconds:.1f} s")
     table.add_row("findings", str(len(conversion.findings)))
+    return table
+
+
+def _cycles_table(conversion: Pulsar2Conversion) -> Table:
+    from rich.table import Table
+
+    rows = conversion.facts["layer_cycles"]
+    total = sum(row["cycles"] for row in rows) or 1.0
+    table = Table(
+        title=f"cycles by layer, the first {min(len(rows), _MOST_LAYERS)} of {len(rows)}", title_justify="left"
+    )
+    for heading in ("layer", "type", "cycles", "share"):
+        table.add_column(heading, justify="right" if heading in ("cycles", "share") else "left", overflow="fold")
+    for row in rows[:_MOST_LAYERS]:
+        table.add_row(row["layer"], row["kind"], f"{row['cycles']:,.0f}", f"{row['cycles'] / total:.1%}")
     return table

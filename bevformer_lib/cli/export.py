@@ -32,7 +32,7 @@ def command(
     checkpoint: Path,
     output: Path,
     image_size: str | None = None,
-    spatial: Literal["dense", "slots"] | None = None,
+    spatial: Literal["dense", "visible"] | None = None,
     cameras_per_query: Count | None = None,
     cameras_from: Path | None = None,
     geometry: Literal["graph", "host"] | None = None,
@@ -48,8 +48,8 @@ def command(
         checkpoint: the .pth file with the weights, or `demo` for those that come with the preset `demo`.
         output: the .onnx file to write.
         image_size: padded image size HxW in pixels, instead of the config's own.
-        spatial: how BEV cells sample the cameras: slots, only in the cameras that see them (at most a few per
-            cell), or dense, in every camera. Left out: slots where they are fewer than the cameras.
+        spatial: how BEV cells sample the cameras: visible, only in the cameras that see them (at most a few per
+            cell), or dense, in every camera. Left out: visible where these are fewer than the cameras.
         cameras_per_query: cameras sampled per BEV query; if left out, what so many cameras around a car need, at least
             2. A frame that needs more is refused when it is run.
         cameras_from: folder of scenes whose camera calibrations decide it, instead of cameras-per-query.
@@ -135,4 +135,4 @@ def result_table(result: ExportResult) -> Table:
 def _cameras(choice: SpatialChoice) -> str:
     if choice.form == "dense":
         return "every BEV cell in every camera (dense)"
-    return f"every BEV cell in the cameras that see it, at most {choice.cameras_per_query} (slots)"
+    return f"every BEV cell in the cameras that see it, at most {choice.cameras_per_query} (visible)"

@@ -65,7 +65,8 @@ def command(
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.infer.detector import Detector
-    from bevformer_lib.infer.infer import InferModel, InferSettings, infer_scenes
+    from bevformer_lib.infer.infer import infer_scenes
+    from bevformer_lib.infer.scene_stages import InferModel, InferSettings
     from bevformer_lib.scenes.reader import read_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
@@ -79,8 +80,8 @@ def command(
         device=device,
         threads=threads,
         npu=npu,
-        score_threshold=score_thr,
         host_rotate_center=host_rotate_center,
+        frame_threads=1,
     )
     load_seconds = time.perf_counter() - started
     made_with = {
@@ -107,6 +108,8 @@ def command(
     if any(result.latency.values()):
         console.print("seconds of a frame, without the first of each scene:")
         console.print(latency_table(result))
+    for line in throughput_lines(result):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def summary_lines(result: InferResult, output_dir: Path, score_threshold: float) -> list[str]:
@@ -126,16 +129,39 @@ def summary_lines(result: InferResult, output_dir: Path, score_threshold: float)
 
 
 def latency_table(result: InferResult) -> Table:
-    """Return a table of the stages of a frame."""
+    """Return a table of the stages of a frame; the CPU seconds of the host's, and their part of its whole work."""
     from rich.table import Table
 
+    cpu = {} if result.throughput is None else result.throughput.host_cpu_seconds
     table = Table("stage")
-    table.add_column("median", justify="right")
-    table.add_column("95 %", justify="right")
+    for title in ("median", "95 %", "CPU", "part of CPU"):
+        table.add_column(title, justify="right")
     for stage, latency in result.latency.items():
         if latency is not None:
-            table.add_row(stage, f"{latency.median_s:,.4f}", f"{latency.p95_s:,.4f}")
+            row = [f"{latency.median_s:,.4f}", f"{latency.p95_s:,.4f}"]
+            if stage in cpu and result.throughput is not None:
+                row += [f"{cpu[stage]:,.4f}", f"{cpu[stage] / (result.throughput.host_total or 1.0):.0%}"]
+            table.add_row(stage, *row)
     return table
+
+
+def throughput_lines(result: InferResult) -> list[str]:
+    """Return what the run reached, and what the host's work would take on a board."""
+    from bevformer_lib.infer.stages import a55_slowdown
+
+    if result.throughput is None:
+        return []
+    reached, slowdown = result.throughput, a55_slowdown()
+    lines = [
+        f"{reached.frames_per_second:.2f} frames/s: the model ran {reached.inference_share:.1%} of the time; the "
+        f"host's work beside it took {reached.host_total:.3f} s of CPU a frame"
+    ]
+    if slowdown is not None:
+        lines.append(
+            f"on a Cortex-A55 about {reached.host_total * slowdown:.2f} s (scaled by {slowdown:g}, an estimate: see "
+            "docs/infer.md)"
+        )
+    return lines
 
 
 def _named(scenes: tuple[str, ...]) -> str:

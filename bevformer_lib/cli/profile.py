@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bevformer_lib.progress import ProgressCallback
 
 _MIB = 1024 * 1024
+_SHOWN = 3
 
 
 def command(
@@ -51,7 +52,7 @@ def command(
     from bevformer_lib.config.host_geometry import HostGeometryConfig
     from bevformer_lib.errors import ExportError
     from bevformer_lib.export.lint.run import read_graph
-    from bevformer_lib.profile.feed import made_up_feed
+    from bevformer_lib.export.made_up_feed import made_up_feed
     from bevformer_lib.profile.latency import measure_latency
     from bevformer_lib.profile.profile import graph_cost
 
@@ -140,6 +141,9 @@ def cost_table(cost: GraphCost, *, title: str) -> Table:
         table.add_row("not counted", ", ".join(cost.not_counted))
     table.add_row("parameters", f"{cost.parameters / 1e6:,.3f} M ({cost.parameter_bytes / _MIB:,.1f} MiB)")
     table.add_row("activations, peak", f"{cost.activations.peak_bytes / _MIB:,.1f} MiB at {cost.activations.peak_node}")
+    if cost.unknown:
+        shown = ", ".join(cost.unknown[:_SHOWN]) + (", ..." if len(cost.unknown) > _SHOWN else "")
+        table.add_row("at least, without", f"{len(cost.unknown)} tensors of unknown shape: {shown}")
     table.add_row("activations, sum", f"{cost.activations.total_bytes / _MIB:,.1f} MiB")
     return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bevformer_lib.precision.tune import TuneResult
     from bevformer_lib.progress import ProgressCallback
 
+_MIN_COSINE = 0.99
 _EXPLANATION = {
     "precision.json": "everything that was found",
     "layer_configs.yaml": "for bevformer convert --overrides",
@@ -34,8 +35,10 @@ def command(
     *,
     output_dir: Path,
     converter: str = "onnxruntime",
-    min_cosine: Fraction = 0.99,
+    min_cosine: Fraction | None = None,
     min_matched: Fraction | None = None,
+    most_map_lost: Fraction | None = None,
+    most_nds_lost: Fraction | None = None,
     time_limit_minutes: Minutes = 60.0,
     probe_frames: Count = 4,
     by_layer: bool = True,
@@ -60,9 +63,12 @@ def command(
         calibration_dir: folder with the archives of prepare-calibration.
         scenes: folder of scenes; all frames of each count.
         output_dir: gets the results, and holds what was learnt.
-        converter: onnxruntime (kept layers are in float) or pulsar2 (kept layers are in 16 bits, run by its simulator).
-        min_cosine: threshold: smallest cosine of every output in every frame.
+        converter: onnxruntime (kept layers are in float), emulator or pulsar2 (kept layers are in 16 bits; all tensors
+            rounded, or run by its simulator).
+        min_cosine: threshold: smallest cosine of every output in every frame; 0.99 where no threshold is given.
         min_matched: threshold: smallest share of the float model's boxes that are found.
+        most_map_lost: threshold: by how much mAP, against the scenes' annotations, may be below the float model's.
+        most_nds_lost: threshold: the same of NDS.
         time_limit_minutes: time budget of this run.
         probe_frames: frames over which every group alone is measured.
         by_layer: in groups that have to be kept, search the single layers that have to.
@@ -70,25 +76,27 @@ def command(
         start_scene: first scene, counted from 0.
         end_scene: scene to stop before.
         device: where ONNX Runtime runs models: cpu, cuda or cuda:N.
-        recipe: pulsar2: settings of everything that is not kept.
-        target: pulsar2: chip.
+        recipe: emulator, pulsar2: settings of everything that is not kept.
+        target: emulator, pulsar2: chip.
         npu_mode: pulsar2: cores.
         image: pulsar2: docker image.
         pulsar2: pulsar2: native command instead of docker.
     """
     from rich.console import Console
 
-    from bevformer_lib.backends.converters import PULSAR2
+    from bevformer_lib.backends.converters import EMULATOR, PULSAR2
     from bevformer_lib.cli.progress import progress_bar
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.convert.float_model import load_float_model
     from bevformer_lib.convert.selection import select_nodes
     from bevformer_lib.errors import ConversionError
     from bevformer_lib.files import sha256_of_file
+    from bevformer_lib.precision.builders import EmulatorBuilder
     from bevformer_lib.precision.candidate import Thresholds
     from bevformer_lib.precision.groups import layer_groups, operators_after_fusion
     from bevformer_lib.precision.outputs import write_outputs
-    from bevformer_lib.precision.tune import TuneTask, tune_precision
+    from bevformer_lib.precision.tune import TuneTask, layers_of, tune_precision
+    from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE
     from bevformer_lib.runtime.contract import check_model
     from bevformer_lib.runtime.onnxruntime import OnnxRuntime
     from bevformer_lib.scenes.preprocess import Preprocessor
@@ -98,15 +106,14 @@ def command(
     for option, value in (("time-limit-minutes", time_limit_minutes), ("probe-frames", probe_frames)):
         if not value > 0:
             raise ConversionError(f"--{option} is {value:g}; give more than 0")
-    thresholds = Thresholds(min_cosine, min_matched)
+    thresholds = Thresholds(min_cosine, min_matched, most_map_lost, most_nds_lost)
+    if thresholds == Thresholds():
+        thresholds = Thresholds(_MIN_COSINE)
     config = read_inference_config(config_json)
     reference = OnnxRuntime(onnx, device=device)
     geometry = check_model(reference, config, onnx)
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
     float_model = load_float_model(onnx)
-    # The embedded quantiser has learnt layers in 8 bits, an NPU every operator.
-    embedded = select_nodes(float_model.graph).layers
-    groups = layer_groups(float_model, operators_after_fusion(float_model.graph) if converter == PULSAR2 else embedded)
     identity = {
         "model_sha256": sha256_of_file(onnx),
         "config_sha256": sha256_of_file(config_json),
@@ -116,11 +123,28 @@ def command(
     options = {"recipe": recipe, "target": target, "npu_mode": npu_mode, "image": image, "executable": pulsar2}
     with progress_bar() as on_progress:
         found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        findings_of: Callable[[Sequence[str]], Sequence[str]] = lambda kept: ()  # noqa: E731
+        builder: CandidateBuilder
+        # The embedded quantiser has learnt layers in 8 bits, an NPU every operator.
         if converter == PULSAR2:
             identity |= {name: str(value) for name, value in options.items()}
+            layers = operators_after_fusion(float_model.graph)
             builder = _pulsar2_builder(onnx, calibration_dir, output_dir, options)
+        elif converter == EMULATOR:
+            identity |= {"recipe": recipe, "target": str(target)}
+            builder = EmulatorBuilder(
+                onnx,
+                calibration_dir,
+                recipe=recipe,
+                target=target or DEFAULT_HARDWARE,
+                device=device,
+                on_progress=on_progress,
+            )
+            layers, findings_of = builder.layers, builder.findings
         else:
+            layers = select_nodes(float_model.graph).layers
             builder = _embedded_builder(converter, onnx, calibration_dir, output_dir, device, identity, on_progress)
+        groups = layer_groups(float_model, layers)
         task = TuneTask(
             model=onnx,
             reference=reference,
@@ -137,11 +161,14 @@ def command(
             by_layer=by_layer,
         )
         result = tune_precision(task, output_dir, on_progress=on_progress)
-    write_outputs(result, groups, thresholds, identity, output_dir)
+    findings = findings_of(layers_of(result.groups, result.kept or ()))
+    write_outputs(result, groups, thresholds, identity, output_dir, findings=findings)
     console = Console()
     console.print(_table(groups, result))
     for line in summary_lines(groups, result, output_dir):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(f"finding: {finding}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _embedded_builder(
@@ -160,7 +187,7 @@ def _embedded_builder(
     from bevformer_lib.precision.builders import EmbeddedBuilder
 
     if converter != ONNXRUNTIME:
-        raise ConversionError(f"converter '{converter}' is not known; use onnxruntime or pulsar2")
+        raise ConversionError(f"converter '{converter}' is not known; use onnxruntime, emulator or pulsar2")
     # Ranges belong to one model and one set; another search in the same folder must not find them.
     made_of = hashlib.sha256(f"{identity['model_sha256']} {identity['calibration']}".encode()).hexdigest()
     folder = state / "ranges" / made_of[:16]
@@ -170,7 +197,7 @@ def _embedded_builder(
 def _pulsar2_builder(onnx: Path, calibration: Path, state: Path, options: Mapping[str, object]) -> CandidateBuilder:
     from bevformer_lib.backends.converters import PULSAR2, open_converter
     from bevformer_lib.precision.builders import ConverterBuilder
-    from bevformer_lib.precision.outputs import write_overrides
+    from bevformer_lib.precision.requests import write_overrides
     from bevformer_lib.pulsar2.converter import Pulsar2Options
     from bevformer_lib.pulsar2.simulator import Pulsar2Run
     from bevformer_lib.pulsar2.tool import find_tool
@@ -212,6 +239,10 @@ def summary_lines(groups: Sequence[LayerGroup], result: TuneResult, output_dir: 
         found += f": {', '.join(result.kept)}"
     else:
         found = "nothing need be kept: the thresholds hold with everything in 8 bits"
+    if result.reference_metrics is not None:
+        best = next(one for names, one in result.candidates if set(names) == set(result.kept))
+        for name, before, after in zip(("mAP", "NDS"), result.reference_metrics, (best.mean_ap, best.nds), strict=True):
+            found += f"; {name} {before:.4f} -> {after or 0.0:.4f}"
     state = "minimal" if result.minimal else "the time was up, the same command carries on to a smaller set"
     return [
         f"{found} ({state}; {candidates})",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bevformer_lib.config.camera_capacity import CameraCapacity
 from bevformer_lib.config.common_parts import read_box_coder, read_image_norm
@@ -20,6 +20,7 @@ from bevformer_lib.files import write_json
 
 _CAMERA_CAPACITY: Final = "camera_capacity"
 _HOST_GEOMETRY: Final = "host_geometry"
+_Part = TypeVar("_Part", CameraCapacity, HostGeometryConfig)
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def read_inference_config(path: Path) -> InferenceConfig:
             model.section("bbox_coder"), pc_range=pc_range, num_query=num_query, num_classes=num_classes
         ),
         img_norm=read_image_norm(config.section("img_norm")),
-        camera_capacity=_read_camera_capacity(config, bev_h, bev_w) if _CAMERA_CAPACITY in config else None,
-        host_geometry=_read_host_geometry(config, bev_h, bev_w) if _HOST_GEOMETRY in config else None,
+        camera_capacity=_read_part(CameraCapacity, config, _CAMERA_CAPACITY, bev_h, bev_w),
+        host_geometry=_read_part(HostGeometryConfig, config, _HOST_GEOMETRY, bev_h, bev_w),
     )
 
 
@@ -118,20 +119,15 @@ def write_inference_config(config: InferenceConfig, path: Path) -> None:
     write_json(path, _to_json(config))
 
 
-def _read_camera_capacity(config: Section, bev_h: int, bev_w: int) -> CameraCapacity:
-    section = config.section(_CAMERA_CAPACITY)
-    capacity = CameraCapacity.read(section)
-    section.check_equal("bev_h", capacity.grid.bev_h, bev_h, "model.bev_h")
-    section.check_equal("bev_w", capacity.grid.bev_w, bev_w, "model.bev_w")
-    return capacity
-
-
-def _read_host_geometry(config: Section, bev_h: int, bev_w: int) -> HostGeometryConfig:
-    section = config.section(_HOST_GEOMETRY)
-    geometry = HostGeometryConfig.read(section)
-    section.check_equal("bev_h", geometry.grid.bev_h, bev_h, "model.bev_h")
-    section.check_equal("bev_w", geometry.grid.bev_w, bev_w, "model.bev_w")
-    return geometry
+def _read_part(kind: type[_Part], config: Section, name: str, bev_h: int, bev_w: int) -> _Part | None:
+    """Return what is known of the exported graph, if it is given: for a grid of the model's size."""
+    if name not in config:
+        return None
+    section = config.section(name)
+    part = kind.read(section)
+    section.check_equal("bev_h", part.grid.bev_h, bev_h, "model.bev_h")
+    section.check_equal("bev_w", part.grid.bev_w, bev_w, "model.bev_w")
+    return part
 
 
 def _to_json(config: InferenceConfig) -> dict[str, Any]:

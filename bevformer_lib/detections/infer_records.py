@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ COORDINATES: Final = (
     "heading_rad is counter-clockwise about z from the x axis; yaw = -heading - pi/2."
 )
 _DECIMALS: Final = 6
+_NO_FRAMES: Final = "[]\n}"
 
 
 def box_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -67,6 +69,21 @@ def scene_record(
         "box_values": list(BOX_VALUES),
         "frames": list(frames),
     }
+
+
+def frame_line(record: Mapping[str, Any]) -> str:
+    """Return a frame's record as JSON on one line, for :func:`scene_text`."""
+    return json.dumps(record, allow_nan=False, ensure_ascii=False)
+
+
+def scene_text(
+    scene: Scene, made_with: Mapping[str, Any], class_names: Sequence[str], frame_lines: Sequence[str]
+) -> str:
+    """Return :func:`scene_record` as JSON, a frame on a line: frames are encoded as they come, not all at the end."""
+    empty = json.dumps(scene_record(scene, made_with, class_names, []), indent=1, allow_nan=False, ensure_ascii=False)
+    head = empty.removesuffix(_NO_FRAMES)
+    frames = ",\n  ".join(frame_lines)
+    return f"{head}[\n  {frames}\n ]\n}}\n"
 
 
 def is_finished(folder: Path, made_with: Mapping[str, Any]) -> bool:

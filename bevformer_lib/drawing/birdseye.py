@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 import cv2
@@ -17,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.detections.geometry import box_corners_lidar_m, heading_from_yaw_rad
-from bevformer_lib.drawing.project import project_polygon, project_polygons, project_segments
-from bevformer_lib.drawing.strokes import draw_polygon, draw_segments, fill_polygon
+from bevformer_lib.drawing.project import Segments, project_polygon, project_polygons, project_segments
+from bevformer_lib.drawing.strokes import draw_polygon, draw_segments, fill_polygon, fixed_point, fixed_point_of_each
 from bevformer_lib.drawing.style import (
     BACKGROUND,
     EGO,
@@ -28,7 +29,6 @@ from bevformer_lib.drawing.style import (
     TEXT,
     TEXT_FAINT,
     BoxLayer,
-    Color,
     Image,
     blank,
 )
@@ -86,11 +86,12 @@ class _View:
             _on_ground(starts_xy_m), _on_ground(ends_xy_m), self.lidar_to_image, self.image_hw
         ).pixels
 
-    def lines_of_each(self, starts_xy_m: NDArray[Any], ends_xy_m: NDArray[Any]) -> list[NDArray[np.float64]]:
-        """Return what :meth:`lines` does of (count, n, 2) points, of each of the ``count`` objects by itself."""
+    def lines_of_each(self, starts_xy_m: NDArray[Any], ends_xy_m: NDArray[Any]) -> tuple[Segments, list[int]]:
+        """Return the parts in view of lines between (count, n, 2) points, and where those of each object begin."""
         count, each = starts_xy_m.shape[:2]
         starts, ends = (_on_ground(points.reshape(-1, 2)) for points in (starts_xy_m, ends_xy_m))
-        return project_segments(starts, ends, self.lidar_to_image, self.image_hw).grouped(count, each)
+        visible = project_segments(starts, ends, self.lidar_to_image, self.image_hw)
+        return visible, visible.starts(count, each)
 
     def polygon(self, corners_xy_m: NDArray[Any]) -> NDArray[np.float64]:
         """Return (m, 2) pixels of the part in view of a polygon of (n, 2) points on the ground."""
@@ -192,51 +193,58 @@ def _draw_layer(ground: Image, view: _View, layer: BoxLayer) -> None:
     if not len(layer.boxes):
         return
     corners = box_corners_lidar_m(layer.boxes)[:, :4, :2]
-    outlines = view.lines_of_each(corners, np.roll(corners, -1, axis=1))
+    following = np.roll(corners, -1, axis=1)
     if layer.dashed:
-        for outline, color in zip(outlines, layer.colors, strict=True):
-            draw_segments(ground, outline, color, 1, dashed=True)
+        lines, starts = view.lines_of_each(corners, following)
+        for color, (start, end) in zip(layer.colors, pairwise(starts), strict=True):
+            draw_segments(ground, lines.pixels[start:end], color, 1, dashed=True)
         return
     heading_rad = heading_from_yaw_rad(layer.boxes[:, 6])
     ahead = np.stack([np.cos(heading_rad), np.sin(heading_rad)], axis=1)
     front = corners[:, _FRONT_EDGE]
     middle = front.mean(axis=1)
-    centers, ways = layer.boxes[:, :2], VELOCITY_SECONDS * layer.boxes[:, 7:9]
-    known = np.asarray(np.isfinite(ways).all(axis=1))  # NaN: the annotation has no velocity
-    parts = zip(
-        layer.colors,
-        outlines,
-        project_polygons(_on_ground(corners), view.lidar_to_image, view.image_hw),
-        view.lines_of_each(front[:, :1], front[:, 1:]),
-        view.lines_of_each(middle[:, None], (middle + HEADING_TICK_M * ahead)[:, None]),
-        view.lines_of_each(centers[:, None], np.where(known[:, None], centers + ways, centers)[:, None]),
-        strict=True,
+    tails, heads = _arrows(view, layer)
+    thin, thin_starts = view.lines_of_each(
+        np.concatenate([corners, middle[:, None], tails[:, None]], axis=1),
+        np.concatenate([following, (middle + HEADING_TICK_M * ahead)[:, None], heads[:, None]], axis=1),
     )
-    for color, outline, face, front_edge, tick, arrow in parts:
-        draw_segments(ground, outline, color, 1)
-        fill_polygon(ground, face, color, 0.25)
-        draw_segments(ground, front_edge, color, 2)
-        draw_segments(ground, tick, color, 1)
-        _draw_arrow(ground, arrow, color)
+    thick, thick_starts = view.lines_of_each(front[:, :1], front[:, 1:])
+    faces = fixed_point_of_each(project_polygons(_on_ground(corners), view.lidar_to_image, view.image_hw))
+    tips = _arrow_tips(thin)
+    thin_lines, thick_lines = fixed_point(thin.pixels), fixed_point(thick.pixels)
+    for index, color in enumerate(layer.colors):
+        fill_polygon(ground, faces[index], color, 0.25)
+        draw_segments(ground, thin_lines[thin_starts[index] : thin_starts[index + 1]], color, 1)
+        draw_segments(ground, thick_lines[thick_starts[index] : thick_starts[index + 1]], color, 2)
+        if index in tips:
+            fill_polygon(ground, tips[index], color)
 
 
-def _draw_arrow(ground: Image, visible: NDArray[np.float64], color: Color) -> None:
-    """Draw an arrow along (0 or 1, 2, 2) pixels; none where a dot would be all there is to see."""
-    if not len(visible):
-        return
-    (x0, y0), (x1, y1) = visible[0].tolist()
-    length = math.hypot(x1 - x0, y1 - y0)
-    if length < _MIN_ARROW_PX:
-        return
-    along_x, along_y = (x1 - x0) / length, (y1 - y0) / length
-    tip, half = min(_ARROW_TIP, length), 0.5
-    draw_segments(ground, visible, color, 1)
-    corners = (
-        (x1, y1),
-        (x1 - tip * (along_x - half * along_y), y1 - tip * (along_y + half * along_x)),
-        (x1 - tip * (along_x + half * along_y), y1 - tip * (along_y - half * along_x)),
-    )
-    fill_polygon(ground, np.array(corners), color)
+_THIN_LINES: Final = 6
+"""Of a box from above: four sides, the tick, and the arrow as the last."""
+
+
+def _arrows(view: _View, layer: BoxLayer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (n, 2) starts and ends on the ground; out of view where a dot would be all there is to see, or no end."""
+    starts, ways = layer.boxes[:, :2], VELOCITY_SECONDS * layer.boxes[:, 7:9]
+    with np.errstate(invalid="ignore"):
+        shown = np.hypot(ways[:, :1], ways[:, 1:]) * view.pixels_per_m >= _MIN_ARROW_PX
+    shown &= np.isfinite(ways).all(axis=1, keepdims=True)  # an annotation may have no velocity: NaN
+    nowhere = np.full_like(starts, 2 * max(abs(view.x_min), abs(view.x_max)))
+    return np.where(shown, starts, nowhere), np.where(shown, starts + np.where(shown, ways, 0.0), nowhere)
+
+
+def _arrow_tips(visible: Segments) -> dict[int, NDArray[np.int32]]:
+    """Return the triangles at the visible ends of the boxes' arrows, ready to be drawn, by the boxes' positions."""
+    arrows = np.flatnonzero(visible.source % _THIN_LINES == _THIN_LINES - 1)
+    ends = visible.pixels[arrows, 1]
+    way = ends - visible.pixels[arrows, 0]
+    length = np.hypot(way[:, :1], way[:, 1:])
+    along = np.divide(way, length, out=np.zeros_like(way), where=length > 0.0)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    tip = np.minimum(_ARROW_TIP, length)
+    triangles = np.stack([ends, ends - tip * (along + 0.5 * across), ends - tip * (along - 0.5 * across)], axis=1)
+    return dict(zip((visible.source[arrows] // _THIN_LINES).tolist(), fixed_point(triangles), strict=True))
 
 
 def _draw_axes(canvas: Image, view: _View, left: int, top: int) -> None:

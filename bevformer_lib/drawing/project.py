@@ -10,7 +10,6 @@ Hodgman's for polygons ("Reentrant polygon clipping", 1974).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -32,10 +31,13 @@ class Segments:
     pixels: NDArray[np.float64]
     source: NDArray[np.int64]
 
-    def grouped(self, count: int, lines_each: int) -> list[NDArray[np.float64]]:
-        """Return the pixels of each of ``count`` objects that have ``lines_each`` of the given lines, one by one."""
-        ends = np.searchsorted(self.source, np.arange(count + 1) * lines_each).tolist()
-        return [self.pixels[start:end] for start, end in pairwise(ends)]
+    def starts(self, count: int, lines_each: int) -> list[int]:
+        """Return where the parts of each of ``count`` objects begin, that have ``lines_each`` of the given lines.
+
+        One more number than objects: the last is where all of them end.
+        """
+        starts: list[int] = np.searchsorted(self.source, np.arange(count + 1) * lines_each).tolist()
+        return starts
 
 
 def homogeneous_pixels(points_lidar_m: NDArray[Any], lidar_to_image: NDArray[Any]) -> NDArray[np.float64]:

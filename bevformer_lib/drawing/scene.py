@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from bevformer_lib.drawing.frame import draw_frame
 from bevformer_lib.drawing.style import Image
 from bevformer_lib.drawing.video import VideoWriter, open_video
 from bevformer_lib.errors import OutputError
-from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Frame
 
 PICTURES_FOLDER: Final = "images"
@@ -44,16 +42,35 @@ class SceneStyle:
     score_threshold: float
 
 
+def draw_scene_frame(style: SceneStyle, frame: Frame, images: Sequence[Image], detections: Detections) -> Image:
+    """Draw a frame with its annotations, if it has any.
+
+    Args:
+        style: what the images of the scene have in common.
+        frame: the frame.
+        images: one (H, W, 3) uint8 BGR per camera, all of one size.
+        detections: its boxes.
+    """
+    count = len(detections.scores)
+    boxes = f"{count} {'box' if count == 1 else 'boxes'} above {style.score_threshold:g}"
+    return draw_frame(
+        images,
+        frame.lidar_to_image,
+        detections,
+        style.class_names,
+        pc_range=style.pc_range,
+        ground_truth=frame.gt_boxes,
+        title=f"{style.scene_name} \u00b7 frame {frame.index}",
+        subtitle=f"{style.model_name} \u00b7 {boxes}",
+    )
+
+
 @contextmanager
-def open_scene_drawing(
-    folder: Path, preprocessor: Preprocessor, style: SceneStyle, *, images: bool, video_fps: float | None
-) -> Iterator[SceneDrawing]:
-    """Give what draws a scene's frames into ``folder``; the video is whole when the block ends.
+def open_scene_drawing(folder: Path, *, images: bool, video_fps: float | None) -> Iterator[SceneDrawing]:
+    """Give what writes a scene's drawn frames into ``folder``; the video is whole when the block ends.
 
     Args:
         folder: exists; gets ``images/`` and ``video.mp4``.
-        preprocessor: decodes the cameras' images.
-        style: what the images have in common.
         images: whether to write an image per frame.
         video_fps: frames per second of the video; ``None``: no video.
 
@@ -64,48 +81,26 @@ def open_scene_drawing(
         video = None if video_fps is None else stack.enter_context(open_video(folder / VIDEO_FILE, fps=video_fps))
         if images:
             (folder / PICTURES_FOLDER).mkdir()
-        yield SceneDrawing(preprocessor, style, folder / PICTURES_FOLDER if images else None, video)
+        yield SceneDrawing(folder / PICTURES_FOLDER if images else None, video)
 
 
 @dataclass(frozen=True)
 class SceneDrawing:
-    """Draws the frames of one scene, in order; made by :func:`open_scene_drawing`."""
+    """Writes the drawn frames of one scene, in order; made by :func:`open_scene_drawing`."""
 
-    preprocessor: Preprocessor
-    style: SceneStyle
     images: Path | None
     video: VideoWriter | None
 
-    def add(self, frame: Frame, detections: Detections) -> float:
-        """Draw a frame with its annotations, if it has any, and return the seconds that took; 0 if nothing is wanted.
+    def write(self, frame: Frame, image: Image) -> None:
+        """Write a frame that :func:`draw_scene_frame` drew.
 
         Raises:
             OutputError: the image or the video can't be written.
-            SceneError: a camera's image can't be read.
         """
-        if self.images is None and self.video is None:
-            return 0.0
-        start = time.perf_counter()
-        image = self._draw(frame, detections)
         if self.images is not None:
             write_jpeg(self.images / f"{frame.index:06d}.jpg", image)
         if self.video is not None:
             self.video.write(image)
-        return time.perf_counter() - start
-
-    def _draw(self, frame: Frame, detections: Detections) -> Image:
-        count = len(detections.scores)
-        boxes = f"{count} {'box' if count == 1 else 'boxes'} above {self.style.score_threshold:g}"
-        return draw_frame(
-            self.preprocessor.images(frame),
-            frame.lidar_to_image,
-            detections,
-            self.style.class_names,
-            pc_range=self.style.pc_range,
-            ground_truth=frame.gt_boxes,
-            title=f"{self.style.scene_name} \u00b7 frame {frame.index}",
-            subtitle=f"{self.style.model_name} \u00b7 {boxes}",
-        )
 
 
 def write_jpeg(path: Path, image: Image) -> None:

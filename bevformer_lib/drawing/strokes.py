@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -23,14 +24,14 @@ def draw_segments(
 
     Args:
         canvas: changed in place.
-        segments: (n, 2, 2) pixels (x, y) of both ends.
+        segments: (n, 2, 2) pixels (x, y) of both ends, or what :func:`fixed_point` made of them where not dashed.
         color: of the lines.
         thickness: in pixels.
         dashed: broken lines.
     """
-    pieces = _dashes(segments) if dashed else np.asarray(segments)
+    pieces = _fixed(_dashes(segments) if dashed else segments)
     if len(pieces):
-        cv2.polylines(canvas, list(_fixed_point(pieces)), False, color, thickness, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.polylines(canvas, cast("Any", pieces), False, color, thickness, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def draw_polygon(
@@ -41,22 +42,39 @@ def draw_polygon(
 
 
 def fill_polygon(canvas: Image, corners: NDArray[Any], color: Color, opacity: float = 1.0) -> None:
-    """Fill a convex polygon of (n, 2) pixels (x, y); nothing for fewer than three corners."""
+    """Fill a convex polygon of (n, 2) pixels (x, y), or of what :func:`fixed_point` made of them; n < 3: nothing."""
     if len(corners) < 3:
         return
     height, width = canvas.shape[:2]
-    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-    x0, y0 = min(max(math.floor(left), 0), width), min(max(math.floor(top), 0), height)
-    x1, y1 = min(max(math.ceil(right) + 1, 0), width), min(max(math.ceil(bottom) + 1, 0), height)
+    fixed = _fixed(corners)
+    columns, rows = fixed.T.tolist()
+    one = 1 << _FRACTION_BITS
+    x0, y0 = min(max(min(columns) // one, 0), width), min(max(min(rows) // one, 0), height)
+    x1, y1 = min(max(1 - -max(columns) // one, 0), width), min(max(1 - -max(rows) // one, 0), height)
     if x0 >= x1 or y0 >= y1:
         return
     if opacity == 1.0:
-        cv2.fillConvexPoly(canvas, _fixed_point(corners), color, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.fillConvexPoly(canvas, fixed, color, cv2.LINE_AA, _FRACTION_BITS)
         return
     region = canvas[y0:y1, x0:x1]
     painted = region.copy()
-    cv2.fillConvexPoly(painted, _fixed_point(corners - (x0, y0)), color, cv2.LINE_AA, _FRACTION_BITS)
+    fixed = fixed - np.array([x0 * one, y0 * one], dtype=np.int32)
+    cv2.fillConvexPoly(painted, fixed, color, cv2.LINE_AA, _FRACTION_BITS)
     cv2.addWeighted(painted, opacity, region, 1.0 - opacity, 0.0, dst=region)
+
+
+def fixed_point(pixels: NDArray[Any]) -> NDArray[np.int32]:
+    """Return pixels in the unit that lines and faces are drawn in; worth doing once for many that are drawn apart."""
+    fixed: NDArray[np.int32] = np.rint(np.asarray(pixels) * (1 << _FRACTION_BITS)).astype(np.int32)
+    return fixed
+
+
+def fixed_point_of_each(arrays: Sequence[NDArray[Any]]) -> list[NDArray[np.int32]]:
+    """Return :func:`fixed_point` of each of some arrays, whose shapes differ in their first number alone."""
+    if not arrays:
+        return []
+    fixed, ends = fixed_point(np.concatenate(arrays)), [0, *accumulate(map(len, arrays))]
+    return [fixed[start:end] for start, end in pairwise(ends)]
 
 
 def _dashes(segments: NDArray[Any]) -> NDArray[np.float64]:
@@ -71,6 +89,5 @@ def _dashes(segments: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(lines[line, :1] + reach[..., None] * way[line, None])
 
 
-def _fixed_point(pixels: NDArray[Any]) -> NDArray[np.int32]:
-    fixed: NDArray[np.int32] = np.rint(np.asarray(pixels) * (1 << _FRACTION_BITS)).astype(np.int32)
-    return fixed
+def _fixed(pixels: NDArray[Any]) -> NDArray[np.int32]:
+    return pixels if pixels.dtype == np.int32 else fixed_point(pixels)

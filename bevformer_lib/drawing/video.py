@@ -18,6 +18,9 @@ from bevformer_lib.errors import OutputError
 from bevformer_lib.files import atomic_path
 
 _QUALITY_CRF: Final = 20
+_PRESET: Final = "ultrafast"
+"""Measured on frames of 2532 x 770 with 300 boxes: 39 ms of processor a frame, where veryfast takes 167 ms and makes
+files a seventh smaller; encoding runs beside the model on the same processors."""
 _ENCODER_THREADS: Final = 1
 """Fixed, so that the bytes don't depend on the machine; a few frames per second need no more."""
 _LINES_OF_ERROR: Final = 5
@@ -153,7 +156,7 @@ def _command(output: Path, size_wh: tuple[int, int], fps: float) -> list[str]:
     return [
         *(_ffmpeg(), "-hide_banner", "-loglevel", "error", "-y"),
         *("-f", "rawvideo", "-pix_fmt", "bgr24", "-s", size, "-r", f"{fps:g}", "-i", "pipe:0"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", str(_QUALITY_CRF), "-threads", str(_ENCODER_THREADS)),
+        *("-c:v", "libx264", "-preset", _PRESET, "-crf", str(_QUALITY_CRF), "-threads", str(_ENCODER_THREADS)),
         *("-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
         *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4"),

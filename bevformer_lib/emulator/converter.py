@@ -24,7 +24,7 @@ from bevformer_lib.emulator.replay import replay
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.pulsar2.converter import samples_used
+from bevformer_lib.pulsar2.build import samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.quantization_record import read_record
 from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE

@@ -16,13 +16,11 @@ from bevformer_lib.emulator.formats import FP32, S8, S16, U8, coarsest
 from bevformer_lib.emulator.fusion import Layer
 from bevformer_lib.emulator.operators import MOVEMENT, WEIGHTED
 from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, MOST_NAMED, LayerConfig
-from bevformer_lib.pulsar2.recipes import FLOAT_OPS
 from bevformer_lib.pulsar2.subgraph import tensors_between
+from bevformer_lib.pulsar2.versions import DIALECTS
 
-_FLOAT_WITHOUT_EFFECT: Final = frozenset({"Softmax"})
-_FLOAT_ON_7: Final = frozenset({"MatMul", "Neg", "ReduceSum", "Sqrt"})
-"""Seen to become float in 7.0-lite, as models of one operator."""
-_FLOAT_BREAKS_BUILD: Final = frozenset({"LayerNormalization", "Erf", "AveragePool", "GlobalAveragePool"})
+_EMULATED: Final = DIALECTS[-1]
+"""The version whose behaviour is emulated: the only one that was measured in full."""
 _SEEN_SIGNED: Final = frozenset({"MatMul", "Mul"})
 
 
@@ -123,13 +121,13 @@ class _Grants:
 
 def _float_problem(kind: str) -> str | None:
     """Return why an operator does not become float for being asked; ``None``: it does."""
-    if kind in _FLOAT_WITHOUT_EFFECT:
+    if kind in _EMULATED.float_without_effect:
         return f"FP32 changes no bit of {kind}"
-    if kind in _FLOAT_BREAKS_BUILD:
+    if kind in _EMULATED.float_fails:
         return f"FP32 of {kind} makes the vendor's build fail; not applied here"
     if kind == "Conv":
         return "FP32 of Conv has an effect as output_data_type only"
-    if kind in FLOAT_OPS | _FLOAT_ON_7 | MOVEMENT:
+    if kind in _EMULATED.float_ops | MOVEMENT:
         return None
     return f"FP32 is not documented for {kind} and was never seen to be granted; not applied here"
 

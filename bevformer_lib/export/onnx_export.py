@@ -99,7 +99,7 @@ def export_onnx(
         output: the ``.onnx`` file to write; the raw graph goes beside it. Files of these names are replaced, once the
             new ones have passed everything.
         spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
-        cameras_per_query: room of the slots form; ``None``: what so many cameras around a car need.
+        cameras_per_query: most cameras of a cell; ``None``: what so many cameras around a car need.
         geometry: who computes sampling locations, visibility and ego motion; ``None``: the host.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.

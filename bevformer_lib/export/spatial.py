@@ -26,9 +26,9 @@ from bevformer_lib.model.sampling_reach import sampling_reach_images
 _log = logging.getLogger(__name__)
 
 DEFAULT_CAMERAS_PER_CELL: Final = 2
-"""What nuScenes' six cameras need, with all three published models, even with :data:`UNKNOWN_RIG_MARGIN`."""
+"""What nuScenes' six cameras need, with all three published models, even with :data:`UNKNOWN_CALIBRATION_MARGIN`."""
 
-UNKNOWN_RIG_MARGIN: Final = 0.2
+UNKNOWN_CALIBRATION_MARGIN: Final = 0.2
 """Part of the image by which every image of a camera calibration that nobody described is taken to be wider on each
 side."""
 
@@ -38,7 +38,7 @@ class SpatialChoice:
     """A form of the spatial attention.
 
     Attributes:
-        form: ``dense``: every cell in every camera; ``slots``: every cell in the cameras that see it.
+        form: ``dense``: every cell in every camera; ``visible``: every cell in the cameras that see it.
         cameras_per_query: cameras that may see a cell; of the dense form, all of them.
     """
 
@@ -46,7 +46,7 @@ class SpatialChoice:
     cameras_per_query: int
 
     def capacity(self, config: ModelConfig) -> CameraCapacity | None:
-        """Return the room of a graph of this form; ``None``: it samples every cell in every camera."""
+        """Return the camera capacity of a graph of this form; ``None``: it samples every cell in every camera."""
         return None if self.form == "dense" else CameraCapacity(self.cameras_per_query, PillarGrid.of(config))
 
     def host_geometry(self, model: BEVFormer) -> HostGeometryConfig:
@@ -67,12 +67,12 @@ def choose_spatial(
 
     Args:
         config: the model.
-        form: ``None``: slots where they are fewer than the cameras, else dense; docs/lean-graph.md holds the figures.
-        cameras_per_query: of the slots; ``None``: :data:`DEFAULT_CAMERAS_PER_CELL`, or more where so many cameras
-            around a car need it, or all cameras if they are fewer.
+        form: ``None``: visible where these are fewer than the cameras, else dense; figures are in docs/lean-graph.md.
+        cameras_per_query: of the visible form; ``None``: :data:`DEFAULT_CAMERAS_PER_CELL`, or more where so many
+            cameras around a car need it, or all cameras if they are fewer.
 
     Raises:
-        ExportError: the two don't go together, or the parity check's camera calibration needs more room.
+        ExportError: the two don't go together, or the parity check's camera calibration needs more cameras per cell.
     """
     if cameras_per_query is not None and form == "dense":
         raise ExportError("the dense form samples every cell in every camera; leave out --cameras-per-query")
@@ -80,11 +80,11 @@ def choose_spatial(
         raise ExportError(
             f"{cameras_per_query} cameras per cell: give a number from 1 to {config.num_cams}, the model's cameras"
         )
-    slots = _default_cameras_per_query(config) if cameras_per_query is None else cameras_per_query
-    if form == "dense" or (form is None and slots == config.num_cams):
+    cameras = _default_cameras_per_query(config) if cameras_per_query is None else cameras_per_query
+    if form == "dense" or (form is None and cameras == config.num_cams):
         return SpatialChoice("dense", config.num_cams)
-    _require_capacity_for_parity_frames(config, slots)
-    return SpatialChoice("slots", slots)
+    _require_capacity_for_parity_frames(config, cameras)
+    return SpatialChoice("visible", cameras)
 
 
 def cameras_per_query_of_calibrations(config: ModelConfig, camera_calibrations: Iterable[NDArray[np.floating]]) -> int:
@@ -109,7 +109,7 @@ def cameras_per_query_of_calibrations(config: ModelConfig, camera_calibrations: 
 
 
 def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
-    """Return the room that an exported graph says it has; ``None``: it samples every cell in every camera.
+    """Return the camera capacity that an exported graph says it has; ``None``: it samples every cell in every camera.
 
     Args:
         path: the graph.
@@ -117,7 +117,7 @@ def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
 
     Raises:
         ExportError: the file can't be read as ONNX, does not say where it comes from, or is of another model.
-        CameraCalibrationError: what it says of its room is damaged.
+        CameraCalibrationError: what it says of it is damaged.
     """
     provenance = read_provenance(path)
     model = onnx.load(str(path), load_external_data=False)
@@ -135,16 +135,16 @@ def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
 
 def _default_cameras_per_query(config: ModelConfig) -> int:
     camera_calibration = surround_cameras(config.num_cams, config.image_hw)
-    needed = needed_cameras_per_query(PillarGrid.of(config), [camera_calibration], margin=UNKNOWN_RIG_MARGIN)
+    needed = needed_cameras_per_query(PillarGrid.of(config), [camera_calibration], margin=UNKNOWN_CALIBRATION_MARGIN)
     return min(max(DEFAULT_CAMERAS_PER_CELL, needed), config.num_cams)
 
 
-def _require_capacity_for_parity_frames(config: ModelConfig, slots: int) -> None:
+def _require_capacity_for_parity_frames(config: ModelConfig, cameras: int) -> None:
     needed = _cameras_per_query_of_parity_frames(config)
-    if needed > slots:
+    if needed > cameras:
         raise ExportError(
             f"the graph is proven with {config.num_cams} cameras around a car, which show a BEV cell to up to {needed} "
-            f"of them, and there is room for {slots} per cell; export with --cameras-per-query {needed} or more, or "
+            f"of them, and the graph takes {cameras} per cell; export with --cameras-per-query {needed} or more, or "
             "with --spatial dense"
         )
 

@@ -13,12 +13,12 @@ from bevformer_lib.geometry.pillars import cameras_per_query, pillar_points_lida
 
 _ROUNDING_MARGIN: Final = 1e-4
 """Part of the image: host and graph may round a point on an image's edge to different sides."""
-_KEPT: Final = 4
+_KEPT: Final = 8
 """Calibrations remembered: those of frames that are prepared ahead, and of the one that is run."""
 
 
 class CapacityCheck:
-    """Proves of every frame that no cell is seen by more cameras than the graph has room for.
+    """Proves of every frame that no cell is seen by more cameras than the graph takes.
 
     The last few camera calibrations that were proven stay proven: only frames with another one cost time (6 cameras of
     Base: about a twentieth of a second). Several threads may use it.
@@ -42,12 +42,12 @@ class CapacityCheck:
         camera_calibration = lidar_to_image.tobytes()
         if camera_calibration in self._proven:
             return
-        room = self._capacity.cameras_per_query
+        most = self._capacity.cameras_per_query
         counts = cameras_per_query(self._capacity.grid, lidar_to_image, margin=_ROUNDING_MARGIN, points=self._points)
-        if counts.max() > room:
+        if counts.max() > most:
             raise CameraCalibrationError(
-                f"{frame}: its cameras show {int((counts > room).sum())} of {len(counts)} BEV cells to more cameras "
-                f"({counts.max()}) than the model has room for ({room} per cell), so some would be dropped; check the "
+                f"{frame}: its cameras show {int((counts > most).sum())} of {len(counts)} BEV cells to more cameras "
+                f"({counts.max()}) than the model takes ({most} per cell), so some would be dropped; check the "
                 f"frame's lidar2img, or export the model again with --cameras-per-query {counts.max()} (or --spatial "
                 "dense)"
             )

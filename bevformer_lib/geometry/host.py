@@ -36,7 +36,7 @@ from bevformer_lib.names import (
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-_KEPT_CALIBRATIONS: Final = 4
+_KEPT_CALIBRATIONS: Final = 8
 """Camera calibrations whose inputs are kept: those of frames that are prepared ahead, and of the one that is run."""
 
 

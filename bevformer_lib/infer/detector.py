@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME, open_runtime
 from bevformer_lib.config.inference_config import InferenceConfig, read_inference_config
 from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.detections.types import Detections
-from bevformer_lib.errors import LateFrameError, RuntimeUnavailableError
+from bevformer_lib.errors import ConfigError, LateFrameError, RuntimeUnavailableError
 from bevformer_lib.infer.given_frame import absolute_motion, camera_images, camera_projections
 from bevformer_lib.names import INPUT_IMG
 from bevformer_lib.runtime.base import Runtime
@@ -66,6 +67,7 @@ class Detector:
         score_threshold: float | None = None,
         longest_gap_s: float = LONGEST_GAP_S,
         host_rotate_center: tuple[float, float] | None = None,
+        frame_threads: int | None = None,
     ) -> None:
         """Load a model.
 
@@ -81,12 +83,18 @@ class Detector:
             longest_gap_s: a frame that follows the last one after more seconds begins a new sequence.
             host_rotate_center: for models that leave the rotation of ``prev_bev`` to the host (the vendor's exported
                 ones): x and y in cells that it turns about.
+            frame_threads: threads that share the cameras of a frame; ``None``: one per processor. 1 is best where
+                several frames are prepared at once.
 
         Raises:
             RuntimeUnavailableError: the model can't be run here.
-            ConfigError: the config is damaged, or another model's.
+            ConfigError: the config is damaged, or another model's, or a threshold has no sense.
             CameraCalibrationError: the camera capacity of the model or the config is damaged.
         """
+        if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
+            raise ConfigError(f"the score threshold is {score_threshold}; give a number from 0 to 1")
+        if not longest_gap_s > 0.0:
+            raise ConfigError(f"longest_gap_s is {longest_gap_s}; give a time above 0")
         self.config = config if isinstance(config, InferenceConfig) else read_inference_config(Path(config))
         loaded: Runtime
         if isinstance(model, str | Path):
@@ -98,7 +106,8 @@ class Detector:
         geometry = check_model(loaded, self.config, model if isinstance(model, Path) else Path("the model"))
         self.num_cams, self.image_hw = geometry.num_cams, geometry.image_hw
         takes_pixels = loaded.inputs[INPUT_IMG].dtype == np.uint8
-        self.preprocessor = Preprocessor(self.image_hw, self.config.img_norm, pixels=takes_pixels)
+        preprocessor = Preprocessor(self.image_hw, self.config.img_norm, pixels=takes_pixels)
+        self.preprocessor = preprocessor if frame_threads is None else replace(preprocessor, threads=frame_threads)
         bev_hw = self.config.bev_h, self.config.bev_w
         rotation = None if host_rotate_center is None else HostRotation(bev_hw, host_rotate_center)
         self._session = TemporalSession(
@@ -199,19 +208,31 @@ class Detector:
     def run(self, inputs: FrameInputs, *, first: bool) -> StepResult:
         """Run a prepared frame; ``first``: without history.
 
+        How the car moved up to it is its caller's to know: a call of the detector itself that follows begins anew.
+
         Raises:
             RuntimeUnavailableError: the model can't be run, or there is no history to go on from.
         """
-        return self._session.step(inputs, first=first)
+        step = self._session.step(inputs, first=first)
+        self._last_motion = self._last_timestamp_us = None
+        return step
 
-    def decode(self, step: StepResult, source: str = "the frame") -> Detections:
+    def decode(
+        self, step: StepResult, source: str = "the frame", *, score_threshold: float | None = None
+    ) -> Detections:
         """Turn what a frame gave into boxes, best first; in any thread.
+
+        Args:
+            step: what :meth:`run` returned.
+            source: names the frame in errors.
+            score_threshold: boxes at or below are dropped; ``None``: the detector's own.
 
         Raises:
             RuntimeUnavailableError: an output holds NaN or infinity.
         """
         require_finite(step.outputs, source)
-        return decode_detections(step.outputs, self.config.box_coder, score_threshold=self._score_threshold)
+        threshold = self._score_threshold if score_threshold is None else score_threshold
+        return decode_detections(step.outputs, self.config.box_coder, score_threshold=threshold)
 
     def _begins(self, *, first: bool, timestamp_us: int | None) -> bool:
         """Tell whether a frame begins a sequence."""

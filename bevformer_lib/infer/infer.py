@@ -1,107 +1,38 @@
 """A model over scenes: detections, an image per frame and a video, a folder per scene.
 
-While a frame is inferred, the next one's images are decoded and the last one's are drawn, each in a thread.
+While the model runs a frame, the next ones are decoded and prepared, and the ones before are drawn and written.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from bevformer_lib.detections.infer_records import (
-    DETECTIONS_FILE,
-    frame_record,
-    is_finished,
-    scene_record,
-)
-from bevformer_lib.drawing.scene import SceneStyle, open_scene_drawing
-from bevformer_lib.errors import OutputError
+from bevformer_lib.detections.infer_records import is_finished
+from bevformer_lib.drawing.processes import draw_here, open_drawing_processes
 from bevformer_lib.evaluate.summary import Latency
-from bevformer_lib.files import atomic_path, write_json
-from bevformer_lib.infer.detector import Detector
+from bevformer_lib.files import write_json
+from bevformer_lib.infer.overlap import WORKERS, overlapped
+from bevformer_lib.infer.scene_stages import Draw, InferModel, InferSettings, Place, SceneStages
+from bevformer_lib.infer.stages import FrameTimes, Throughput, latency_by_stage, throughput_of
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
-from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Scene
 
 TIMINGS_FILE: Final = "timings.json"
 
-_FRAMES_WAITING: Final = 2
-"""Frames that may wait to be drawn; beyond that inference waits, so that memory stays bounded."""
+_WORTH_PROCESSES: Final = 16
+"""Frames from which on processes that draw are worth their start, half a second of a processor each."""
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that computes in Python may keep the others waiting: above all the one that feeds the model."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class InferModel:
-    """A loaded model and what belongs to it.
-
-    Attributes:
-        detector: runs it.
-        name: shown in the images.
-        made_with: what decides its results (digests of model and config, runtime, device); recorded with
-            them, and compared on the next run.
-        load_seconds: time that loading the model took; recorded with the timings.
-    """
-
-    detector: Detector
-    name: str
-    made_with: Mapping[str, str]
-    load_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class InferSettings:
-    """What is wanted of a run.
-
-    Attributes:
-        score_threshold: boxes at or below are dropped, in [0, 1]; where none passes, a frame is empty.
-        fps: frames per second of the videos.
-        images: whether an image per frame is written.
-        video: whether a video per scene is written.
-    """
-
-    score_threshold: float
-    fps: float
-    images: bool = True
-    video: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.score_threshold <= 1.0:
-            raise OutputError(f"the score threshold is {self.score_threshold}; give a number from 0 to 1")
-        if not 0.0 < self.fps < float("inf"):
-            raise OutputError(f"a video of {self.fps} frames per second can't be made; give a positive number")
-
-
-@dataclass(frozen=True)
-class StageSeconds:
-    """Wall-clock seconds of one frame.
-
-    Attributes:
-        load: reading and decoding the images, ahead in a thread.
-        preprocess: normalising and padding them, ahead in a thread, and bringing all tensors into the model's types.
-        inference: inside the runtime.
-        postprocess: from raw outputs to boxes.
-        draw: image and video, behind in a thread; 0 where neither is wanted.
-    """
-
-    load: float
-    preprocess: float
-    inference: float
-    postprocess: float
-    draw: float
-
-
-STAGES: Final = tuple(field.name for field in dataclasses.fields(StageSeconds))
 
 
 @dataclass(frozen=True)
@@ -114,6 +45,7 @@ class InferResult:
         frames: frames that were run.
         boxes: boxes found in these.
         latency: by stage; ``None`` where no scene was run that has a second frame (first frames are warm-up).
+        throughput: ``None`` where less than two frames were run.
     """
 
     inferred: tuple[str, ...]
@@ -121,6 +53,7 @@ class InferResult:
     frames: int
     boxes: int
     latency: Mapping[str, Latency | None]
+    throughput: Throughput | None
 
 
 def infer_scenes(
@@ -147,7 +80,7 @@ def infer_scenes(
     Raises:
         OutputError: a scene's folder holds something else, or an image or video can't be written.
         SceneError: an image can't be read.
-        RuntimeUnavailableError: the model is no BEVFormer graph, or the frames don't fit it.
+        RuntimeUnavailableError: the model is no BEVFormer graph, the frames don't fit it, or it gives no numbers.
         CameraCalibrationError: a frame's cameras exceed the model's camera capacity.
     """
     conditions = {
@@ -159,96 +92,49 @@ def infer_scenes(
     for name in finished:
         _log.info("%s was finished before", name)
 
-    total = sum(len(scene.frames) for scene in waiting)
-    seconds: dict[str, list[StageSeconds]] = {}
-    boxes = 0
-    for scene in waiting:
-        before = sum(map(len, seconds.values()))
+    places = [Place(scene, position) for scene in waiting for position in range(len(scene.frames))]
+    times: dict[str, list[FrameTimes]] = {scene.name: [] for scene in waiting}
+    boxes = done = 0
+    with _prompt_switches(), ExitStack() as stack:
+        draw: Draw = draw_here
+        if settings.draws and len(places) >= _WORTH_PROCESSES:
+            draw = stack.enter_context(open_drawing_processes(WORKERS))
+        work = stack.enter_context(SceneStages(model, settings, output_dir, conditions, draw))
+        stages = overlapped(places, prepare=work.prepare, run=work.run, finish=work.finish, keep=work.keep)
+        for frame in stack.enter_context(closing(stages)):
+            times[frame.place.scene.name].append(frame.times)
+            boxes += frame.boxes
+            done += 1
+            on_progress("inferring", done, len(places))
 
-        def on_frame(done: int, before: int = before) -> None:
-            on_progress("inferring", before + done, total)
-
-        with atomic_path(output_dir / scene.name) as folder:
-            folder.mkdir()
-            records, seconds[scene.name] = _infer_scene(scene, model, settings, folder, on_frame)
-            content = scene_record(scene, conditions[scene.name], model.detector.config.class_names, records)
-            write_json(folder / DETECTIONS_FILE, content)
-        boxes += sum(len(record["boxes"]) for record in records)
-    latency = latency_by_stage(list(seconds.values()))
+    latency = latency_by_stage([[frame.wall for frame in scene] for scene in times.values()])
+    throughput = throughput_of([frame for scene in times.values() for frame in scene])
     if waiting:
-        write_json(output_dir / TIMINGS_FILE, _timings(model, seconds, latency))
-    return InferResult(tuple(seconds), tuple(finished), total, boxes, latency)
+        write_json(output_dir / TIMINGS_FILE, _timings(model, times, latency, throughput))
+    return InferResult(tuple(times), tuple(finished), len(places), boxes, latency, throughput)
 
 
-def latency_by_stage(scenes: Sequence[Sequence[StageSeconds]]) -> dict[str, Latency | None]:
-    """Return median and 95th percentile per stage; scenes' first frames are left out as warm-up."""
-    warm = [frame for scene in scenes for frame in scene[1:]]
-    if not warm:
-        return dict.fromkeys(STAGES)
-    latency: dict[str, Latency | None] = {}
-    for stage in STAGES:
-        values = [getattr(frame, stage) for frame in warm]
-        latency[stage] = Latency(float(np.median(values)), float(np.percentile(values, 95)), len(values))
-    return latency
-
-
-def _infer_scene(
-    scene: Scene,
-    model: InferModel,
-    settings: InferSettings,
-    folder: Path,
-    on_frame: Callable[[int], None],
-) -> tuple[list[dict[str, Any]], list[StageSeconds]]:
-    """Run one scene, draw it into ``folder``, and return its frames' records and seconds."""
-    detector = model.detector
-    style = SceneStyle(
-        scene_name=scene.name,
-        model_name=model.name,
-        class_names=model.detector.config.class_names,
-        pc_range=model.detector.config.pc_range,
-        score_threshold=settings.score_threshold,
-    )
-    records: list[dict[str, Any]] = []
-    seconds: list[StageSeconds] = []
-    being_drawn: deque[tuple[StageSeconds, Future[float]]] = deque()
-
-    def finish_one() -> None:
-        stages, drawing = being_drawn.popleft()
-        seconds.append(dataclasses.replace(stages, draw=drawing.result()))
-        on_frame(len(seconds))
-
-    fps = settings.fps if settings.video else None
-    with (
-        open_scene_drawing(folder, detector.preprocessor, style, images=settings.images, video_fps=fps) as drawing,
-        ThreadPoolExecutor(1, thread_name_prefix="draw-behind") as behind,
-    ):
-        for decoded in stream_inputs(scene.frames, detector.preprocessor):
-            step = detector.run(decoded.inputs, first=not records)
-            start = time.perf_counter()
-            detections = detector.decode(step, decoded.inputs.source)
-            postprocess = time.perf_counter() - start
-            records.append(frame_record(decoded.frame, detections, model.detector.config.class_names))
-            stages = StageSeconds(
-                load=decoded.load_seconds,
-                preprocess=decoded.preprocess_seconds + step.prepare_seconds,
-                inference=step.seconds,
-                postprocess=postprocess,
-                draw=0.0,
-            )
-            being_drawn.append((stages, behind.submit(drawing.add, decoded.frame, detections)))
-            if len(being_drawn) > _FRAMES_WAITING:
-                finish_one()
-        while being_drawn:
-            finish_one()
-    return records, seconds
+@contextmanager
+def _prompt_switches() -> Iterator[None]:
+    """Let threads that compute in Python give way sooner."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _timings(
-    model: InferModel, seconds: Mapping[str, Sequence[StageSeconds]], latency: Mapping[str, Latency | None]
+    model: InferModel,
+    times: Mapping[str, Sequence[FrameTimes]],
+    latency: Mapping[str, Latency | None],
+    throughput: Throughput | None,
 ) -> dict[str, Any]:
     return {
         "made_with": dict(model.made_with),
         "model_load_seconds": model.load_seconds,
+        "throughput": None if throughput is None else dataclasses.asdict(throughput),
         "stages": {name: None if found is None else dataclasses.asdict(found) for name, found in latency.items()},
-        "scenes": {name: [dataclasses.asdict(frame) for frame in frames] for name, frames in seconds.items()},
+        "scenes": {name: [dataclasses.asdict(frame.wall) for frame in frames] for name, frames in times.items()},
     }

@@ -53,7 +53,7 @@ def build_model(config: ModelConfig, *, spatial: SpatialForm = "dense", cameras_
     Args:
         config: what the model is.
         spatial: how cells sample the cameras, see :mod:`bevformer_lib.model.camera_sampling`.
-        cameras_per_query: slots of the ``slots`` form.
+        cameras_per_query: slots of the ``visible`` form.
     """
     model = BEVFormer(config, make_sampling(spatial, slots=cameras_per_query))
     model.eval()

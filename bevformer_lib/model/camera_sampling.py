@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bevformer_lib.model.sampling import sample_and_weigh
 
-SpatialForm: TypeAlias = Literal["dense", "slots"]
+SpatialForm: TypeAlias = Literal["dense", "visible"]
 
 
 class CameraViews(Protocol):
@@ -154,7 +154,7 @@ class VisibleCameraViews:
 
 
 class VisibleCameraSampling:
-    """Samples every cell in at most ``slots`` cameras: the first ones that see it.
+    """Samples every cell in at most ``visible`` cameras: the first ones that see it.
 
     A cell seen by more cameras would lose some; :func:`bevformer_lib.geometry.pillars.cameras_per_query` tells
     how many a camera calibration needs.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bevformer_lib.backends.runtimes import ONNXRUNTIME, RUNTIMES
 from bevformer_lib.calibration.collect import collect_scene_samples
-from bevformer_lib.calibration.pack import MANIFEST_NAME, pack_calibration
+from bevformer_lib.calibration.pack import pack_calibration
 from bevformer_lib.calibration.plan import CalibrationPlan
 from bevformer_lib.calibration.samples import samples_from_scenes
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource, open_artifact
@@ -21,8 +21,6 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
-
-MANIFEST: Final = MANIFEST_NAME
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxrunti
     Attributes:
         graph: the float model.
         calibration: the four archives and their manifest, by file name.
-        converter: one of ``backends.converters.CONVERTER_KINDS``.
+        converter: one of ``backends.converters.CONVERTERS``.
         device: where the embedded quantiser or the emulator runs the float model.
         pulsar2: settings of that converter or of its emulator; ``None`` for others.
     """

@@ -1,4 +1,4 @@
-"""Why the compiled model is worse, as a step: trials on one frame, and a look at the calibration set."""
+"""Why the compiled model is worse, as a step: checks on one frame, and a look at the calibration set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bevformer_lib.convert.base import METADATA_PREFIX
 from bevformer_lib.evaluate.diagnosis import CALIBRATION, DIAGNOSES, Diagnosis, try_frame
 from bevformer_lib.evaluate.finding import Finding
 from bevformer_lib.files import write_json
-from bevformer_lib.pipeline.diagnosed_frame import trial_frame
+from bevformer_lib.pipeline.diagnosed_frame import diagnosed_frame
 from bevformer_lib.pipeline.inputs import (
     IMAGE_PACKAGES,
     SceneSource,
@@ -60,7 +60,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
         requirements: what the models ask of scenes.
         runtime: what executes the candidate.
         device: where.
-        recording: what ``RecordTrialsWork`` put out, which then stands for the float model.
+        recording: what ``RecordDiagnosisWork`` put out, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
         inference_config: of both models.
         npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
@@ -105,7 +105,7 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
             geometry = read_inference_config(open_artifact(store, self.inference_config)).host_geometry
         reference, candidate = with_host_geometry(reference, geometry), with_host_geometry(candidate, geometry)
         findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate, geometry)}
-        found = trial_frame(self.scenes, self.requirements)
+        found = diagnosed_frame(self.scenes, self.requirements)
         if found is None:
             silent = Finding(None, "no scene has a second frame")
             diagnosis = Diagnosis({name: findings.get(name, silent) for name in DIAGNOSES})

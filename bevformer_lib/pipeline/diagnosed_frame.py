@@ -15,7 +15,7 @@ from bevformer_lib.scenes.types import FrameInputs, Scene
 
 
 @dataclass(frozen=True)
-class TrialFrame:
+class DiagnosedFrame:
     """A frame and the one before it, as the network is fed.
 
     Attributes:
@@ -31,7 +31,7 @@ class TrialFrame:
     inputs: FrameInputs
 
 
-def trial_frame(scenes: Sequence[SceneSource], requirements: SceneRequirements) -> TrialFrame | None:
+def diagnosed_frame(scenes: Sequence[SceneSource], requirements: SceneRequirements) -> DiagnosedFrame | None:
     """Return the frame before which the car moves most; ``None`` where no scene has a second frame.
 
     Raises:
@@ -43,7 +43,7 @@ def trial_frame(scenes: Sequence[SceneSource], requirements: SceneRequirements) 
     [source] = [scene for scene in scenes if scene.name == place[0]]
     before, frame = source.read(requirements).frames[place[1] - 1 : place[1] + 1]
     preprocessor = Preprocessor(requirements.image_hw, requirements.img_norm)
-    return TrialFrame(place[0], frame.index, preprocessor.inputs(before, None), preprocessor.inputs(frame, before))
+    return DiagnosedFrame(place[0], frame.index, preprocessor.inputs(before, None), preprocessor.inputs(frame, before))
 
 
 def most_moving_frame(scenes: Sequence[Scene]) -> tuple[str, int] | None:

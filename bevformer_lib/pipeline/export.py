@@ -17,7 +17,6 @@ from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
 GRAPH: Final = "model.onnx"
-RAW_GRAPH: Final = "model_raw.onnx"
 INFERENCE_CONFIG: Final = "inference_config.json"
 
 
@@ -29,8 +28,8 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
         model: configuration of the model.
         checkpoint: its weights.
         target: chip whose operator list the graph must keep to.
-        spatial: ``dense`` or ``slots``; ``None``: what is best for the model.
-        cameras_per_query: room of the slots; ``None``: what so many cameras around a car need.
+        spatial: ``dense`` or ``visible``; ``None``: what is best for the model.
+        cameras_per_query: most cameras of a cell; ``None``: what so many cameras around a car need.
         waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
         geometry: who computes the geometry, the graph or the host; ``None``: the host.
     """
@@ -38,7 +37,7 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
     model: ModelConfig
     checkpoint: Artifact
     target: str
-    spatial: Literal["dense", "slots"] | None = None
+    spatial: Literal["dense", "visible"] | None = None
     cameras_per_query: int | None = None
     waive: tuple[str, ...] = ()
     geometry: GeometryForm | None = None

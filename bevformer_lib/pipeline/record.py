@@ -1,4 +1,4 @@
-"""What the float model gives, as steps: run once for every candidate, and for boards that can't run it."""
+"""What the float model gives, as a step: run once for every candidate, and for boards that can't run it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME, RUNTIMES
-from bevformer_lib.evaluate.diagnosis import try_frame
-from bevformer_lib.pipeline.diagnosed_frame import trial_frame
 from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
-from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.recorded import RecordingRuntime, pack_recording
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -66,7 +62,7 @@ class RecordWork(
         scene = self.scene.read(self.requirements)
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(self.black_camera)
         with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
-            session = TemporalSession(_recording(store, self.reference, self.device, Path(name)))
+            session = TemporalSession(open_recording(store, self.reference, self.device, Path(name)))
             seconds = []
             for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
                 seconds.append(session.step(decoded.inputs, first=position == 0).seconds)
@@ -76,75 +72,7 @@ class RecordWork(
         return {"frames": len(scene.frames), "device": self.device, "seconds_per_frame": float(np.median(warm))}
 
 
-@dataclass(frozen=True)
-class RecordTrialsWork(
-    Work,
-    step="record-trials",
-    pool="gpu",
-    modules=(RUNTIMES[ONNXRUNTIME],),
-    packages=("onnxruntime", *IMAGE_PACKAGES),
-):
-    """Keeps what the float model gives in the trials of a diagnosis.
-
-    Attributes:
-        scenes: all scenes.
-        reference: the float model.
-        requirements: what the model asks of scenes.
-        device: where to run it.
-    """
-
-    scenes: tuple[SceneSource, ...]
-    reference: Artifact
-    requirements: SceneRequirements
-    device: str = field(metadata=NOT_IN_KEY)
-
-    def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
-        """Record the trials; nothing where no scene has a second frame.
-
-        Raises:
-            RuntimeUnavailableError: the model can't be run here.
-            SceneError: a scene can't be read.
-        """
-        with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
-            recording = _recording(store, self.reference, self.device, Path(name))
-            found = trial_frame(self.scenes, self.requirements)
-            if found is not None:
-                # What a diagnosis tries on a candidate whose images are right, and on one whose images are not.
-                for candidate in (recording, _Blind(recording)):
-                    try_frame(
-                        found.previous,
-                        found.inputs,
-                        reference=recording,
-                        candidate=candidate,
-                        img_norm=self.requirements.img_norm,
-                        on_progress=on_progress,
-                    )
-            pack_recording(Path(name), folder / RECORDING)
-        return {"device": self.device, **({"scene": found.scene, "frame": found.index} if found else {})}
-
-
-class _Blind:
-    """A candidate that sees nothing: every fault of the images is looked for."""
-
-    def __init__(self, like: Runtime) -> None:
-        self._like = like
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        return self._like.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._like.outputs
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self._like.metadata
-
-    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.outputs.items()}
-
-
-def _recording(store: Store, reference: Artifact, device: str, folder: Path) -> RecordingRuntime:
+def open_recording(store: Store, reference: Artifact, device: str, folder: Path) -> RecordingRuntime:
+    """Load a float model that writes what it puts out into a folder."""
     loaded = Executable(reference, ONNXRUNTIME, device).open(store)
     return RecordingRuntime(loaded, folder, model_sha256=reference.sha256)

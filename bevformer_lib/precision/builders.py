@@ -1,10 +1,11 @@
-"""How a candidate is made that keeps some groups: the embedded quantiser, or any converter."""
+"""How a candidate is made that keeps some groups: the embedded quantiser, the emulator, or any converter."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,13 +14,17 @@ import onnx
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.convert.base import Converter
-from bevformer_lib.convert.float_model import check_inputs, load_float_model
+from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
 from bevformer_lib.convert.onnxruntime import quantize_nodes
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import select_nodes
+from bevformer_lib.emulator.emulate import EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.errors import ConversionError, RuntimeUnavailableError
 from bevformer_lib.files import write_json
+from bevformer_lib.precision.requests import layer_configs
 from bevformer_lib.progress import ProgressCallback, no_progress
+from bevformer_lib.pulsar2.build_config import LayerConfig
+from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.runtime.base import Runtime
 
 RANGES_FILE: Final = "ranges.json"
@@ -104,6 +109,79 @@ class EmbeddedBuilder:
         from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
         return OnnxRuntime(model, device=self._device, threads=self._threads)
+
+
+class EmulatorBuilder:
+    """The emulator of the NPU's converter; kept layers are in 16 bits, all others in 8.
+
+    The model is calibrated once, with all constants in 8 bits. As overrides do, the kept layers take the place of what
+    the recipe asks of layers.
+    """
+
+    suffix = ".onnx"
+
+    def __init__(
+        self,
+        model: Path,
+        calibration: Path,
+        *,
+        recipe: str,
+        target: str = DEFAULT_HARDWARE,
+        device: str = "cpu",
+        threads: int | None = None,
+        on_progress: ProgressCallback = no_progress,
+    ) -> None:
+        """Calibrate.
+
+        Args:
+            model: the float model.
+            calibration: folder with the archives.
+            recipe: how ranges are taken.
+            target: the chip.
+            device: where models run.
+            threads: threads inside an operator.
+            on_progress: told of the samples.
+
+        Raises:
+            BuildConfigError: the settings are wrong.
+            ConversionError: the model can't be read or emulated, or does not fit the set.
+            CalibrationError: the set is broken.
+        """
+        float_model = load_float_model(model)
+        samples = read_calibration(calibration)
+        check_inputs(float_model, model, samples)
+        config = generate_build_config(load_graph(model), samples, recipe=recipe, target=target)
+        self._device, self._threads = device, threads
+        self._emulated = emulate(
+            float_model,
+            samples,
+            replace(EmulationConfig.of_build(config), layer_configs=()),
+            num_samples=samples.num_samples,
+            device=device,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        built = (node for layer in self._emulated.layers for node in (layer.main, layer.bias) if node is not None)
+        self.layers = tuple(node.name for node in built)
+        """Those that can be asked for by name: what is fused into them follows them, but for the Add of a bias."""
+
+    def build(self, kept: Collection[str], output: Path) -> None:
+        """Write the pessimistic bound with these layers in 16 bits."""
+        output.write_bytes(self._with(kept).main.SerializeToString())
+
+    def open(self, model: Path) -> Runtime:
+        """Load it with ONNX Runtime."""
+        from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(model, device=self._device, threads=self._threads)
+
+    def findings(self, kept: Collection[str]) -> tuple[str, ...]:
+        """Return what the converter would not grant of a set."""
+        return self._with(kept).findings
+
+    def _with(self, kept: Collection[str]) -> EmulatedGraph:
+        asked = tuple(LayerConfig(**one) for one in layer_configs(sorted(kept)))
+        return self._emulated.requantize(replace(self._emulated.config, layer_configs=asked))
 
 
 class ConverterBuilder:

@@ -6,40 +6,29 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.precision.candidate import CandidateResult, Thresholds
 from bevformer_lib.precision.groups import LayerGroup
 from bevformer_lib.precision.plot import PlottedCandidate, trade_off_svg
+from bevformer_lib.precision.requests import write_overrides
 from bevformer_lib.precision.tune import TuneResult, layers_of
 
 FACTS_FILE: Final = "precision.json"
 LAYER_CONFIGS_FILE: Final = "layer_configs.yaml"
 KEEP_FILE: Final = "keep_float.json"
 PLOT_FILE: Final = "trade_off.svg"
-PULSAR2_KEPT_TYPE: Final = "U16"
-"""Pulsar2 computes Conv, MatMul and Gemm in 8 or 16 bits; FP32 is not honoured for them."""
-
-
-def layer_configs(layers: Sequence[str]) -> list[dict[str, Any]]:
-    """Return Pulsar2's ``layer_configs`` that keep these layers in 16 bits, input and output."""
-    if not layers:
-        return []
-    return [{"layer_names": list(layers), "data_type": PULSAR2_KEPT_TYPE, "output_data_type": PULSAR2_KEPT_TYPE}]
-
-
-def write_overrides(layers: Sequence[str], path: Path) -> None:
-    """Write them as overrides for ``bevformer convert --overrides``, as YAML, atomically."""
-    import yaml
-
-    with atomic_path(path) as temporary:
-        content = {"quant": {"layer_configs": layer_configs(layers)}}
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, width=1000), encoding="utf-8")
 
 
 def write_outputs(
-    result: TuneResult, groups: Sequence[LayerGroup], thresholds: Thresholds, identity: Mapping[str, str], folder: Path
+    result: TuneResult,
+    groups: Sequence[LayerGroup],
+    thresholds: Thresholds,
+    identity: Mapping[str, str],
+    folder: Path,
+    *,
+    findings: Sequence[str] = (),
 ) -> None:
     """Write everything into ``folder``; settings only where a set was found that holds the thresholds.
 
@@ -49,12 +38,14 @@ def write_outputs(
         thresholds: what had to be held.
         identity: what decided the results.
         folder: gets the files.
+        findings: which of the result's requests the converter does not grant.
     """
     total = sum(group.macs for group in groups)
     layers = layers_of(result.groups, result.kept or ())
     facts = {
         "thresholds": dataclasses.asdict(thresholds),
         "made_with": dict(identity),
+        "findings": list(findings),
         "minimal": result.minimal,
         "kept": None if result.kept is None else list(result.kept),
         "kept_macs_share": None if result.kept is None else macs_share(groups, layers),
@@ -70,6 +61,7 @@ def write_outputs(
         ],
         "macs": total,
         "frames": result.frames,
+        "reference_map_nds": result.reference_metrics,
         "candidates": [
             {"kept": list(names), "macs_share": _share(groups, result, names), **dataclasses.asdict(candidate)}
             for names, candidate in result.candidates

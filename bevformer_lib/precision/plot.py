@@ -13,7 +13,9 @@ from bevformer_lib.report.svg import HEIGHT, WIDTH, Plane, line, tag, text
 
 _SMALLEST_LOSS: Final = 1e-8
 _MACS_TICKS: Final = {0.0: "0%", 0.2: "20%", 0.4: "40%", 0.6: "60%", 0.8: "80%", 1.0: "100%"}
-_LEGEND: Final = "filled: holds the limit; ring: the result; hollow: misses it (stopped at the first frame below it)"
+_LEGEND: Final = (
+    "filled: holds the thresholds; ring: the result; hollow: misses one (stopped at the first frame that decides)"
+)
 _STYLE: Final = Markup(
     "<style>:root{color-scheme:light dark}svg{background:Canvas}text{font:12px sans-serif;fill:CanvasText}"
     ".grid{stroke:#8884}.axis{stroke:CanvasText}.limit{stroke:#d33;stroke-dasharray:6 4}.pass{fill:#2a9d55}"
@@ -43,21 +45,23 @@ class PlottedCandidate:
     label: str
 
 
-def trade_off_svg(candidates: Sequence[PlottedCandidate], min_cosine: float) -> str:
+def trade_off_svg(candidates: Sequence[PlottedCandidate], min_cosine: float | None) -> str:
     """Draw candidates: x what was kept, y one minus the worst cosine on a logarithmic scale, better to the top.
 
     Args:
         candidates: all that were tried.
-        min_cosine: the limit, drawn as a line.
+        min_cosine: the limit, drawn as a line; ``None``: there is none.
     """
     nines = [_nines(one.worst_cosine) for one in candidates]
-    limit = _nines(min_cosine)
-    low, high = math.floor(min([*nines, limit]) + 1e-9), math.ceil(max([*nines, limit]) - 1e-9)
+    shown = [*nines, *([] if min_cosine is None else [_nines(min_cosine)])] or [0.0]
+    low, high = math.floor(min(shown) + 1e-9), math.ceil(max(shown) - 1e-9)
     ticks = {float(power): f"1 - {10.0**-power:.0e}" for power in range(low, max(high, low + 1) + 1)}
     plane = Plane((0.0, 1.0), _MACS_TICKS, ticks)
     parts = plane.axes("multiply-accumulates kept in higher precision", "worst cosine over whole scenes")
-    parts.append(line("limit", plane.x(0), plane.x(1), plane.y(limit), plane.y(limit)))
-    parts.append(text("tick", plane.x(1), plane.y(limit) - 8, f"limit {min_cosine:g}", anchor="end"))
+    if min_cosine is not None:
+        height = plane.y(_nines(min_cosine))
+        parts.append(line("limit", plane.x(0), plane.x(1), height, height))
+        parts.append(text("tick", plane.x(1), height - 8, f"limit {min_cosine:g}", anchor="end"))
     for one, height in zip(candidates, nines, strict=True):
         center = {"cx": plane.x(one.macs_share), "cy": plane.y(height)}
         seen = "" if one.complete else ", stopped early"

@@ -11,6 +11,7 @@ from typing import Final
 
 from bevformer_lib.config.inference_config import InferenceConfig
 from bevformer_lib.detections.decode import decode_detections
+from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.precision.builders import CandidateBuilder
@@ -20,6 +21,7 @@ from bevformer_lib.precision.candidate import (
     EvaluationSetup,
     Thresholds,
     evaluate_candidate,
+    map_and_nds,
 )
 from bevformer_lib.precision.groups import LayerGroup
 from bevformer_lib.precision.search import Kept, PrecisionSearch
@@ -86,6 +88,7 @@ class TuneResult:
         candidates: groups kept and result of those evaluated over scenes, in this run and earlier ones.
         frames: frames of all scenes.
         new_candidates: how many this run evaluated, over scenes or probes.
+        reference_metrics: mAP and NDS of the float model; ``None`` where no threshold asks for them.
     """
 
     groups: tuple[LayerGroup, ...]
@@ -95,6 +98,7 @@ class TuneResult:
     candidates: Sequence[tuple[tuple[str, ...], CandidateResult]]
     frames: int
     new_candidates: int
+    reference_metrics: tuple[float, float] | None = None
 
 
 def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallback = no_progress) -> TuneResult:
@@ -141,8 +145,10 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
     singles: tuple[LayerGroup, ...] = ()
     search = PrecisionSearch(task.groups, holds, error_of)
     finer: PrecisionSearch | None = None
+    reference_metrics = None
     try:
         setup = _prepare(task, folder, check_time, on_progress)
+        reference_metrics = setup.reference_metrics
         search.run()
         chosen = [group for group in task.groups if group.name in (search.best or ())]
         if task.by_layer and any(len(group.layers) > 1 for group in chosen):
@@ -153,9 +159,11 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
         pass
     if search.minimal and search.best is None:
         worst = state.find(_SCENES, [group.name for group in task.groups])
+        reached = f"worst cosine {worst.worst_cosine if worst else None}"
+        if worst is not None and reference_metrics is not None:
+            reached += f", mAP {worst.mean_ap} and NDS {worst.nds} of {reference_metrics[0]} and {reference_metrics[1]}"
         raise ConversionError(
-            "the thresholds are missed even with every layer kept "
-            f"(worst cosine {worst.worst_cosine if worst else None}): lower them, "
+            f"the thresholds are missed even with every layer kept ({reached}): lower them, "
             "or look at what the converter does to the rest of the graph"
         )
     best, groups = search.best, task.groups
@@ -170,6 +178,7 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
         candidates=state.scene_candidates(),
         frames=sum(len(scene.frames) for scene in task.scenes),
         new_candidates=made,
+        reference_metrics=reference_metrics,
     )
 
 
@@ -191,7 +200,7 @@ def _run(task: TuneTask, setup: EvaluationSetup, kind: str, layers: Sequence[str
 def _prepare(
     task: TuneTask, folder: Path, check_time: Callable[[], None], on_progress: ProgressCallback
 ) -> EvaluationSetup:
-    """Run the float model over all scenes once (frames recorded by an earlier run are read) and count its boxes."""
+    """Run the float model over all scenes once (frames recorded by an earlier run are read): its boxes, its metrics."""
     recording = RecordingRuntime(task.reference, folder / REFERENCE_FOLDER, model_sha256=sha256_of_file(task.model))
     session = TemporalSession(recording)
     boxes = done = 0
@@ -204,14 +213,18 @@ def _prepare(
         reference_boxes=0,
         check_time=check_time,
     )
+    detections: dict[str, list[Detections]] = {scene.name: [] for scene in task.scenes}
     for scene in task.scenes:
         for position, decoded in enumerate(stream_inputs(scene.frames, task.preprocessor)):
             check_time()
             outputs = session.step(decoded.inputs, first=position == 0).outputs
             boxes += len(decode_detections(outputs, task.config.box_coder, score_threshold=task.score_threshold).scores)
+            if task.thresholds.asks_metrics:
+                detections[scene.name].append(decode_detections(outputs, task.config.box_coder))
             done += 1
             on_progress("float model", done, setup.frames)
-    return replace(setup, reference_boxes=boxes)
+    metrics = map_and_nds(task.scenes, detections, task.config) if task.thresholds.asks_metrics else None
+    return replace(setup, reference_boxes=boxes, reference_metrics=metrics)
 
 
 def _identity(task: TuneTask) -> dict[str, str]:
@@ -220,6 +233,7 @@ def _identity(task: TuneTask) -> dict[str, str]:
         **task.identity,
         "scenes": " ".join(scene_fingerprint(scene) for scene in task.scenes),
         "groups": " ".join(f"{group.name}:{len(group.layers)}" for group in task.groups),
-        "thresholds": f"cosine {asked.min_cosine}, matched {asked.min_matched}, score {task.score_threshold}",
+        "thresholds": f"cosine {asked.min_cosine}, matched {asked.min_matched}, mAP lost {asked.most_map_lost}, "
+        f"NDS lost {asked.most_nds_lost}, score {task.score_threshold}",
         "probe_frames": str(task.probe_frames),
     }

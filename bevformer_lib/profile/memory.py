@@ -15,7 +15,8 @@ class ActivationMemory:
     """Bytes of a graph's inputs and of what its nodes compute; weights are not among them.
 
     A tensor is alive from the node that computes it to the last one that reads it: inputs from the start, outputs to
-    the end. Every node is taken to write a tensor of its own. A runtime that reshapes in place needs less.
+    the end. Every node is taken to write a tensor of its own. A runtime that reshapes in place needs less. Tensors of
+    unknown size are left out.
 
     Attributes:
         peak_bytes: the most that is alive at once.
@@ -33,7 +34,7 @@ def activation_memory(graph: onnx.GraphProto, sizes: Mapping[str, int]) -> Activ
 
     Args:
         graph: nodes in topological order, as ONNX requires.
-        sizes: bytes of every input and result by name; constants are not among them.
+        sizes: bytes of every input and result of known size by name; constants are not among them.
     """
     last_read = {name: index for index, node in enumerate(graph.node) for name in read_tensors(node)}
     last_read.update((value.name, len(graph.node)) for value in graph.output)

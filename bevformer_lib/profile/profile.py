@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bevformer_lib.export.graph import STANDARD_DOMAINS, graph_inputs
 from bevformer_lib.export.lint.facts import GraphFacts, graph_facts, type_name
 from bevformer_lib.export.lint.validity import objections
 from bevformer_lib.export.macs import count_macs, is_left_out
+from bevformer_lib.export.passes import constant_reshape_shapes
 from bevformer_lib.profile.memory import ActivationMemory, activation_memory
 
 _QUANTISED_INPUTS: Final[Mapping[str, tuple[int, ...]]] = {
@@ -55,6 +57,7 @@ class GraphCost:
         parameter_bytes: bytes of all constants, shapes and indices included.
         activations: memory of inputs and results.
         operators: by operator type, those with the most multiplications first, then those that write most.
+        unknown: results whose shapes are not known; what is counted of the others is the least that the graph costs.
     """
 
     macs: int
@@ -63,21 +66,34 @@ class GraphCost:
     parameter_bytes: int
     activations: ActivationMemory
     operators: tuple[OperatorCost, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def graph_cost(model: onnx.ModelProto) -> GraphCost:
     """Return what a graph costs.
 
     Args:
-        model: a graph of fixed shapes; weights that it keeps in other files need not be there.
+        model: a graph whose inputs have fixed shapes; weights that it keeps in other files need not be there.
 
     Raises:
-        ExportError: the graph is not valid ONNX, or the shape of a tensor is not fixed.
+        ExportError: the graph is not valid ONNX, or the shape of an input is not fixed.
     """
     facts = graph_facts(model)
     for objection in objections(model, facts):
         raise ExportError(f"the graph is not valid ONNX ({objection}); `bevformer lint` says what else")
-    sizes = {name: _size_bytes(name, facts) for name in _activations(model.graph)}
+    for value in graph_inputs(model.graph):
+        if value.name not in facts.shapes:
+            raise ExportError(
+                f"the shape of {value.name!r} is not fixed, so its cost is not known; `bevformer lint` says why"
+            )
+    activations = _activations(model.graph)
+    if not facts.shapes.keys() >= set(activations):
+        facts = _with_followed_shapes(model, facts)
+    sizes = {
+        name: math.prod(facts.shapes[name]) * _element_bytes(name, facts.types[name])
+        for name in activations
+        if name in facts.shapes and name in facts.types
+    }
     costs: dict[str, OperatorCost] = {}
     not_counted: set[str] = set()
     for node in model.graph.node:
@@ -88,10 +104,10 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
         costs[operator] = OperatorCost(
             operator,
             before.nodes + 1,
-            before.macs + count_macs(node, facts.shapes),
-            before.output_bytes + sum(sizes[name] for name in node.output if name),
+            before.macs + (_macs(node, facts) or 0),
+            before.output_bytes + sum(sizes.get(name, 0) for name in node.output),
         )
-        if is_left_out(node):
+        if is_left_out(node) or _macs(node, facts) is None:
             not_counted.add(operator)
     constants = _constants(model.graph)
     quantised, scales = _quantisers_inputs(model.graph)
@@ -108,7 +124,24 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
         ),
         activations=activation_memory(model.graph, sizes),
         operators=tuple(sorted(costs.values(), key=lambda cost: (-cost.macs, -cost.output_bytes, cost.operator))),
+        unknown=tuple(name for name in activations if name not in sizes),
     )
+
+
+def _with_followed_shapes(model: onnx.ModelProto, facts: GraphFacts) -> GraphFacts:
+    """Add what follows once the shapes that a raw graph computes are constants."""
+    followed = graph_facts(constant_reshape_shapes.apply(model).model)
+    return dataclasses.replace(
+        facts, shapes={**followed.shapes, **facts.shapes}, types={**followed.types, **facts.types}
+    )
+
+
+def _macs(node: onnx.NodeProto, facts: GraphFacts) -> int | None:
+    """Return a node's multiplications; ``None``: a shape that decides them is not known."""
+    try:
+        return count_macs(node, facts.shapes)
+    except KeyError:
+        return None
 
 
 def _activations(graph: onnx.GraphProto) -> list[str]:
@@ -137,12 +170,6 @@ def _quantisers_inputs(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
             for position, name in enumerate(node.input):
                 (values if position in positions else scales).add(name)
     return values, scales
-
-
-def _size_bytes(name: str, facts: GraphFacts) -> int:
-    if name not in facts.shapes or name not in facts.types:
-        raise ExportError(f"the shape of {name!r} is not fixed, so its cost is not known; `bevformer lint` says why")
-    return math.prod(facts.shapes[name]) * _element_bytes(name, facts.types[name])
 
 
 def _element_bytes(name: str, data_type: int) -> int:

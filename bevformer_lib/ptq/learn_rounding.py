@@ -31,7 +31,7 @@ _MOST_INPUTS: Final = 2048
 _DAMPING: Final = 0.01
 """Added to the second moments, as a share of their mean: directions that the calibration set hardly shows."""
 _MOST_STEPS: Final = 127
-_MOST_POSITIONS: Final = 1024
+_MOST_POSITIONS: Final = 512
 """Of a Conv's output in an image that are looked at, about."""
 
 

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+EQUALIZE_CONVOLUTIONS: Final = "equalize-convolutions"
+MIGRATE_SCALES: Final = "migrate-scales"
 LEARN_ROUNDING: Final = "learn-rounding"
-PASSES: Final[Mapping[str, str]] = MappingProxyType({LEARN_ROUNDING: "bevformer_lib.ptq.learn_rounding"})
+PASSES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        EQUALIZE_CONVOLUTIONS: "bevformer_lib.ptq.equalize_convolutions",
+        MIGRATE_SCALES: "bevformer_lib.ptq.migrate_scales",
+        LEARN_ROUNDING: "bevformer_lib.ptq.learn_rounding",
+    }
+)
 """Pass -> its module, in the order in which they run.
 
 A module gives ``apply(model, samples, *, device, threads, on_progress)``, which returns a changed copy of the model and

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -16,29 +15,24 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveInt,
-    ValidationError,
+    PrivateAttr,
     model_validator,
 )
 from typing_extensions import Self
 
 from bevformer_lib.pulsar2.compiler_config import CompilerConfig
-from bevformer_lib.pulsar2.errors import BuildConfigError
-from bevformer_lib.pulsar2.message import Message
+from bevformer_lib.pulsar2.message import Message, NonEmpty
+from bevformer_lib.pulsar2.nested import Location, dotted, put
+from bevformer_lib.pulsar2.processors_config import ConstProcessor, InputProcessor, OpProcessor, OutputProcessor
 
 DEFAULT_TENSORS: Final = "DEFAULT"
 """In place of a tensor's name: all of them."""
 MOST_NAMED: Final = 5
 """Names in a line about many."""
 ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".zip")
-CONSTANT_SUFFIXES: Final = (".bin", ".npy", ".txt")
 REFINE_WEIGHT_DISABLED: Final = -1.0
 REFINE_WEIGHT_LIMIT: Final = 1e-4
-CSC_MATRIX_SIZE: Final = 12
-CSC_BIAS_PLACES: Final = (3, 7, 11)
-CSC_BIAS_RANGE: Final = (-9.0, 8.0)
-CSC_FACTOR_RANGE: Final = (-524289.0, 524288.0)
 
 NPU_MODES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -57,9 +51,6 @@ ModelType = Literal["ONNX", "QuantAxModel", "QuantONNX"]
 Hardware = Literal["AX650", "AX620E", "AX615", "AX637", "AX8860", "M76H", "M57"]
 NpuMode = Literal["NPU1", "NPU2", "NPU3", "NPU4"]
 LayerDataType = Literal["U8", "S8", "U16", "S16", "FP32"]
-SourceDataType = Literal["U8", "S8", "U16", "S16", "U32", "S32", "FP16", "FP32"]
-SourceFormat = Literal["AutoColorSpace", "GRAY", "BGR", "RGB", "YUYV422", "UYVY422", "YUV420SP", "YVU420SP", "RAW"]
-NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class OnnxOptions(Message):
@@ -185,78 +176,10 @@ class QuantConfig(Message):
         return self
 
 
-class Shape(Message):
-    """``common.Shape``."""
+class DebugOptions(Message):
+    """What is written for debugging; the reference leaves it out, other pages of the documentation name it."""
 
-    shape: list[PositiveInt]
-
-
-class InputProcessor(Message):
-    """``InputProcessor``: what is done to an input at run time, before the original model."""
-
-    tensor_name: NonEmpty
-    tensor_format: Literal["AutoColorSpace", "BGR", "RGB", "GRAY"] | None = None
-    tensor_layout: Literal["NHWC", "NCHW"] | None = None
-    src_format: SourceFormat | None = None
-    src_layout: Literal["NHWC", "NCHW"] | None = None
-    src_dtype: SourceDataType | None = None
-    src_extra_shapes: list[Shape] | None = None
-    csc_mode: Literal["NoCSC", "Matrix", "FullRange", "LimitedRange"] | None = None
-    csc_mat: list[FiniteFloat] | None = None
-    mean: list[FiniteFloat] | None = None
-    std: list[FiniteFloat] | None = None
-    padding: list[NonNegativeInt] | None = None
-    padding_mode: Literal["constant"] | None = None
-    padding_constant_value: int | None = None
-    slicing: list[NonNegativeInt] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.csc_mode == "Matrix" and not self.csc_mat:
-            raise ValueError("csc_mode Matrix needs csc_mat")
-        if self.csc_mat:
-            _check_csc_matrix(self.csc_mat)
-        if 0 in (self.std or ()):
-            raise ValueError("std divides; it can't be 0")
-        return self
-
-
-class OutputProcessor(Message):
-    """``OutputProcessor``: what is done to an output at run time, after the original model."""
-
-    tensor_name: NonEmpty
-    tensor_layout: Literal["NHWC", "NCHW"] | None = None
-    dst_perm: list[NonNegativeInt] | None = None
-    output_dtype: Literal["FP32", "U8"] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.dst_perm and sorted(self.dst_perm) != list(range(len(self.dst_perm))):
-            raise ValueError(f"dst_perm {self.dst_perm} is no order of the axes 0 .. {len(self.dst_perm) - 1}")
-        return self
-
-
-class ConstProcessor(Message):
-    """``ConstProcessor``: other values for a constant of the model."""
-
-    name: NonEmpty
-    data: list[FiniteFloat] | None = None
-    data_path: NonEmpty | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.data is None) == (self.data_path is None):
-            raise ValueError("give either data or data_path")
-        if self.data_path is not None and PurePath(self.data_path).suffix not in CONSTANT_SUFFIXES:
-            raise ValueError(f"data_path must end in {', '.join(CONSTANT_SUFFIXES)}")
-        return self
-
-
-class OpProcessor(Message):
-    """``OpProcessor``: other attributes for an operator of the model."""
-
-    op_name: NonEmpty
-    attrs: dict[str, Any]
+    dump_frontend_graph: bool | None = None
 
 
 class BuildConfig(Message):
@@ -278,6 +201,13 @@ class BuildConfig(Message):
     op_processors: list[OpProcessor] | None = None
     quant_op_processors: list[OpProcessor] | None = None
     compiler: CompilerConfig | None = None
+    debug: DebugOptions | None = None
+    _beyond: tuple[tuple[Location, Any], ...] = PrivateAttr(default=())
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Keys and values that this copy of the definition does not hold, kept for a newer one to judge."""
+        return tuple(f"{dotted(location)}: unknown key or value" for location, _ in self._beyond)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -295,37 +225,10 @@ class BuildConfig(Message):
 
     def to_content(self) -> dict[str, Any]:
         """Return what is set, as plain data."""
-        return self.model_dump(exclude_none=True)
-
-
-def parse_build_config(content: Mapping[str, Any], source: str) -> BuildConfig:
-    """Check a build config.
-
-    Args:
-        content: its plain data.
-        source: the file (or what else it came from), to name in errors.
-
-    Raises:
-        BuildConfigError: with every defect, each naming its key.
-    """
-    try:
-        return BuildConfig.model_validate(dict(content))
-    except ValidationError as error:
-        lines = [f"  - {_dotted(defect['loc'])}: {_sentence(defect)}" for defect in error.errors()]
-        raise BuildConfigError(
-            f"{source}: this is no build config that Pulsar2 accepts; correct it\n" + "\n".join(lines)
-        ) from error
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "the config"
-
-
-def _sentence(defect: Mapping[str, Any]) -> str:
-    if defect["type"] == "extra_forbidden":
-        return "unknown key"
-    message = str(defect["msg"]).removeprefix("Value error, ")
-    return message if defect["type"] == "value_error" else f"{message}; found {defect['input']!r}"
+        content = self.model_dump(exclude_none=True)
+        for location, value in self._beyond:
+            put(content, location, value)
+        return content
 
 
 def _refuse_repeats(key: str, names: Iterable[str]) -> None:
@@ -334,12 +237,3 @@ def _refuse_repeats(key: str, names: Iterable[str]) -> None:
         if name in seen:
             raise ValueError(f"{key}: tensor_name {name!r} is given twice")
         seen.add(name)
-
-
-def _check_csc_matrix(values: list[float]) -> None:
-    if len(values) != CSC_MATRIX_SIZE:
-        raise ValueError(f"csc_mat has {len(values)} values; a 3 x 4 matrix has {CSC_MATRIX_SIZE}")
-    for place, value in enumerate(values):
-        low, high = CSC_BIAS_RANGE if place in CSC_BIAS_PLACES else CSC_FACTOR_RANGE
-        if not low < value < high:
-            raise ValueError(f"csc_mat[{place}] is {value}; it must lie between {low:g} and {high:g}")

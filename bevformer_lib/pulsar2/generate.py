@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import onnx
@@ -16,13 +17,15 @@ from bevformer_lib.pulsar2.build_config import (
     DEFAULT_TENSORS,
     NPU_MODES,
     BuildConfig,
-    parse_build_config,
 )
 from bevformer_lib.pulsar2.errors import BuildConfigError
 from bevformer_lib.pulsar2.overrides import merge, read_overrides
+from bevformer_lib.pulsar2.parse import parse_build_config
 from bevformer_lib.pulsar2.recipes import RECIPE_SAMPLES, recipe_content
 
 DEFAULT_HARDWARE: Final = "AX650"
+COMPILED_AS: Final[Mapping[str, str]] = MappingProxyType({"AX8850": "AX650"})
+"""Chip -> what the converter calls it: AX8850 runs files that are compiled for AX650."""
 _SAMPLE_DIR: Final = "input_sample_dir"
 
 
@@ -34,6 +37,7 @@ def generate_build_config(
     target: str = DEFAULT_HARDWARE,
     npu_mode: str | None = None,
     overrides: Path | None = None,
+    keep_unknown: bool = False,
 ) -> BuildConfig:
     """Return the build config; its paths are those of this machine.
 
@@ -46,13 +50,15 @@ def generate_build_config(
         target: the chip.
         npu_mode: cores to compile for; ``None``: the recipe's choice, else all that the chip has.
         overrides: YAML file with the structure of the build config; paths in it are relative to it.
+        keep_unknown: whether keys that are not known here are kept, for the installed converter's definition to judge.
 
     Raises:
         BuildConfigError: the overrides, or what they lead to, are wrong.
         ConversionError: the recipe or the chip is not known.
     """
-    if target not in NPU_MODES:
-        raise ConversionError(f"target '{target}' is not known; use one of: {', '.join(NPU_MODES)}")
+    if target not in NPU_MODES and target not in COMPILED_AS:
+        raise ConversionError(f"target '{target}' is not known; use one of: {', '.join((*NPU_MODES, *COMPILED_AS))}")
+    target = COMPILED_AS.get(target, target)
     chosen = recipe_content(recipe, graph)
     if npu_mode is None and chosen.get("npu_mode") not in NPU_MODES[target]:
         npu_mode = NPU_MODES[target][-1]
@@ -64,10 +70,11 @@ def generate_build_config(
     if overrides is not None:
         theirs = read_overrides(overrides)
         chosen_chip = {"target_hardware": target, "npu_mode": content["npu_mode"]}
-        parse_build_config(chosen_chip | _complete_inputs(theirs), str(overrides))
+        parse_build_config(chosen_chip | _complete_inputs(theirs), str(overrides), keep_unknown=keep_unknown)
         content = merge(content, with_host_paths(theirs, lambda path: str((overrides.parent / path).absolute())))
         source = f"{overrides} over recipe '{recipe}'"
-    config = parse_build_config(content, source)
+    config = parse_build_config(content, source, keep_unknown=keep_unknown)
+    _check_input_shapes(config, graph, source)
     _check_names(config, graph, source)
     return config
 
@@ -137,3 +144,24 @@ def _check_names(config: BuildConfig, graph: onnx.GraphProto, source: str) -> No
                     f"{source}: {key}.{place}.tensor_name: the model has no '{name}'; "
                     f"it has {', '.join(sorted(known - {DEFAULT_TENSORS}))}"
                 )
+
+
+def _check_input_shapes(config: BuildConfig, graph: onnx.GraphProto, source: str) -> None:
+    """Refuse shapes for inputs that the graph does not have, of another rank, or with another batch."""
+    declared = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in graph.input}
+    for entry in (config.input_shapes or "").split(";") if config.input_shapes else ():
+        name, _, sizes = entry.rpartition(":")
+        asked = [int(size) for size in sizes.split("x")]
+        batch = declared.get(name, [0])[0]
+        if name not in declared:
+            known = ", ".join(declared)
+            raise BuildConfigError(f"{source}: input_shapes: the model has no input '{name}'; it has {known}")
+        if len(asked) != len(declared[name]):
+            raise BuildConfigError(
+                f"{source}: input_shapes: '{name}' has {len(declared[name])} axes, {entry!r} gives {len(asked)}"
+            )
+        if asked[0] != batch:
+            raise BuildConfigError(
+                f"{source}: input_shapes: {entry!r} changes the batch of '{name}' from {batch} to {asked[0]}, "
+                "which the shapes inside the graph don't follow; export it with that batch"
+            )

@@ -20,6 +20,27 @@ _CONFIG_REFUSED: Final = re.compile(
 _OUT_OF_MEMORY: Final = re.compile(r"\bMemoryError\b|std::bad_alloc|Cannot allocate memory|\bOut of memory\b|oom-kill")
 
 
+_REMEDIES: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (re.compile(words), remedy)
+    for words, remedy in (
+        (r"dont support \w+ opr", "an operator that it does not know: 'bevformer lint' names the nodes"),
+        (
+            r"job io size > ocm size",
+            "a Gather (or normalisation) too large for the memory on the chip: gather from parts",
+        ),
+        (r"AxLayerNorm", "FP32 for LayerNormalization was seen to fail builds: leave it in U16"),
+        (r"lut_float", "FP32 for Erf was seen to fail builds: leave it in U16"),
+        (r"tuple index out of range", "arithmetic on tensors of one axis: keep an axis of one in front"),
+        (r"zero-dimensional tensor", "a computed tensor without axes: keep one (keepdims=1)"),
+        (r"truth value of an array", "a bias of one axis behind a product of two computed tensors: give it [1, N]"),
+        (r"Should fuse Gemm", "a Gemm of two computed tensors: write it as MatMul"),
+        (r"ZeroDivisionError", "perhaps a Squeeze: write it as Reshape"),
+        (r"NoneType", "perhaps an attribute left at its default (alpha, largest, sorted): write it out"),
+    )
+)
+"""What the converter was seen to say -> what was behind it."""
+
+
 @dataclass(frozen=True)
 class BuildFigures:
     """What a build's log says about the compiled graph.
@@ -71,3 +92,9 @@ def refuses_config(lines: Sequence[str]) -> bool:
 def ran_out_of_memory(lines: Sequence[str]) -> bool:
     """Tell whether a failed build's log says that memory was short."""
     return any(_OUT_OF_MEMORY.search(line) for line in last_meaningful_lines(lines))
+
+
+def remedy(lines: Sequence[str]) -> str | None:
+    """Return what was seen to be behind a failed build's last words; ``None``: nobody is known to have met them."""
+    said = "\n".join(last_meaningful_lines(lines))
+    return next((advice for words, advice in _REMEDIES if words.search(said)), None)

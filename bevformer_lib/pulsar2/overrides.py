@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
+from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.errors import BuildConfigError
+from bevformer_lib.pulsar2.parse import snake_case_keys
 from bevformer_lib.strict_yaml import MAX_BYTES, parse_yaml
 from bevformer_lib.text_file import read_text
 
@@ -21,6 +23,8 @@ _VENDORS_COMMENT: Final = re.compile(r"""("(?:\\.|[^"\\\n])*"|'[^'\n]*')|(?<![^\
 def read_overrides(path: Path) -> dict[str, Any]:
     """Read overrides from a YAML (or JSON) file with the structure of the build config.
 
+    Keys may be spelled as protobuf's JSON has them (``layerConfigs``); they are given back as ``layer_configs``.
+
     Raises:
         BuildConfigError: the file can't be read, is no mapping of names, or sets what the conversion sets itself.
     """
@@ -32,10 +36,11 @@ def read_overrides(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise BuildConfigError(f"{path}: must hold keys of the build config, such as quant; found {content!r:.80}")
+    spelled: dict[str, Any] = snake_case_keys(content, BuildConfig, str(path))
     for key in OWN_KEYS:
-        if key in content:
+        if key in spelled:
             raise BuildConfigError(f"{path}: {key}: is set by the conversion; use its arguments and remove the key")
-    return content
+    return spelled
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import onnx
 
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.pulsar2.build_config import DEFAULT_TENSORS, MOST_NAMED, LayerConfig
+from bevformer_lib.pulsar2.missing_layers import FUSED_NAME
 from bevformer_lib.pulsar2.quantization_record import FLOAT_BITS, entries_of_operators
 from bevformer_lib.pulsar2.subgraph import tensors_between
 from bevformer_lib.strict_json import read_json
@@ -29,8 +30,14 @@ _PLAIN_HEADER: Final = re.compile(r"^\s*" + r"[\s,]+".join(TABLE_COLUMNS) + r"\s
 _PLAIN_ROW: Final = re.compile(
     r"^\s*" + r"[\s,]+".join([r"(\S+?)"] * 3 + [r"\"?([(\[].*?[)\]])\"?"] + [r"(\S+?)"] * 4) + r"\s*$"
 )
-_KIND_PREFIXES: Final = re.compile(r"^Ax(Quantized)?")
-_KIND_ALIASES: Final[Mapping[str, str]] = {"globavgpool": "globalaveragepool", "fullyconnected": "gemm"}
+_KIND_PREFIXES: Final = re.compile(r"^(onnx\.)?(Ax(Quantized)?)?")
+_KIND_ALIASES: Final[Mapping[str, frozenset[str]]] = {
+    "globavgpool": frozenset({"globalaveragepool"}),
+    "fullyconnected": frozenset({"gemm", "matmul"}),
+}
+"""Built type -> the ONNX types that it is made of; a request by one of these is heard."""
+_CUT: Final = re.compile(r"(…|\.\.\.)$")
+"""The end of a name that the table cut short."""
 _QUANTIZED_RANGES: Final[Mapping[tuple[int, int], str]] = {
     (0, 255): "U8",
     (-128, 127): "S8",
@@ -118,15 +125,42 @@ def read_quantization(record: Path, graph: onnx.GraphProto | None) -> tuple[Buil
     Raises:
         ConversionError: the record can't be read.
     """
-    nodes = {node.name: node for node in graph.node} if graph is not None else {}
+    nodes = {FUSED_NAME.sub("", node.name): node for node in graph.node} if graph is not None else {}
     operators = []
-    for name, types in _recorded_types(record).items():
+    for recorded, types in _recorded_types(record).items():
+        name = FUSED_NAME.sub("", recorded)
         node = nodes.get(name)
         outputs = [tensor for tensor in types if node is None or tensor in node.output]
         if outputs:
             kind = node.op_type if node is not None else ""
             operators.append(BuiltOperator(name, kind, outputs[-1], "", FLOAT, types[outputs[-1]], None, None))
     return tuple(operators)
+
+
+def with_analysis(recorded: Sequence[BuiltOperator], analysed: Sequence[BuiltOperator]) -> tuple[BuiltOperator, ...]:
+    """Return the operators of the record with what the analysis measured of them.
+
+    The record has every name whole. A name that the table cut is taken for the one operator that begins so.
+
+    Args:
+        recorded: of the quantiser's record.
+        analysed: of the table.
+    """
+    exact = {FUSED_NAME.sub("", row.operator): row for row in analysed if not _CUT.search(row.operator)}
+    cut = [(_CUT.sub("", FUSED_NAME.sub("", row.operator)), row) for row in analysed if _CUT.search(row.operator)]
+    names = [operator.operator for operator in recorded]
+    for start, row in cut:
+        meant = [name for name in names if name.startswith(start) and name not in exact]
+        if len(meant) == 1:
+            exact[meant[0]] = row
+    return tuple(_analysed(operator, exact.get(operator.operator)) for operator in recorded)
+
+
+def _analysed(operator: BuiltOperator, row: BuiltOperator | None) -> BuiltOperator:
+    if row is None:
+        return operator
+    kind = operator.kind or row.kind
+    return replace(operator, kind=kind, shape=row.shape, dtype=row.dtype, cosine=row.cosine, mse=row.mse)
 
 
 def read_weight_types(record: Path, constants: Collection[str]) -> dict[str, str]:
@@ -136,7 +170,7 @@ def read_weight_types(record: Path, constants: Collection[str]) -> dict[str, str
         ConversionError: the record can't be read.
     """
     return {
-        operator: weights[0]
+        FUSED_NAME.sub("", operator): weights[0]
         for operator, types in _recorded_types(record).items()
         if (weights := [kind for tensor, kind in types.items() if tensor in constants])
     }
@@ -160,6 +194,8 @@ def request_findings(
     built: Sequence[BuiltOperator],
     graph: onnx.GraphProto,
     weight_types: Mapping[str, str],
+    *,
+    named: onnx.GraphProto | None = None,
 ) -> list[str]:
     """Say which requests for a precision had no effect, or not all of it.
 
@@ -171,27 +207,23 @@ def request_findings(
         built: the operators as built.
         graph: the optimised graph (or else the float one), to know what lies between tensors.
         weight_types: operator -> type of its weight, where that is known.
+        named: the float graph, where ``graph`` is not it: it has the ONNX types of operators.
     """
     findings = []
-    chosen: dict[str, tuple[int, int]] = {}
-    matches: list[list[BuiltOperator]] = []
-    for place, request in enumerate(requests):
-        found = [operator for operator in built if _selects(request, operator, graph)]
-        matches.append(found)
-        for operator in found:
-            chosen[operator.operator] = max(chosen.get(operator.operator, (0, -1)), (request.rank, place))
-    for place, (request, found) in enumerate(zip(requests, matches, strict=True)):
+    types = _onnx_types(built, named or graph)
+    matches = [[operator for operator in built if _selects(request, operator, graph, types)] for request in requests]
+    governed_by = governed_operators(requests, built, graph, named=named)
+    for place, (request, found, governed) in enumerate(zip(requests, matches, governed_by, strict=True)):
         wanted = request.output_data_type or request.data_type
         what = f"layer_configs.{place} ({request.describe()}: {wanted or request.weight_data_type})"
         for name in request.layers:
-            if not any(operator.operator == name for operator in found):
+            if not any(operator.operator == FUSED_NAME.sub("", name) for operator in found):
                 findings.append(f"{what}: no operator '{name}' was built; it was fused away, or never there")
         for kind in request.types:
-            if not any(_kind(operator.kind) == kind.lower() for operator in found):
+            if not any(kind.lower() in types[operator.operator] for operator in found):
                 findings.append(f"{what}: no operator of type {kind} was built; the request had no effect")
         if request.start_tensor_names and not found:
             findings.append(f"{what}: no operator was built between these tensors; the request had no effect")
-        governed = [operator for operator in found if chosen[operator.operator] == (request.rank, place)]
         if wanted is not None:
             findings += _unmet(what, "operators", wanted, {o.operator: o.quantized_dtype for o in governed if _own(o)})
         if request.weight_data_type is not None:
@@ -200,13 +232,42 @@ def request_findings(
     return findings
 
 
+def governed_operators(
+    requests: Sequence[LayerConfig],
+    built: Sequence[BuiltOperator],
+    graph: onnx.GraphProto,
+    *,
+    named: onnx.GraphProto | None = None,
+) -> list[list[BuiltOperator]]:
+    """Return, for every request, the operators that it decides on, others that count more taken into account."""
+    types = _onnx_types(built, named or graph)
+    chosen: dict[str, tuple[int, int]] = {}
+    matches: list[list[BuiltOperator]] = []
+    for place, request in enumerate(requests):
+        matches.append([operator for operator in built if _selects(request, operator, graph, types)])
+        for operator in matches[-1]:
+            chosen[operator.operator] = max(chosen.get(operator.operator, (0, -1)), (request.rank, place))
+    return [
+        [operator for operator in found if chosen[operator.operator] == (request.rank, place)]
+        for place, (request, found) in enumerate(zip(requests, matches, strict=True))
+    ]
+
+
+def grants(built: str, wanted: str) -> bool:
+    """Tell whether a built type is the one that was asked for.
+
+    Operands of a product of two computed tensors are signed, whatever is asked for; as many bits are all that can be.
+    """
+    return built == wanted or (wanted.startswith("U") and built == f"S{wanted[1:]}")
+
+
 def _own(operator: BuiltOperator) -> bool:
     """Tell whether an operator is the model's; those at its inputs and outputs only change types."""
     return not operator.kind.endswith("QuantizeLinear") and not operator.kind.endswith("DequantizeLinear")
 
 
 def _unmet(what: str, things: str, wanted: str, found: Mapping[str, str]) -> list[str]:
-    others = [f"{name} is {kind}" for name, kind in found.items() if kind != wanted]
+    others = [f"{name} is {kind}" for name, kind in found.items() if not grants(kind, wanted)]
     if not others:
         return []
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
@@ -214,20 +275,31 @@ def _unmet(what: str, things: str, wanted: str, found: Mapping[str, str]) -> lis
     return [f"{what}: {len(others)} of {len(found)} {things} were built otherwise: {named}{more}"]
 
 
-def _selects(request: LayerConfig, operator: BuiltOperator, graph: onnx.GraphProto) -> bool:
+def _selects(
+    request: LayerConfig, operator: BuiltOperator, graph: onnx.GraphProto, types: Mapping[str, frozenset[str]]
+) -> bool:
     if request.start_tensor_names and request.end_tensor_names:
         if DEFAULT_TENSORS in request.start_tensor_names and DEFAULT_TENSORS in request.end_tensor_names:
             return True
         return operator.tensor in tensors_between(graph, request.start_tensor_names, request.end_tensor_names)
     if request.types:
-        return _kind(operator.kind) in {kind.lower() for kind in request.types}
-    return operator.operator in request.layers
+        return bool(types[operator.operator] & {kind.lower() for kind in request.types})
+    return operator.operator in {FUSED_NAME.sub("", name) for name in request.layers}
 
 
-def _kind(built: str) -> str:
-    """Return the ONNX operator type, in lower case, of a built operator's type."""
-    plain = _KIND_PREFIXES.sub("", built).lower()
-    return _KIND_ALIASES.get(plain, plain)
+def _onnx_types(built: Sequence[BuiltOperator], graph: onnx.GraphProto) -> dict[str, frozenset[str]]:
+    """Return operator -> the ONNX types, in lower case, that it may have been made of.
+
+    Where the graph still has it under its ONNX type, that one alone: a FullyConnected is made of a MatMul or a Gemm.
+    """
+    known = {FUSED_NAME.sub("", node.name): node.op_type.lower() for node in graph.node if node.name}
+    types: dict[str, frozenset[str]] = {}
+    for operator in built:
+        plain = _KIND_PREFIXES.sub("", operator.kind).lower()
+        may_be = _KIND_ALIASES.get(plain, frozenset({plain}))
+        own = known.get(operator.operator)
+        types[operator.operator] = may_be if own is None or (plain and own not in may_be) else frozenset({own})
+    return types
 
 
 def _recorded_type(record: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ is never rounded, whatever the record says of it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ QUANTIZED_GRAPH: Final = "quant_axmodel.onnx"
 _FOLDER: Final = "quant"
 FLOAT_BITS: Final = 32
 """Bits of tensors that are not rounded."""
+_KEYS_OF_A_BUILD: Final = frozenset({"hash", "dominator"})
+"""Keys of a record's own table, which mean nothing outside it."""
 _PREFIX: Final = re.compile(r"^op_\d+:")
 
 
@@ -70,6 +74,35 @@ class QuantizationRecord:
         """Return the first numbers recorded for a tensor, whichever operator they are for."""
         found = (tensors[name] for tensors in self.operators.values() if name in tensors)
         return next((numbers for numbers in found if not numbers.is_float), None)
+
+
+def numbers_sha256(path: Path) -> str:
+    """Return a digest of what a record says, for comparing builds: the same graph built again has the same.
+
+    The ``.axmodel`` is no measure of that: its program differs from build to build in a few bytes.
+
+    Args:
+        path: the record.
+
+    Raises:
+        ConversionError: it can't be read.
+    """
+    try:
+        content = read_json(path)
+        values = content.get("values", {}) if isinstance(content, dict) else {}
+        numbers = {
+            operator: {
+                tensor: {
+                    **{key: value for key, value in entry.items() if key not in _KEYS_OF_A_BUILD},
+                    "value": values.get(str(entry.get("hash"))),
+                }
+                for tensor, entry in tensors.items()
+            }
+            for operator, tensors in entries_of_operators(content).items()
+        }
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConversionError(f"{path}: is no record of a build's numbers ({error!r}); build again") from error
+    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
 
 def entries_of_operators(content: Any) -> Mapping[str, Any]:

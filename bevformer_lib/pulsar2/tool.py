@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -88,8 +89,14 @@ class Tool(Protocol):
             ImageMissingError: its docker image is not loaded.
         """
 
+    def read_first(self, paths: Sequence[str]) -> str | None:
+        """Return the text of the first of some files of the tool's own installation; ``None``: none can be read."""
+
     def stop_orphaned(self) -> None:
         """Stop what earlier runs left behind: they hold memory, and write where nobody looks any more."""
+
+    def own(self, folder: Path) -> None:
+        """Make what the tool wrote into a folder the caller's, whoever wrote it."""
 
     def remove(self, folder: Path) -> None:
         """Remove a folder that the tool wrote into, whoever owns the files."""
@@ -114,6 +121,16 @@ class NativeTool:
         """Ask the command for its version."""
         completed = run_child(self.invocation(["version"], (), None), limits=Limits(seconds=VERSION_SECONDS))
         return _version("native", str(self._executable), None, completed)
+
+    def read_first(self, paths: Sequence[str]) -> str | None:
+        """Return the text of the first file that is there; inside the vendor's container they are this machine's."""
+        for path in map(Path, paths):
+            with contextlib.suppress(OSError):
+                return path.read_text(encoding="utf-8", errors="replace")
+        return None
+
+    def own(self, folder: Path) -> None:
+        """Do nothing: a process of the caller's writes the caller's files."""
 
     def stop_orphaned(self) -> None:
         """Do nothing: a process ends with its watchdog."""
@@ -162,6 +179,22 @@ class DockerTool:
         completed = run_child(self.invocation(["version"], (), None), limits=Limits(seconds=VERSION_SECONDS))
         return _version("docker", self._image, image_id, completed)
 
+    def read_first(self, paths: Sequence[str]) -> str | None:
+        """Return the text of the first file that the image holds."""
+        for path in paths:
+            read = self._run_quietly(("run", "--rm", self._image, "cat", path))
+            if read.returncode == 0:
+                return read.stdout
+        return None
+
+    def own(self, folder: Path) -> None:
+        """Give the files that the container's root user wrote to the caller."""
+        strangers = (path for path in (folder, *folder.rglob("*")) if path.lstat().st_uid != os.getuid())
+        if next(strangers, None) is not None:
+            inside = f"{_CONTAINER_FOLDER}/written"
+            owner = f"{os.getuid()}:{os.getgid()}"
+            self._run_quietly(("run", "--rm", "-v", f"{folder}:{inside}", self._image, "chown", "-R", owner, inside))
+
     def stop_orphaned(self) -> None:
         """Stop the containers of runs that are gone, watchdog included, and had this machine's temporary folder."""
         stop_orphaned(self._docker, Path(tempfile.gettempdir()), _CONTAINER_NAME)
@@ -171,20 +204,19 @@ class DockerTool:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             inside = f"{_CONTAINER_FOLDER}/left"
-            emptied = (
-                "run",
-                "--rm",
-                "-v",
-                f"{folder}:{inside}",
-                self._image,
-                "find",
-                inside,
-                "-mindepth",
-                "1",
-                "-delete",
-            )
-            subprocess.run((str(self._docker), *emptied), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            mounted = ("run", "--rm", "-v", f"{folder}:{inside}", self._image)
+            self._run_quietly((*mounted, "find", inside, "-mindepth", "1", "-delete"))
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_quietly(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            (str(self._docker), *arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
 
     def _image_id(self) -> str | None:
         """Return the digest of the image.
@@ -193,14 +225,7 @@ class DockerTool:
             ToolMissingError: docker does not work here.
             ImageMissingError: the image is not loaded.
         """
-        inspected = subprocess.run(
-            (str(self._docker), "image", "inspect", self._image),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        inspected = self._run_quietly(("image", "inspect", self._image))
         said = inspected.stderr.strip()
         if inspected.returncode != 0 and any(words in said.lower() for words in _IMAGE_MISSING):
             version = image_version(self._image) or "<version>"

@@ -76,6 +76,7 @@ def _release_unfinished(error: BaseException) -> None:
         inner = frame.f_locals.get("self")
         _enter_context(inner)
         give_back += _board_memory(inner)
+        _free_card_memory(inner, frame.f_locals.get("_io"))
     inner = None
     with _destructors_kept_quiet():
         for frame in frames:
@@ -121,6 +122,27 @@ def _board_memory(inner: Any) -> list[Callable[[], object]]:
         return []
     blocks = [block for pool in _POOLS for block in getattr(inner, pool, ())]
     return [_freeing(free, physical[0], virtual[0]) for physical, virtual in blocks if physical[0]]
+
+
+def _free_card_memory(inner: Any, io: Any) -> None:
+    """Free the inputs and outputs that a card's session had when there was no room for the next one.
+
+    Args:
+        inner: the library's session, whose model is still loaded.
+        io: what holds its buffers until all are there; ``None``: none was made.
+    """
+    module = _module(inner)
+    library, cffi = getattr(module, "axclrt_lib", None), getattr(module, "axclrt_cffi", None)
+    info = getattr(inner, "_info", None)
+    if io is None or info is None or library is None or cffi is None:
+        return
+    for kind in ("Input", "Output"):
+        buffer_of = getattr(library, f"axclrtEngineGet{kind}BufferByIndex")
+        for place in range(getattr(library, f"axclrtEngineGetNum{kind}s")(info[0])):
+            block, size = cffi.new("void **"), cffi.new("uint64_t *")
+            if buffer_of(io[0], place, block, size) == 0 and block[0] != cffi.NULL:
+                library.axclrtFree(block[0])
+    library.axclrtEngineDestroyIO(io[0])
 
 
 def _freeing(free: Callable[[Any, Any], object], physical: Any, virtual: Any) -> Callable[[], object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from bevformer_lib.errors import SourceError
 from bevformer_lib.files import write_json
+from bevformer_lib.plain_data import to_plain
 from bevformer_lib.source.address import HubAddress
 from bevformer_lib.source.hub_access import OFFLINE_ADVICE, HubAccess, named_hub_errors
 from bevformer_lib.source.hub_cache import find_in_cache, repository_folder
@@ -67,7 +68,7 @@ def note_fetched(source: ResolvedSource) -> None:
     assert source.repo is not None and source.revision is not None and source.commit is not None  # noqa: S101 (types)
     address = HubAddress(source.repo, source.revision, source.place)
     for pinned in (address, address.at(source.commit)):
-        write_json(note_path(pinned), source.to_dict())
+        write_json(note_path(pinned), to_plain(source))
 
 
 def note_path(address: HubAddress) -> Path:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from bevformer_lib.errors import SourceError
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.strict_json import read_json
 
-_FORMAT: Final = 1
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _BLOB: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPO: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
@@ -89,46 +87,6 @@ class ResolvedSource:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
-    @property
-    def fingerprint(self) -> str | None:
-        """Digest (hex) over paths and contents as the hub knows them; ``None`` for local files.
-
-        The same fingerprint is the same content, whatever commit it was found in.
-        """
-        if self.kind == "folder":
-            return None
-        lines = "".join(f"{file.blob} {file.size} {file.path}\n" for file in self.files)
-        return hashlib.sha256(lines.encode()).hexdigest()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {
-            "format": _FORMAT,
-            "kind": self.kind,
-            "place": self.place,
-            "is_folder": self.is_folder,
-            "files": [[file.path, file.size, file.blob] for file in self.files],
-            "repo": self.repo,
-            "revision": self.revision,
-            "commit": self.commit,
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> ResolvedSource:
-        """Return what :meth:`to_dict` was called on.
-
-        Raises:
-            SourceError: it is something else.
-        """
-        try:
-            if content["format"] != _FORMAT:
-                raise SourceError(f"resolved source: format {content['format']}, expected {_FORMAT}; fetch it again")
-            files = tuple(SourceFile(path, size, blob) for path, size, blob in content["files"])
-            fields = {name: content[name] for name in ("kind", "place", "is_folder", "repo", "revision", "commit")}
-            return cls(files=files, **fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(f"resolved source: {error} is missing or of the wrong type; fetch it again") from None
-
 
 def _require_repository(source: ResolvedSource) -> None:
     """Raise a :class:`ValueError` unless a source is what a repository on the hub can hold."""
@@ -167,7 +125,6 @@ def _shown(value: object) -> str:
 def read_resolved(path: Path) -> ResolvedSource | None:
     """Return what was noted about a source, or ``None`` if nothing was, or nothing that can be used."""
     try:
-        content = read_json(path)
-        return ResolvedSource.from_dict(content) if isinstance(content, dict) else None
+        return from_plain(ResolvedSource, read_json(path))
     except (OSError, ValueError, SourceError):
         return None

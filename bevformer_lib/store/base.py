@@ -96,9 +96,6 @@ class Store(Protocol):
             StoreError: the object is missing, or its content is not what its digest says.
         """
 
-    def has_object(self, sha256: str) -> bool:
-        """Return whether the object is present; its content is not checked."""
-
     def list_objects(self) -> Iterator[ObjectEntry]:
         """Yield every object, in no order."""
 

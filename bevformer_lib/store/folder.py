@@ -103,10 +103,6 @@ class FolderStore:
                 self.digests.digest(self._object_path(sha256), trust=False)
         self.get_object(sha256)
 
-    def has_object(self, sha256: str) -> bool:
-        """Return whether the object's file exists."""
-        return self._object_path(sha256).is_file()
-
     def list_objects(self) -> Iterator[ObjectEntry]:
         """Yield every object."""
         for path in self._objects.glob("??/*"):

@@ -10,12 +10,10 @@ from typing import Final
 from bevformer_lib.errors import StoreError
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.store.aliases import alias_history, list_aliases
-from bevformer_lib.store.base import BUILDS, REFRESH_AGE_S, RUNS, ObjectEntry, Store, holds_steps
+from bevformer_lib.store.base import BUILDS, RUNS, ObjectEntry, Store, holds_steps
 from bevformer_lib.store.reach import Reach, reach, readable
 
 DEFAULT_GRACE_S: Final = 7 * 24 * 3600.0
-SAFE_GRACE_S: Final = 2 * REFRESH_AGE_S
-"""A running build refreshes what it uses again only if it is older than a day, and is itself not yet published."""
 _REMOVALS_AT_ONCE: Final = 8
 
 

@@ -146,11 +146,6 @@ class S3Store:
                 f"{uri}: the object is corrupted ({problem}); build again: the step that made it is redone"
             )
 
-    def has_object(self, sha256: str) -> bool:
-        """Return whether the bucket holds the object."""
-        with self._errors(self._object_uri(sha256)):
-            return self._head(self._object_key(sha256)) is not None
-
     def list_objects(self) -> Iterator[ObjectEntry]:
         """Yield every object."""
         prefix = self._key("objects/")

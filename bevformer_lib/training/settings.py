@@ -52,7 +52,7 @@ class TrainingSettings:
     clip_norm: float = 10.0
     ema_decay: float = 0.999
     query_groups: int = 2
-    velocity_weight: float = 2.0
+    velocity_weight: float = 4.0
     heat_map_weight: float = 0.5
     bev_box_weight: float = 0.1
     segmentation_weight: float = 0.5

@@ -42,7 +42,7 @@ class TrainingModel(nn.Module):
         super().__init__()
         self.config = config
         cameras = min(settings.cameras_per_query, config.num_cams)
-        self.detector = build_model(config, spatial="slots", cameras_per_query=cameras)
+        self.detector = build_model(config, spatial="visible", cameras_per_query=cameras)
         self.detector.img_backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Projecting in bfloat16 would move every reference point by pixels.
         projection = self.detector.pts_bbox_head.transformer.encoder.projection

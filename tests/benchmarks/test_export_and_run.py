@@ -37,7 +37,7 @@ def test_the_encoder_is_cut_out_at_the_named_tensors(folder: Path) -> None:
 @pytest.mark.parametrize("part", ["", "_encoder"])
 def test_both_forms_are_timed_and_give_the_same(folder: Path, part: str) -> None:
     figures = benchmark.stage_latency(micro_base_config(), part, folder, ARGUMENTS)
-    assert set(figures["seconds"]) == {"dense", "slots"}
+    assert set(figures["seconds"]) == {"dense", "visible"}
     assert 0 < figures["difference"] <= benchmark.MAX_RELATIVE_DIFFERENCE
 
 
@@ -47,5 +47,5 @@ def test_forms_that_differ_are_an_error() -> None:
 
 
 def test_the_table_has_the_ratio() -> None:
-    rows = benchmark.table("micro", {"dense": {"latency, s": 3.0}, "slots": {"latency, s": 2.0}})
+    rows = benchmark.table("micro", {"dense": {"latency, s": 3.0}, "visible": {"latency, s": 2.0}})
     assert rows.splitlines()[-1] == "| latency, s | 3 | 2 | 1.50 |"

@@ -21,14 +21,14 @@ def micro_presets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tables_of_every_model_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main(["--device", "cpu", "--rounds", "1"])
     printed = capsys.readouterr().out
-    assert "| micro, random weights | dense | slots | dense / slots |" in printed
-    assert "| micro_base, random weights | dense | slots | dense / slots |" in printed
+    assert "| micro, random weights | dense | visible | dense / visible |" in printed
+    assert "| micro_base, random weights | dense | visible | dense / visible |" in printed
     assert printed.count("| PyTorch, encoder: latency, ms |") == 2
     assert printed.count("Largest relative difference of any output") == 2
 
 
 def test_forms_that_differ_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gpu.FORMS, "slots", gpu.VisibleCameraSampling(1))
+    monkeypatch.setitem(gpu.FORMS, "visible", gpu.VisibleCameraSampling(1))
     with pytest.raises(AssertionError, match="the forms differ by"):
         gpu.compare_in_pytorch(micro_config(), torch.device("cpu"), 1)
 

@@ -69,7 +69,7 @@ def build(folders: tuple[Path, Path]) -> FaultyBuild:
     return RememberingBuild(*folders)
 
 
-def test_a_healthy_build_keeps_the_gates_with_room(build: FaultyBuild) -> None:
+def test_a_healthy_build_keeps_the_gates_with_a_margin(build: FaultyBuild) -> None:
     measured = build.measure(HEALTHY, POLICY)
     assert [str(gate) for gate in measured.verdict.failed] == []
     for name in ("ego_motion", "prev_bev", "lidar2img"):

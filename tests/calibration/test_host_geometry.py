@@ -33,7 +33,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("graph")
     torch.save({"state_dict": random_model(micro_config()).state_dict()}, folder / "weights.pth")
     # The scenes of these tests show every cell to all cameras.
-    form = {"geometry": "host", "spatial": "slots", "cameras_per_query": 6}
+    form = {"geometry": "host", "spatial": "visible", "cameras_per_query": 6}
     export_onnx(micro_config(), folder / "weights.pth", folder / "host.onnx", **form)
     return folder / "host.onnx"
 

@@ -77,7 +77,7 @@ def test_infer_writes_what_onnx_runtime_writes(
         assert board["frames"] == here["frames"]
 
 
-def test_a_rig_that_the_compiled_model_has_no_room_for_is_refused(
+def test_a_calibration_beyond_the_compiled_models_capacity_is_refused(
     toy_world: ToyWorld, axmodel: Path, tmp_path: Path
 ) -> None:
     scenes = let_all_cameras_look_ahead(write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2))
@@ -87,7 +87,7 @@ def test_a_rig_that_the_compiled_model_has_no_room_for_is_refused(
     done = on_the_board("infer", axmodel, config, scenes, *options, "--output-dir", tmp_path / "refused")
     assert done.returncode == 1
     assert f"error: {scenes / 'scene-0000' / 'meta_000000.json'}: its cameras show" in done.stderr
-    assert "more cameras (6) than the model has room for (2 per cell)" in done.stderr
+    assert "more cameras (6) than the model takes (2 per cell)" in done.stderr
     assert not list((tmp_path / "refused").glob("scene-*"))
     done = on_the_board("infer", axmodel, config, toy_world.scenes_root, *options, "--output-dir", tmp_path / "taken")
     assert done.returncode == 0, done.stderr

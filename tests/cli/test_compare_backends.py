@@ -104,7 +104,7 @@ def test_a_boards_recording_stands_for_the_board(
     assert backends["live"]["from_first"] == backends["later"]["from_first"]
 
 
-def test_a_rig_that_a_rung_has_no_room_for_is_refused(
+def test_a_calibration_beyond_a_backends_capacity_is_refused(
     config_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scenes = let_all_cameras_look_ahead(write_scenes(tmp_path / "scenes", num_scenes=1, frames_per_scene=2))

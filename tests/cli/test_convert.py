@@ -39,6 +39,26 @@ def test_converts_and_evaluates_in_the_simulator(
     assert list((tmp_path / "results").rglob("*.json"))
 
 
+def test_cycles_by_layer_and_the_builds_own_files(
+    toy_world: ToyWorld,
+    calibration: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STANDIN_PULSAR2_VERSION", "7.0-standin")
+    arguments = ("convert", toy_world.model, calibration, "--output", tmp_path / "m.axmodel", "--recipe", "w8a16")
+    assert bevformer(*arguments, "--profile", "--keep-build", tmp_path / "build") == 0
+    out = capsys.readouterr().out
+    assert "time on a card, estimated" in out
+    assert "cycles by layer, the first 20 of" in out
+    assert "toy/outputs_coords" in out
+    assert "finding: quant.calibration_method: MSE had no effect" in out
+    assert (tmp_path / "build/quant/quant_axmodel.json").is_file()
+    assert bevformer(*arguments, "--keep-build", tmp_path / "build") == 1
+    assert "exists; name a new folder" in capsys.readouterr().err
+
+
 def test_findings_are_shown(
     toy_world: ToyWorld, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,8 +30,8 @@ def test_errors_are_printed_with_node_reason_and_remedy_and_fail(
     out, err = capsys.readouterr()
     assert (
         "error: [fails] LpNormalization '/layers.0/Norm'\n  why: whatever its attributes: an internal error ended the "
-        "build\n  known: seen in the compiler, Pulsar2 6.0\n  what to do: run the passes: Div by ReduceL2 or a sum"
-        in out
+        "build\n  known: seen in the compiler, Pulsar2 6.0\n  what to do: run the passes (bevformer repair): "
+        "Div by ReduceL2 or a sum" in out
     )
     assert "warning: [unused-domain] 'hand_made'\n" in out
     assert f"{graph} for AX650: nodes: 2, errors: 2, warnings: 1, waived: 0" in out

@@ -63,6 +63,15 @@ def test_a_graph_whose_shapes_are_not_fixed_is_named(graph: Path, capsys: pytest
     assert f"{graph}: the shape of 'img' is not fixed" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_a_graph_whose_outputs_are_open_is_run(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(str(graph))
+    for value in model.graph.output:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, str(graph))
+    assert bevformer("profile", graph, "--runs", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["latency"]["runs"] == 1
+
+
 def test_a_malformed_graph_is_an_error_that_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(model_of([helper.make_node("Gather", ["x"], ["y"], "take")], {"x": (2, 3)}, {"y": (2, 3)}), path)

@@ -164,6 +164,21 @@ def test_nothing_need_be_kept(
     assert yaml.safe_load((tmp_path / "out" / "layer_configs.yaml").read_text()) == {"quant": {"layer_configs": []}}
 
 
+def test_a_bar_in_nds_is_judged_by_the_emulated_npu(
+    planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = ("--converter", "emulator", "--most-nds-lost", "1")
+    assert bevformer("tune-precision", *planted.arguments, "--output-dir", out, *asked) == 0
+    facts = json.loads((out / "precision.json").read_text())
+    [candidate] = facts["candidates"]
+    assert candidate["frames"] == facts["frames"]
+    assert f"NDS {facts['reference_map_nds'][1]:.4f} -> {candidate['nds']:.4f}" in capsys.readouterr().out
+    assert facts["made_with"]["converter"] == "emulator"
+    assert (facts["kept"], facts["findings"]) == ([], [])
+    assert yaml.safe_load((out / "layer_configs.yaml").read_text()) == {"quant": {"layer_configs": []}}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -133,10 +133,10 @@ def test_many_polygons_are_each_what_one_is() -> None:
 def test_segments_by_object() -> None:
     ahead, behind = edges_of(0, 5, -1, 2, 2, 2, 0), edges_of(0, -5, -1, 2, 2, 2, 0)
     starts, ends = (np.concatenate([hidden, seen, hidden, seen]) for hidden, seen in zip(behind, ahead, strict=True))
-    grouped = project_segments(starts, ends, FORWARD, HW).grouped(4, 12)
-    assert [len(pixels) for pixels in grouped] == [0, 12, 0, 12]
-    np.testing.assert_array_equal(grouped[1], grouped[3])
-    np.testing.assert_array_equal(grouped[1], project_segments(*ahead, FORWARD, HW).pixels)
+    visible = project_segments(starts, ends, FORWARD, HW)
+    assert visible.starts(4, 12) == [0, 0, 12, 12, 24]
+    np.testing.assert_array_equal(visible.pixels[:12], visible.pixels[12:])
+    np.testing.assert_array_equal(visible.pixels[:12], project_segments(*ahead, FORWARD, HW).pixels)
 
 
 def test_resized_scales_pixels_and_not_depth() -> None:

@@ -1,4 +1,4 @@
-"""Trials that tell causes apart, on a graph that runs in a millisecond."""
+"""Checks that tell causes apart, on a graph that runs in a millisecond."""
 
 from __future__ import annotations
 

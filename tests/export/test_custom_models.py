@@ -52,7 +52,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 def test_custom_models_are_exported_proven_and_run(config: ModelConfig, tmp_path: Path) -> None:
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
-    assert result.spatial == SpatialChoice("slots", 2)
+    assert result.spatial == SpatialChoice("visible", 2)
     assert result.parity.worst("bev_embed") <= result.parity.tolerance
     capacity = CameraCapacity.from_metadata(metadata_of(result.output), source="x.onnx")
     assert capacity == CameraCapacity(2, PillarGrid.of(config))
@@ -74,12 +74,12 @@ def test_the_graph_refuses_a_frame_whose_cells_are_seen_by_more_cameras(tmp_path
         frame, lidar2img=np.repeat(frame.lidar2img[:, :1], 6, axis=1), source="scene-3/meta_000007.json"
     )
     with pytest.raises(
-        CameraCalibrationError, match=r"^scene-3/meta_000007\.json: .* \(6\) than the model has room for \(2 per cell\)"
+        CameraCalibrationError, match=r"^scene-3/meta_000007\.json: .* \(6\) than the model takes \(2 per cell\)"
     ):
         session.step(all_ahead, first=False)
 
 
-def test_the_dense_form_takes_any_rig(tmp_path: Path) -> None:
+def test_the_dense_form_takes_any_camera_calibration(tmp_path: Path) -> None:
     config = micro_config()
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx", spatial="dense")
@@ -94,22 +94,22 @@ def test_the_dense_form_takes_any_rig(tmp_path: Path) -> None:
     [
         (1, SpatialChoice("dense", 1)),
         (2, SpatialChoice("dense", 2)),
-        (3, SpatialChoice("slots", 2)),
-        (6, SpatialChoice("slots", 2)),
-        (8, SpatialChoice("slots", 2)),
-        (12, SpatialChoice("slots", 3)),
+        (3, SpatialChoice("visible", 2)),
+        (6, SpatialChoice("visible", 2)),
+        (8, SpatialChoice("visible", 2)),
+        (12, SpatialChoice("visible", 3)),
     ],
 )
-def test_slots_are_the_default_where_they_are_fewer_than_the_cameras(num_cams: int, expected: SpatialChoice) -> None:
+def test_visible_cameras_are_the_default_where_they_are_fewer(num_cams: int, expected: SpatialChoice) -> None:
     assert choose_spatial(replace(micro_config(), num_cams=num_cams)) == expected
 
 
 @pytest.mark.parametrize(
     ("num_cams", "form", "cameras_per_query", "message"),
     [
-        (12, None, 2, "12 cameras .* up to 3 of them, and there is room for 2 .* --cameras-per-query 3"),
-        (6, "slots", 1, "up to 2 of them, and there is room for 1"),
-        (6, "slots", 7, "7 cameras per cell: give a number from 1 to 6"),
+        (12, None, 2, "12 cameras .* up to 3 of them, and the graph takes 2 .* --cameras-per-query 3"),
+        (6, "visible", 1, "up to 2 of them, and the graph takes 1"),
+        (6, "visible", 7, "7 cameras per cell: give a number from 1 to 6"),
         (6, None, 0, "0 cameras per cell: give a number from 1 to 6"),
         (6, "dense", 2, "leave out --cameras-per-query"),
     ],
@@ -121,11 +121,11 @@ def test_what_can_not_be_honoured_is_refused_with_the_reason(
         choose_spatial(replace(micro_config(), num_cams=num_cams), form, cameras_per_query)
 
 
-def test_twelve_cameras_are_exported_with_room_for_three(tmp_path: Path) -> None:
+def test_twelve_cameras_are_exported_for_three_per_cell(tmp_path: Path) -> None:
     config = replace(micro_config(), num_cams=12)
     make_checkpoint(config, tmp_path / "w.pth", seed=4)
     result = export_onnx(config, tmp_path / "w.pth", tmp_path / "x.onnx")
-    assert result.spatial == SpatialChoice("slots", 3)
+    assert result.spatial == SpatialChoice("visible", 3)
 
 
 def test_images_that_do_not_halve_evenly_are_exported_with_four_levels(tmp_path: Path) -> None:

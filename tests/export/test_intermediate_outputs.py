@@ -57,7 +57,9 @@ class Exported:
     model: BEVFormer
 
 
-@pytest.fixture(scope="module", params=[(name, form) for name in CONFIGS for form in ("dense", "slots")], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[(name, form) for name in CONFIGS for form in ("dense", "visible")], ids="-".join
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
     name, spatial = request.param
     config, folder = CONFIGS[name], tmp_path_factory.mktemp("intermediate outputs")

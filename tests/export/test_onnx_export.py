@@ -224,7 +224,7 @@ def test_what_the_converter_was_seen_to_refuse_stops_the_export_unless_it_is_wai
     assert result.lint.errors == ()
 
 
-@pytest.mark.parametrize("spatial", ["dense", "slots"])
+@pytest.mark.parametrize("spatial", ["dense", "visible"])
 @pytest.mark.parametrize("geometry", ["host", "graph"])
 def test_no_chip_objects_to_any_form_of_the_graph(
     checkpoints: dict[str, Path], tmp_path: Path, geometry: GeometryForm, spatial: SpatialForm

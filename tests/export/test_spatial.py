@@ -26,8 +26,8 @@ def narrower(camera_calibration: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_a_rig_that_needs_less_than_the_proof_gets_what_the_proof_needs(caplog: pytest.LogCaptureFixture) -> None:
     apart = narrower(surround_lidar_to_image(FOUR.image_hw)[[0, 3, 4, 5]])
     assert needed_cameras_per_query(PillarGrid.of(FOUR), [apart]) == 1
-    room = cameras_per_query_of_calibrations(FOUR, [apart])
-    assert choose_spatial(FOUR, "slots", room) == SpatialChoice("slots", 2)
+    most = cameras_per_query_of_calibrations(FOUR, [apart])
+    assert choose_spatial(FOUR, "visible", most) == SpatialChoice("visible", 2)
     assert "need 1 cameras per BEV query; the graph takes 2" in caplog.text
 
 

@@ -18,7 +18,7 @@ from tests.export.models import MICRO_CONFIGS, random_model
 from tests.support.micro import micro_config
 
 
-@pytest.mark.parametrize("spatial", ["dense", "slots"])
+@pytest.mark.parametrize("spatial", ["dense", "visible"])
 @pytest.mark.parametrize("name", list(MICRO_CONFIGS))
 def test_every_form_of_every_model_is_accepted_after_the_passes(
     name: str, spatial: SpatialForm, tmp_path: Path

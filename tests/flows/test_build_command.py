@@ -36,11 +36,11 @@ class Build:
         self.home.mkdir()
         self.settings = settings or {}
 
-    def command(self, num_samples: int = 4) -> list[str]:
+    def command(self, *more: str, num_samples: int = 4) -> list[str]:
         return [
             *(sys.executable, "-m", "flows.cli", "build", "--model", str(MICRO)),
             *("--checkpoint", str(self.inputs / "checkpoint.pth"), "--scenes", str(self.inputs / "scenes")),
-            *("--store", str(self.store), "--num-samples", str(num_samples)),
+            *("--store", str(self.store), "--num-samples", str(num_samples), *more),
         ]
 
     @property
@@ -48,9 +48,9 @@ class Build:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return kept | {"HOME": str(self.home), "COLUMNS": "200"} | self.settings
 
-    def run(self, num_samples: int = 4) -> subprocess.CompletedProcess[str]:
+    def run(self, *more: str, num_samples: int = 4) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(num_samples),
+            self.command(*more, num_samples=num_samples),
             env=self.environment,
             capture_output=True,
             text=True,
@@ -58,9 +58,9 @@ class Build:
             check=False,
         )
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.command(*more), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def servers(self) -> list[int]:
@@ -87,6 +87,7 @@ class Build:
 def build(inputs: Path, migrated_home: Path, tmp_path: Path) -> Iterator[Build]:
     """With a Prefect server of its own."""
     build = Build(inputs, tmp_path)
+    FolderStore(build.store)
     copy_home(migrated_home, build.store / "prefect")
     yield build
     for process in build.servers():
@@ -110,7 +111,7 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 def test_a_build_and_then_nothing_to_do(build: Build) -> None:
     first = build.run()
     assert first.returncode == 0, first.stderr
-    assert "19 of 19 steps done" in first.stdout
+    assert "20 of 20 steps done" in first.stdout
     report = Path(first.stdout.split("report: ")[1].strip())
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert re.search(r"│ mAP │ +\d\.\d{3} │ +\d\.\d{3} │ +\d\.\d{3} │", first.stdout), first.stdout
@@ -133,7 +134,7 @@ def test_a_build_and_then_nothing_to_do(build: Build) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_a_build_that_was_cut_off_is_carried_on(build: Build, signal_number: signal.Signals) -> None:
-    process = build.start()
+    process = build.start("--converter", "onnxruntime")
     wait_for(lambda: "calibration" in build.kinds() or process.poll() is not None, "calibration")
     process.send_signal(signal_number)
     _, stderr = process.communicate(timeout=60)
@@ -144,7 +145,7 @@ def test_a_build_that_was_cut_off_is_carried_on(build: Build, signal_number: sig
     wait_for(lambda: not build.servers(), "the end of the server")
     assert "report" not in build.kinds()
 
-    again = build.run()
+    again = build.run("--converter", "onnxruntime")
     assert again.returncode == 0, again.stderr
     rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in again.stdout.splitlines() if "│" in line}
     assert rows["export"] == "no"
@@ -186,7 +187,7 @@ def test_a_build_that_fails_its_gates_fails_and_shows_why(on_server: Build, tmp_
     policy = tmp_path / "strict.yaml"
     policy.write_text("name: strict\ngates: [fidelity.bev_embed.cosine >= 0.99999]")
     asked = [*on_server.command(), "--policy", str(policy), "--publish"]
-    for steps in ("19 of 19 steps done", "nothing to do: nothing changed"):
+    for steps in ("20 of 20 steps done", "nothing to do: nothing changed"):
         failed = subprocess.run(
             asked, env=on_server.environment, capture_output=True, text=True, timeout=SECONDS, check=False
         )

@@ -68,6 +68,7 @@ class Night:
             "scenes": f"hf://{REPO}/inference_data",
             "store": self.store.uri,
             "num_samples": 6,
+            "converter": "onnxruntime",  # the bounds of an emulation take child runs of their own
             **changes,
         }
         settings = {"hub_token_block": "hub-token", "s3_block": "night-s3", "pick_up_seconds": pick_up_seconds}
@@ -202,16 +203,19 @@ def test_registering_again_keeps_what_an_operator_did(night: Night) -> None:
     path = f"deployments/{before['id']}/schedules/{schedule['id']}"
     site.call(path, {"active": False}, method="PATCH")
     site.call(f"automations/{automation['id']}", {"enabled": False}, method="PATCH")
+    fewer = {**before["parameters"], "request": {**before["parameters"]["request"], "num_samples": 5}}
+    site.call(f"deployments/{before['id']}", {"parameters": fewer}, method="PATCH")
     printed = register(site, {})
     assert "automation bevformer-notify: updated" in printed
     assert "Warning" not in printed and "not found" not in printed, printed
     after = site.call("deployments/name/nightly/nightly")
     assert [one["active"] for one in after["schedules"]] == [False]
-    assert after["parameters"] == before["parameters"]
+    assert after["parameters"] == fewer
     assert after["parameters"]["settings"] == {"hub_token_block": "hub-token", "s3_block": "night-s3"}
     names = [one["name"] for one in site.every("automations")]
     assert len(names) == len(set(names)) == 4  # that of the trigger of on-new-input is one
     assert not site.call(f"automations/{automation['id']}")["enabled"]
+    site.call(f"deployments/{before['id']}", {"parameters": before["parameters"]}, method="PATCH")
     site.call(path, {"active": True}, method="PATCH")
     site.call(f"automations/{automation['id']}", {"enabled": True}, method="PATCH")
 
@@ -316,8 +320,7 @@ def test_only_what_depends_on_a_changed_scene_is_built_again_even_if_the_server_
 
 def test_a_night_survives_a_killed_process_and_a_dead_board(night: Night) -> None:
     site = night.site
-    # One evaluation of each scene: the emulator's other bound would be a child run of its own.
-    run = night.start(seed=1, score_threshold=0.05, pick_up_seconds=PICK_UP_SECONDS, converter="onnxruntime")
+    run = night.start(seed=1, score_threshold=0.05, pick_up_seconds=PICK_UP_SECONDS)
     extract = night.child(run, "calibration-histories", "RUNNING")
     for process in site.processes(extract["id"]):
         os.kill(process, signal.SIGKILL)

@@ -64,7 +64,7 @@ def test_the_board_reads_what_the_float_model_gave(
     board = _build(micro_inputs, store, monkeypatch, "axengine")
     titles = [step.record.step.title for step in board.steps if step.ran]
     assert titles.index("record scene-0000") < titles.index("evaluate scene-0000")
-    assert titles.index("record-trials") < titles.index("diagnose")
+    assert titles.index("record-diagnosis") < titles.index("diagnose")
     simulated = _build(micro_inputs, store, monkeypatch, "pulsar2")
     recordings = {step.record.step.title: step.ran for step in simulated.steps if step.record.step.name == "record"}
     assert recordings == {"record scene-0000": False}  # what the board was compared with

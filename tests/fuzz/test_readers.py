@@ -34,6 +34,7 @@ from bevformer_lib.gates.policy import DEFAULT_POLICY, read_policy
 from bevformer_lib.model.bevformer import build_model
 from bevformer_lib.model.checkpoint import load_checkpoint, make_checkpoint
 from bevformer_lib.onnx_file import read_onnx
+from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.pulsar2.container import read_axmodel
 from bevformer_lib.pulsar2.log import read_figures
 from bevformer_lib.pulsar2.overrides import read_overrides
@@ -135,7 +136,7 @@ def read_record(content: bytes) -> object:
 
 
 def read_resolved(content: bytes) -> object:
-    return ResolvedSource.from_dict(parse_json(content)).fingerprint
+    return from_plain(ResolvedSource, parse_json(content)).num_bytes
 
 
 def detections() -> bytes:
@@ -211,7 +212,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         ),
         "record": Reader(json.dumps(RECORD).encode(), lambda _, content: read_record(content), errors, is_json=True),
         "resolved source": Reader(
-            json.dumps(source.to_dict()).encode(), lambda _, content: read_resolved(content), errors, is_json=True
+            json.dumps(to_plain(source)).encode(), lambda _, content: read_resolved(content), errors, is_json=True
         ),
         "hub address": Reader(b"hf://me/model@main/x", lambda _, content: parse_hub(content.decode()), errors),
         "local address": Reader(b"file:///x", lambda _, content: parse_local(content.decode()), errors),

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bevformer_lib.detections.infer_records import box_records
-from bevformer_lib.errors import FrameError, LateFrameError, RuntimeUnavailableError
+from bevformer_lib.errors import ConfigError, FrameError, LateFrameError, RuntimeUnavailableError
 from bevformer_lib.infer.detector import LONGEST_GAP_S, Detector
-from bevformer_lib.infer.infer import InferModel, InferSettings, infer_scenes
+from bevformer_lib.infer.infer import infer_scenes
+from bevformer_lib.infer.scene_stages import InferModel, InferSettings
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_YAW_DEG
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -73,7 +74,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Frame, ...]:
 def test_boxes_are_those_that_infer_writes(frames: tuple[Frame, ...], tmp_path: Path) -> None:
     scenes = read_scenes(frames[0].meta_path.parents[1], SceneRequirements.of_model(micro_config()))
     settings = InferSettings(score_threshold=0.3, fps=2.0, images=False, video=False)
-    infer_scenes(scenes, InferModel(Detector(fake_runtime(), CONFIG, score_threshold=0.3), "m", {}), settings, tmp_path)
+    infer_scenes(scenes, InferModel(Detector(fake_runtime(), CONFIG), "m", {}), settings, tmp_path)
     written = json.loads((tmp_path / "scene-0000" / "detections.json").read_text())["frames"]
     detector = Detector(fake_runtime(), CONFIG, score_threshold=0.3)
     for frame, expected in zip(frames, written, strict=True):
@@ -102,6 +103,32 @@ def test_poses_are_enough() -> None:
         expected[:, 7:16] = 0.0  # what only a CAN bus knows
         expected[:, 3:7] = abs(expected[:, 3:7])  # a matrix has lost the quaternion's sign
         np.testing.assert_allclose(by_pose.feed["can_bus"], expected, atol=1e-6)
+
+
+def test_a_buffer_that_its_caller_fills_again_is_no_standstill() -> None:
+    car, buffer = Car(), CAN_BUS[0].copy()
+    car.see(0, can_bus=buffer)
+    buffer[:] = CAN_BUS[1]
+    car.see(1, can_bus=buffer)
+    np.testing.assert_array_equal(car.feed["can_bus"][0], can_bus_delta(CAN_BUS[1], CAN_BUS[0]).astype(np.float32))
+
+
+def test_a_call_after_a_part_begins_a_new_sequence() -> None:
+    car = Car()
+    car.see(0)
+    inputs = car.detector.prepare(
+        IMAGES, lidar2img=np.asarray(LIDAR2IMG, float), can_bus_delta=can_bus_delta(CAN_BUS[1], CAN_BUS[0])
+    )
+    car.detector.run(inputs, first=False)
+    car.see(2)
+    assert car.detector.was_first
+    assert not car.feed["can_bus"][0, :3].any()
+
+
+@pytest.mark.parametrize("wrong", [{"score_threshold": 30.0}, {"longest_gap_s": 0.0}, {"longest_gap_s": math.nan}])
+def test_thresholds_without_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="give a"):
+        Detector(fake_runtime(), CONFIG, **wrong)  # type: ignore[arg-type]
 
 
 def test_a_frame_goes_on_from_the_last_one_that_was_run() -> None:

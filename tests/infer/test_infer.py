@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,9 @@ import pytest
 
 from bevformer_lib.errors import OutputError, SceneError
 from bevformer_lib.infer.detector import Detector
-from bevformer_lib.infer.infer import (
-    STAGES,
-    InferModel,
-    InferResult,
-    InferSettings,
-    StageSeconds,
-    infer_scenes,
-    latency_by_stage,
-)
+from bevformer_lib.infer.infer import InferResult, infer_scenes
+from bevformer_lib.infer.scene_stages import InferModel, InferSettings
+from bevformer_lib.infer.stages import STAGES, StageSeconds, latency_by_stage
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from tests.infer.models import CONFIG, fake_runtime
@@ -48,7 +43,7 @@ def run(
 ) -> InferResult:
     scenes = read_scenes(scenes_root, SceneRequirements.of_model(micro_config()))
     model = InferModel(
-        Detector(runtime or fake_runtime(), CONFIG, score_threshold=settings.score_threshold),
+        Detector(runtime or fake_runtime(), CONFIG),
         name="micro.onnx",
         made_with=made_with or {"model_sha256": "1234"},
     )
@@ -134,13 +129,26 @@ def test_same_inputs_same_bytes(scenes_root: Path, tmp_path: Path) -> None:
     assert one == other
 
 
+def test_processes_that_draw_change_nothing(scenes_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(scenes_root, tmp_path / "here", settings=DRAWN)
+    monkeypatch.setattr("bevformer_lib.infer.infer._WORTH_PROCESSES", 1)
+    result = run(scenes_root, tmp_path / "there", settings=DRAWN)
+    here, there = files_under(tmp_path / "here"), files_under(tmp_path / "there")
+    del here["timings.json"], there["timings.json"]
+    assert here == there
+    assert result.throughput is not None
+    assert result.throughput.host_cpu_seconds["draw"] > 0
+
+
 def test_interrupted_run_keeps_finished_scenes_and_carries_on(scenes_root: Path, tmp_path: Path) -> None:
     def interrupt(_: str, done: int, total: int) -> None:
         if done == 6:
             raise KeyboardInterrupt
 
+    threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         run(scenes_root, tmp_path / "out", settings=DRAWN, on_progress=interrupt)
+    assert threading.active_count() == threads
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["scene-0000"]
     runtime = fake_runtime()
     result = run(scenes_root, tmp_path / "out", settings=DRAWN, runtime=runtime)
@@ -227,7 +235,8 @@ def test_without_images_and_video(scenes_root: Path, tmp_path: Path, monkeypatch
 def test_timings_leave_first_frames_out(scenes_root: Path, tmp_path: Path) -> None:
     result = run(scenes_root, tmp_path / "out", settings=InferSettings(0.3, 2.0, video=False))
     content = json.loads((tmp_path / "out" / "timings.json").read_text())
-    assert list(content["stages"]) == list(STAGES) == ["load", "preprocess", "inference", "postprocess", "draw"]
+    expected = ["load", "preprocess", "wait", "inference", "postprocess", "draw"]
+    assert list(content["stages"]) == list(STAGES) == expected
     assert content["stages"]["draw"]["frames"] == 6
     assert [len(frames) for frames in content["scenes"].values()] == [4, 4]
     assert result.latency["draw"] is not None

@@ -44,12 +44,12 @@ def problem() -> Problem:
     )
 
 
-@pytest.mark.parametrize("slots", [2, 3, 6])
-def test_slots_equal_dense(problem: Problem, slots: int) -> None:
+@pytest.mark.parametrize("cameras", [2, 3, 6])
+def test_visible_equals_dense(problem: Problem, cameras: int) -> None:
     dense = problem.solve(DenseSampling())
     assert dense.shape == (1, CHANNELS, CELLS)
     assert dense.abs().amax() > 0.1
-    torch.testing.assert_close(problem.solve(VisibleCameraSampling(slots)), dense, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(problem.solve(VisibleCameraSampling(cameras)), dense, atol=2e-5, rtol=2e-5)
 
 
 def test_a_bias_of_the_projection_stays_inside_the_cameras(problem: Problem) -> None:

@@ -57,7 +57,7 @@ def relative_error(actual: torch.Tensor | NDArray, expected: NDArray) -> float:
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize("spatial", ["dense", "slots"])
+@pytest.mark.parametrize("spatial", ["dense", "visible"])
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_of_every_frame(name: str, spatial: SpatialForm) -> None:
     case = golden_case(name, spatial)

@@ -16,7 +16,7 @@ from tests.support.micro import micro_config
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        (SpatialChoice("slots", 3), CameraCapacity(3, PillarGrid.of(micro_config()))),
+        (SpatialChoice("visible", 3), CameraCapacity(3, PillarGrid.of(micro_config()))),
         (SpatialChoice("dense", 6), None),
     ],
 )

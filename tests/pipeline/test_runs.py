@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from bevformer_lib.cli.explain import command
+from bevformer_lib.cli.explain import command, steps_table
 from bevformer_lib.errors import StoreError
 from bevformer_lib.pipeline.builds import record_build
 from bevformer_lib.pipeline.executors import DirectExecutor
-from bevformer_lib.pipeline.runs import find_run, recorded_run
+from bevformer_lib.pipeline.runs import RunStep, find_run, recorded_run
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.store.base import BUILDS, RUNS, Store
 from bevformer_lib.store.folder import FolderStore
@@ -57,6 +59,15 @@ def test_a_run_says_what_made_each_step_run(tmp_path: Path, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "number changed 1 -> 2" in printed
     assert "2 of 2 steps done" in printed
+
+
+def test_what_made_a_step_run_is_never_cut() -> None:
+    module = "bevformer_lib.evaluate.diagnosis"
+    console = Console(width=80, file=io.StringIO())
+    console.print(steps_table([RunStep("record scene-0000", "record/0", True, f"{module} changed 1 -> 2", 1.0)]))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in printed
+    assert module in "".join(line.split("│")[3].strip() for line in printed.splitlines() if "│" in line)
 
 
 def test_a_build_means_its_newest_run(tmp_path: Path) -> None:

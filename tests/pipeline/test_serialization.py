@@ -17,7 +17,8 @@ from bevformer_lib.pipeline.export import ExportWork
 from bevformer_lib.pipeline.inputs import SceneSource
 from bevformer_lib.pipeline.measure import TensorsWork
 from bevformer_lib.pipeline.ptq import PtqWork
-from bevformer_lib.pipeline.record import RecordTrialsWork, RecordWork
+from bevformer_lib.pipeline.record import RecordWork
+from bevformer_lib.pipeline.record_diagnosis import RecordDiagnosisWork
 from bevformer_lib.pipeline.runtimes import Simulator
 from bevformer_lib.pipeline.serialization import SerializationError, deserialize, serialize
 from bevformer_lib.pipeline.work import Work
@@ -43,13 +44,13 @@ WORK: tuple[Work, ...] = (
     PtqWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, ("learn-rounding",), "cuda"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
     RecordWork(SCENE, GRAPH, NEEDS, "cuda"),
-    RecordTrialsWork((SCENE,), GRAPH, NEEDS, "cpu"),
+    RecordDiagnosisWork((SCENE,), GRAPH, NEEDS, "cpu"),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "pulsar2", "cpu", 0.25, None, Simulator("pulsar2:5.1", "/p")),
     EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, GRAPH),
     DiagnoseWork((SCENE,), GRAPH, GRAPH, {"calibration_img.tar.gz": GRAPH}, NEEDS, "axengine", "cpu", GRAPH),
     TensorsWork(SCENE, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu"),
     ExportWork(
-        MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/c.pth"), "M57", "slots", 3, ("broken:/a/b",), "host"
+        MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/c.pth"), "M57", "visible", 3, ("broken:/a/b",), "host"
     ),
 )
 

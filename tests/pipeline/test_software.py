@@ -48,6 +48,13 @@ def test_all_that_a_step_imports_is_in_its_key(work: Work) -> None:
     assert code_of(type(work).__module__).items() <= work.step.packages.items()
 
 
+def test_another_diagnosis_does_not_run_the_float_model_over_all_scenes_again() -> None:
+    """It takes seconds a frame for a model of full size."""
+    by_step = {work.step.name: work.step.packages for work in WORK}
+    assert "bevformer_lib.evaluate.diagnosis" in by_step["record-diagnosis"]
+    assert "bevformer_lib.evaluate.diagnosis" not in by_step["record"]
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_only_the_runtime_that_was_asked_for_is_in_the_key(runtime: str) -> None:
     recorded = evaluated_by(runtime, recording=GRAPH).step.packages

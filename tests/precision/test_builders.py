@@ -13,7 +13,7 @@ from bevformer_lib.convert.base import Converter
 from bevformer_lib.convert.selection import select_nodes
 from bevformer_lib.names import OUTPUT_BEV_EMBED
 from bevformer_lib.precision.builders import CandidateBuilder, ConverterBuilder, EmbeddedBuilder
-from bevformer_lib.precision.outputs import write_overrides
+from bevformer_lib.precision.requests import write_overrides
 from bevformer_lib.pulsar2.converter import Pulsar2Options
 from bevformer_lib.pulsar2.simulator import Pulsar2Run
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime

@@ -69,6 +69,30 @@ def test_a_shape_that_is_not_fixed_is_named() -> None:
         graph_cost(model)
 
 
+def test_a_raw_graph_costs_what_its_known_shapes_cost() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Slice", ["shape", "first", "second"], ["rows"]),
+        helper.make_node("Concat", ["rows", "rest"], ["to"], axis=0),
+        helper.make_node("Reshape", ["x", "to"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["y"]),
+        helper.make_node("NonZero", ["y"], ["found"]),
+        helper.make_node("Cast", ["found"], ["places"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("MatMul", ["w2", "places"], ["z"]),
+    ]
+    constants = {
+        "first": np.array([0]),
+        "second": np.array([1]),
+        "rest": np.array([-1]),
+        "w": np.ones((6, 5), np.float32),
+        "w2": np.ones((1, 2), np.float32),
+    }
+    cost = graph_cost(model_of(nodes, {"x": (4, 2, 3)}, {"z": ("a", "b")}, constants=constants))
+    assert cost.macs == 4 * 6 * 5
+    assert cost.unknown == ("found", "places", "z")
+    assert cost.not_counted == ("MatMul",)
+
+
 def test_weights_of_integer_arithmetic_are_parameters_and_their_scales_are_not() -> None:
     inputs = ["x", "sx", "zx", "w", "sw", "zw", "sy", "zy"]
     constants = {

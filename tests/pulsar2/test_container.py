@@ -8,8 +8,8 @@ import pytest
 
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.names import INPUT_NAMES, OUTPUT_NAMES
-from bevformer_lib.pulsar2.build_config import parse_build_config
 from bevformer_lib.pulsar2.container import interface_defects, read_axmodel
+from bevformer_lib.pulsar2.parse import parse_build_config
 from tests.standins.axmodel_container import write_axmodel
 from tests.support.calibration import ToyWorld
 

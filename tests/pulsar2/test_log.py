@@ -8,6 +8,7 @@ from bevformer_lib.pulsar2.log import (
     ran_out_of_memory,
     read_figures,
     refuses_config,
+    remedy,
 )
 
 # Lines of the documentation's own logs.
@@ -62,3 +63,18 @@ def test_only_what_says_something_is_left() -> None:
 )
 def test_why_it_failed(line: str, config: bool, memory: bool) -> None:
     assert (refuses_config([*FAILED, line]), ran_out_of_memory([*FAILED, line])) == (config, memory)
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("KeyError: 'dont support IsNaN opr in AXOPS/ONNXOPS/CUSTOM_OPS'", "'bevformer lint' names the nodes"),
+        ("TileFailException: AxLayerNorm", "FP32 for LayerNormalization"),
+        ("TileFailException: tuple index out of range", "tensors of one axis"),
+        ("AssertionError: job io size > ocm size, AxGather", "gather from parts"),
+        ("AssertionError: unsupported tiling", None),
+    ],
+)
+def test_what_was_behind_words_that_others_met(said: str, advice: str | None) -> None:
+    found = remedy([*FAILED[:-1], said])
+    assert (found is None) if advice is None else (advice in str(found))

@@ -26,7 +26,7 @@ EVERYTHING_U16 = {
 }
 
 
-@pytest.mark.parametrize("spatial", ["slots", "dense"])
+@pytest.mark.parametrize("spatial", ["visible", "dense"])
 def test_every_output_follows_the_float_graph(spatial: SpatialForm, tmp_path: Path) -> None:
     config = micro_config()
     write_traced(random_model(config, spatial=spatial), tmp_path / "x.onnx")

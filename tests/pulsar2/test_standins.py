@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.convert.float_model import load_graph
 from bevformer_lib.pulsar2.generate import generate_build_config
 from tests.standins.axmodel_container import write_axmodel
+from tests.standins.pulsar2.files import with_processors
+from tests.standins.pulsar2.operators import as_computed, refusal
 from tests.support.calibration import ToyWorld
 
 Config = dict[str, Any]
@@ -158,8 +163,6 @@ def test_flags_are_checked(
 
 
 def test_run_wants_every_input_whole(native: Path, world: ToyWorld, tmp_path: Path) -> None:
-    import onnx
-
     model = write_axmodel(tmp_path / "m.axmodel", onnx.load(world.model))
     (tmp_path / "in" / "0").mkdir(parents=True)
     (tmp_path / "list.txt").write_text("0\n")
@@ -193,3 +196,77 @@ def test_docker_is_as_strict_as_docker(arguments: tuple[str, ...], status: int, 
     found, said = _run("docker", *arguments)
     assert found == status, said
     assert message in said
+
+
+def _refused(*nodes: onnx.NodeProto, constants: dict[str, np.ndarray] | None = None, **inputs: list[int]) -> str:
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_empty_tensor_value_info("y")],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    return str(refusal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (_refused(helper.make_node("IsNaN", ["x"], ["y"]), x=[2, 2]), "dont support IsNaN opr in AXOPS"),
+        (_refused(helper.make_node("Xor", ["x", "x"], ["y"]), x=[2, 2]), "KeyError"),
+        (
+            _refused(helper.make_node("Squeeze", ["x", "a"], ["y"]), constants={"a": np.array([0])}, x=[1, 4]),
+            "ZeroDivisionError",
+        ),
+        (_refused(helper.make_node("LeakyRelu", ["x"], ["y"]), x=[2, 2]), "NoneType"),
+        (_refused(helper.make_node("Sub", ["x", "x"], ["y"]), x=[4]), "tuple index out of range"),
+        (_refused(helper.make_node("Gemm", ["x", "z"], ["y"]), x=[2, 3], z=[3, 4]), "Should fuse Gemm"),
+        (
+            _refused(helper.make_node("Gather", ["x", "i"], ["y"]), constants={"i": np.array([7])}, x=[191, 4096]),
+            "3145732 > 3141632",
+        ),
+        (_refused(helper.make_node("Squeeze", ["x"], ["r"]), helper.make_node("Relu", ["r"], ["y"]), x=[1, 4]), "None"),
+        (_refused(helper.make_node("Neg", ["x"], ["y"]), x=[2, 2]), "None"),
+    ],
+)
+def test_graphs_that_the_real_converter_was_seen_to_refuse_are_refused(said: str, expected: str) -> None:
+    assert expected in said
+
+
+def test_a_reduction_that_names_no_axes_is_built_wrongly_without_a_word() -> None:
+    node = helper.make_node("ReduceMean", ["x"], ["y"], keepdims=1)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    (built,) = as_computed(model).graph.node
+    assert helper.get_attribute_value(built.attribute[1]) == [-1]
+
+
+def test_six_and_seven_fuse_and_name_what_four_does_not(
+    native: Path, world: ToyWorld, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "unrecognized arguments" in _build(native, world, config, tmp_path, "--debug.dump_frontend_graph")[1]
+    monkeypatch.setenv("STANDIN_PULSAR2_VERSION", "7.0-standin")
+    status, said = _build(native, world, config, tmp_path, "--debug.dump_frontend_graph", "--compiler.npu_perf")
+    assert status == 0, said
+    out = tmp_path / "out"
+    fused = [node.name for node in onnx.load(out / "frontend/optimized_quant_axmodel.onnx").graph.node]
+    assert any(name.startswith("op_") for name in fused)
+    record = json.loads((out / "quant/quant_axmodel.json").read_text())
+    assert set(record["tensor_configs"]) == set(record["dispatchings"]) == set(fused)
+    assert (out / "compiler/debug/subgraph_npu_0/b1/trace.json").is_file()
+
+
+def test_what_comes_in_is_normalised_and_turned_inside() -> None:
+    value = helper.make_tensor_value_info("img", TensorProto.FLOAT, [1, 3, 4, 5])
+    node = helper.make_node("Identity", ["img"], ["y"])
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4, 5])]
+    graph = helper.make_graph([node], "g", [value], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    entry = {"tensor_name": "img", "src_dtype": "U8", "src_layout": "NHWC", "mean": [1, 2, 3], "std": [2, 4, 8]}
+    built = with_processors(model, {"input_processors": [entry], "quant": {"input_configs": [{"tensor_name": "img"}]}})
+    pixels = np.arange(60, dtype=np.uint8).reshape(1, 4, 5, 3)
+    session = onnxruntime.InferenceSession(built.SerializeToString())
+    expected = ((pixels - np.float32([1, 2, 3])) / np.float32([2, 4, 8])).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(session.run(None, {"img": pixels})[0], expected, rtol=1e-6)

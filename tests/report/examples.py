@@ -167,6 +167,8 @@ def example_conversion() -> dict[str, Any]:
         "tool": {"version": "4.2", "kind": "docker", "location": "pulsar2:4.2"},
         "max_cycle": [450_154],
         "macs": [98_000_000],
+        "estimated_ms": [0.4727, 0.5267],
+        "layer_cycles": [{"layer": "/neck/Conv", "kind": "AxQuantizedConv", "cycles": 301_000.0}],
         "precision_table": [
             {**conv, "quantized_dtype": "U8", "cosine": None, "mse": None},
             {**softmax, "quantized_dtype": "FP32", "cosine": 0.9712, "mse": 0.013},

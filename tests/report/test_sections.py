@@ -132,6 +132,10 @@ def test_the_conversion_shows_cycles_precisions_and_findings() -> None:
     text = text_of(dataclasses.replace(bare_content(), conversion=facts))
     for said in ("Pulsar2 4.2 (docker: pulsar2:4.2)", "450 154", "98 000 000", "1 U8", "had no effect"):
         assert said in text, said
+    for said in ("0.473 to 0.527 ms on a card", "301 000"):
+        assert said in text, said
+    older = {key: value for key, value in facts.items() if key not in ("estimated_ms", "layer_cycles")}
+    assert "on a card" not in text_of(dataclasses.replace(bare_content(), conversion=older))
     assert text.index("AxSoftmax") < text.index("AxQuantizedConv"), "worst first"
     clean = {**facts, "findings": [], "precision_table": [], "max_cycle": [], "macs": []}
     said = text_of(dataclasses.replace(bare_content(), conversion=clean))

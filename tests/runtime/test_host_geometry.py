@@ -16,6 +16,7 @@ from bevformer_lib.errors import ConfigError, RuntimeUnavailableError
 from bevformer_lib.export.clip import clip_frame
 from bevformer_lib.export.host_geometry import host_geometry_of_graph
 from bevformer_lib.export.onnx_export import export_onnx
+from bevformer_lib.geometry.host import HostGeometry
 from bevformer_lib.names import HOST_GEOMETRY_INPUTS, INPUT_NAMES, OUTPUT_NAMES
 from bevformer_lib.runtime.contract import check_graph, check_model
 from bevformer_lib.runtime.host_geometry import with_host_geometry
@@ -53,6 +54,19 @@ def test_both_forms_give_the_same_frame_after_frame(graphs: Path) -> None:
         for name in OUTPUT_NAMES:
             error = np.linalg.norm(given[name] - expected[name]) / np.linalg.norm(expected[name])
             assert error <= 1e-5, name
+
+
+def test_frames_prepared_ahead_give_the_same_and_leave_no_camera_to_compute(
+    graphs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [clip_frame(micro_config(), number, seed=4) for number in range(3)]
+    session = TemporalSession(OnnxRuntime(graphs / "host.onnx", threads=1))
+    prepared = [session.prepare(frame) for frame in frames]
+    in_turn = _outputs(graphs / "host.onnx")
+    monkeypatch.setattr(HostGeometry, "_camera_inputs", None)
+    given = [session.step(frame, first=position == 0).outputs for position, frame in enumerate(prepared)]
+    for expected, found in zip(in_turn, given, strict=True):
+        assert all(np.array_equal(expected[name], found[name]) for name in OUTPUT_NAMES)
 
 
 def test_a_compiled_model_is_run_as_the_inference_config_says(graphs: Path, tmp_path: Path) -> None:

@@ -118,6 +118,15 @@ def test_dynamic_shapes_are_refused(toy: Path, tmp_path: Path) -> None:
         OnnxRuntime(path)
 
 
+@pytest.mark.parametrize(("said", "asked", "threads"), [("1", None, 1), ("2,1", None, 2), ("x", None, 0), ("1", 2, 2)])
+def test_threads_are_those_of_the_environment_where_none_are_asked_for(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, said: str, asked: int | None, threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    session = OnnxRuntime(toy, threads=asked)._session
+    assert session.get_session_options().intra_op_num_threads == threads  # 0: its own choice
+
+
 def test_threads_must_be_positive(toy: Path) -> None:
     with pytest.raises(RuntimeUnavailableError, match="threads is 0"):
         OnnxRuntime(toy, threads=0)

@@ -89,7 +89,7 @@ def test_a_frame_whose_cameras_fit_is_run() -> None:
 
 def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -> None:
     session, inputs = camera_session(cameras_per_query=1)
-    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*takes \(1 per cell\)"):
         session.step(inputs, first=True)
     assert not session.prev_bev.any()
 
@@ -97,7 +97,7 @@ def test_a_frame_of_which_cells_would_be_dropped_is_refused_before_it_is_run() -
 def test_a_model_without_metadata_is_proven_with_what_its_config_states() -> None:
     runtime = counting_runtime()
     session = TemporalSession(runtime, stated_capacity=CameraCapacity(1, GRID))
-    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*takes \(1 per cell\)"):
         session.step(camera_inputs(), first=True)
     assert not runtime.feeds
     TemporalSession(runtime, stated_capacity=CameraCapacity(2, GRID)).step(camera_inputs(), first=True)
@@ -113,3 +113,33 @@ def test_a_model_that_computes_no_numbers_is_refused() -> None:
             RuntimeUnavailableError, match=r"frame 3: 1 of 3 values of the model's outputs_classes are NaN"
         ):
             require_finite(broken, "frame 3")
+
+
+def test_what_is_prepared_ahead_is_run_as_it_is() -> None:
+    runtime = counting_runtime(np.float16)
+    session = TemporalSession(runtime)
+    prepared = session.prepare(_inputs())
+    assert prepared.img.dtype == np.float16
+    plain = session.step(_inputs(), first=True)
+    ahead = session.step(prepared, first=True)
+    assert runtime.feeds[1]["img"] is prepared.img
+    for name, array in runtime.feeds[0].items():
+        np.testing.assert_array_equal(array, runtime.feeds[1][name])
+    np.testing.assert_array_equal(plain.outputs["bev_embed"], ahead.outputs["bev_embed"])
+
+
+def test_what_does_not_fit_is_refused_while_it_is_prepared() -> None:
+    with pytest.raises(RuntimeUnavailableError, match=r"img is \(1, 6, 3, 8, 8\), the model takes"):
+        TemporalSession(counting_runtime()).prepare(_inputs(img=(1, 6, 3, 8, 8)))
+    session, inputs = camera_session(cameras_per_query=1)
+    with pytest.raises(CameraCalibrationError, match=r"scene-7/meta_000004\.json: .*room for \(1 per cell\)"):
+        session.prepare(inputs)
+
+
+def test_a_forgotten_state_has_to_be_begun_anew() -> None:
+    session = TemporalSession(counting_runtime())
+    session.step(_inputs(), first=True)
+    session.forget()
+    assert not session.prev_bev.any()
+    with pytest.raises(RuntimeUnavailableError, match="pass first=True"):
+        session.step(_inputs(), first=False)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bevformer_lib.errors import SourceError
+from bevformer_lib.plain_data import from_plain
 from bevformer_lib.source.hub_access import HubAccess
 from bevformer_lib.source.open import fetch, resolve_source
 from bevformer_lib.source.resolved import ResolvedSource
@@ -164,9 +165,10 @@ def test_no_listing_reaches_outside_the_cache(
 
 @given(place=PATHS, path=PATHS, blob=DIGESTS, commit=DIGESTS)
 def test_no_source_that_can_be_made_names_a_file_outside(place: str, path: str, blob: str, commit: str) -> None:
-    told = {"format": 1, "kind": "hub", "place": place, "is_folder": True, "files": [[path, 1, blob]]}
+    files = [{"path": path, "size": 1, "blob": blob}]
+    told = {"kind": "hub", "place": place, "is_folder": True, "files": files}
     with contextlib.suppress(SourceError):
-        source = ResolvedSource.from_dict({**told, "repo": REPO, "revision": "main", "commit": commit})
+        source = from_plain(ResolvedSource, {**told, "repo": REPO, "revision": "main", "commit": commit})
         root = Path("/cache")
         for name in (Path(str(source.commit), source.place, path), Path(blob)):
             assert ".." not in name.parts

@@ -3,7 +3,9 @@
 As with the real one, a container is not a child that dies with its client: it lives until it ends or is killed by
 name. Mounts become links under a root folder of the container's own, and the stand-in of Pulsar2 inside reads and
 writes there alone. The environment says what is there: ``STANDIN_DOCKER_STATE`` (a folder), ``STANDIN_DOCKER_IMAGES``
-(names), ``STANDIN_DOCKER_DOWN`` (no daemon), ``STANDIN_DOCKER_DELAY`` (seconds until a container exists).
+(names), ``STANDIN_DOCKER_DOWN`` (no daemon), ``STANDIN_DOCKER_DELAY`` (seconds until a container exists),
+``STANDIN_DOCKER_FILES`` (a folder with the files of the image), ``STANDIN_DOCKER_OWNER`` (a user, to whom everything
+that a container wrote belongs afterwards, as it belongs to root with the real one).
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def main() -> int:
 
 
 def images() -> list[str]:
-    return os.environ.get("STANDIN_DOCKER_IMAGES", "pulsar2:4.2").split()
+    return os.environ.get("STANDIN_DOCKER_IMAGES", "pulsar2:4.2 pulsar2:7.0").split()
 
 
 def state() -> Path:
@@ -85,11 +87,40 @@ def run(arguments: list[str]) -> int:
     if options.image not in images():
         sys.stderr.write(f"Unable to find image '{options.image}' locally\ndocker: pull access denied\n")
         return 125
+    if options.command[:1] == ["cat"]:
+        return show_files(options.command[1:])
+    if options.command[:1] in (["find"], ["chown"]):
+        return on_mounts(options)
     if options.command[:1] != ["pulsar2"]:
         sys.stderr.write(f"docker: exec: {options.command[:1]}: executable file not found in $PATH\n")
         return 127
     time.sleep(float(os.environ.get("STANDIN_DOCKER_DELAY", "0")))
     return _run_container(options)
+
+
+def show_files(paths: list[str]) -> int:
+    """Show files of the image, which are those under ``STANDIN_DOCKER_FILES``."""
+    for path in paths:
+        file = Path(os.environ.get("STANDIN_DOCKER_FILES", "/nonexistent")) / path.lstrip("/")
+        if not file.is_file():
+            sys.stderr.write(f"cat: {path}: No such file or directory\n")
+            return 1
+        sys.stdout.write(file.read_text(encoding="utf-8"))
+    return 0
+
+
+def on_mounts(options: argparse.Namespace) -> int:
+    """Run a command of the image, as its root user, on what is mounted."""
+    mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in options.volume}
+    return subprocess.run([mounted.get(word, word) for word in options.command], check=False).returncode
+
+
+def leave_to_root(folders: list[str]) -> None:
+    """Give what a container wrote to another user, as whose files a real one's are another user's: root's."""
+    owner = os.environ.get("STANDIN_DOCKER_OWNER")
+    for folder in folders if owner is not None else ():
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            os.chown(path, int(owner or 0), int(owner or 0), follow_symlinks=False)
 
 
 def _run_container(options: argparse.Namespace) -> int:
@@ -100,8 +131,10 @@ def _run_container(options: argparse.Namespace) -> int:
         sys.stderr.write(f"docker: Error response from daemon: Conflict. The container name '/{name}' is in use\n")
         return 125
     writable = [link(volume, root) for volume in options.volume]
+    tagged = f"{options.image.rpartition(':')[2]}-standin"
     environment = {
         **os.environ,
+        "STANDIN_PULSAR2_VERSION": os.environ.get("STANDIN_PULSAR2_VERSION", tagged),
         "STANDIN_ROOT": str(root),
         "STANDIN_WRITABLE": os.pathsep.join(target for target in writable if target),
     }
@@ -130,6 +163,7 @@ def _run_container(options: argparse.Namespace) -> int:
             time.sleep(LOOK_SECONDS)
     record.unlink(missing_ok=True)
     output.unlink(missing_ok=True)
+    leave_to_root([volume.split(":")[0] for volume in options.volume if not volume.endswith(":ro")])
     shutil.rmtree(root, ignore_errors=True)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 

@@ -25,7 +25,7 @@ def put(store: Store, content: bytes) -> str:
 def test_an_object_is_kept_under_its_digest(any_store: Store) -> None:
     digest = put(any_store, b"content")
     assert digest == "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
-    assert any_store.has_object(digest)
+    assert digest in [entry.sha256 for entry in any_store.list_objects()]
     path = any_store.get_object(digest)
     assert path.read_bytes() == b"content"
     assert path.stat().st_mode & 0o222 == 0
@@ -34,7 +34,7 @@ def test_an_object_is_kept_under_its_digest(any_store: Store) -> None:
 
 def test_what_is_missing_is_named(any_store: Store) -> None:
     absent = "abcdef" + "0" * 58
-    assert not any_store.has_object(absent)
+    assert absent not in [entry.sha256 for entry in any_store.list_objects()]
     with pytest.raises(StoreError, match=r"abcdef.*missing.*build again"):
         any_store.get_object(absent)
     with pytest.raises(StoreError, match=r"abcdef.*missing.*build again"):
@@ -47,7 +47,7 @@ def test_objects_are_listed_and_removed(any_store: Store) -> None:
     gone = put(any_store, b"bb")
     any_store.remove_object(gone)
     any_store.remove_object(gone)
-    assert not any_store.has_object(gone)
+    assert gone not in [entry.sha256 for entry in any_store.list_objects()]
     assert len(list(any_store.list_objects())) == 2
 
 
@@ -120,7 +120,7 @@ def test_a_lost_object_is_remade(any_store: Store) -> None:
     result = run_step(any_store, make_step(), write_files)
     assert result.ran
     assert f"{lost}: the object is missing" in result.reason
-    assert any_store.has_object(lost)
+    assert lost in [entry.sha256 for entry in any_store.list_objects()]
 
 
 def test_scratch_is_removed(any_store: Store) -> None:

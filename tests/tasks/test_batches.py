@@ -35,8 +35,7 @@ def frames(batch: list[Work]) -> int:
 def test_every_part_is_in_one_batch(count: int, workers: int) -> None:
     work = scenes(*[40] * count)
     divided = batches(work, workers)
-    titles = sorted(part.step.title for batch in divided for part in batch)
-    assert titles == sorted(part.step.title for part in work)
+    assert sorted(map(id, (part for batch in divided for part in batch))) == sorted(map(id, work))
     assert all(0 < len(batch) <= MOST_PARTS for batch in divided)
     assert len(divided) == min(count, max(-(-count // MOST_PARTS), workers * BATCHES_PER_WORKER if workers > 1 else 1))
 

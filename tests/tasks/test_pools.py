@@ -14,7 +14,7 @@ POOLS = {
     "convert": "cpu",
     "ptq": "gpu",
     "record": "gpu",
-    "record-trials": "gpu",
+    "record-diagnosis": "gpu",
     "evaluate": "edge",
     "diagnose": "edge",
     "tensors": "gpu",

@@ -162,7 +162,7 @@ def test_a_graph_without_named_tensors_is_compared_by_its_outputs(
 
 
 @pytest.mark.usefixtures("openmmlab_standin")
-def test_a_rig_that_the_graph_has_no_room_for_is_no_divergence(
+def test_a_calibration_beyond_the_graphs_capacity_is_no_divergence(
     make_plugin: MakePlugin, checkpoint: Path, micro_graph: Path, tmp_path: Path
 ) -> None:
     ahead = let_all_cameras_look_ahead(write_scenes(tmp_path / "ahead", num_scenes=1, frames_per_scene=1))

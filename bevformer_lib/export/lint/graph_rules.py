@@ -18,7 +18,7 @@ from bevformer_lib.onnx_file import weight_faults
 MAX_RANK: Final = 5
 """Most axes of a tensor."""
 
-_SHAPE_ADVICE: Final = "export with static shapes and run the passes"
+_SHAPE_ADVICE: Final = "export with static shapes and run the passes (bevformer repair)"
 _INVALID_ADVICE: Final = "export it again; what else is wrong may only show then"
 _INT64_BY_DEFINITION: Final[Mapping[str, tuple[int, ...]]] = {"ArgMax": (0,), "ArgMin": (0,), "TopK": (1,)}
 """Operator -> positions of the outputs that the ONNX standard makes int64, whatever goes in."""
@@ -65,7 +65,7 @@ def custom_domains(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Pla
             yield at(
                 node,
                 why="it is no standard operator",
-                advice="replace it with standard operators (the passes do so for grid sampling)",
+                advice="replace it with standard operators (bevformer repair does so for grid sampling)",
             )
 
 
@@ -110,7 +110,8 @@ def int64_tensors(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Plac
             yield at(
                 node,
                 why=f"{node.output[position]!r} is int64 and not a constant",
-                advice="run the passes, which fold shape arithmetic; compute data in int32 or float32",
+                advice="run the passes (bevformer repair), which fold shape arithmetic; compute data in int32 or "
+                "float32",
             )
 
 
@@ -141,7 +142,7 @@ def tensor_types(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Place
 
 def high_ranks(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Places:
     """Tensors with more axes than :data:`MAX_RANK`."""
-    advice = f"fold axes together, so that at most {MAX_RANK} remain"
+    advice = f"run the passes (bevformer repair), or fold axes together, so that at most {MAX_RANK} remain"
     for name in (*(value.name for value in model.graph.input), *(tensor.name for tensor in model.graph.initializer)):
         if facts.ranks.get(name, 0) > MAX_RANK:
             yield Place(name, why=f"it has {facts.ranks[name]} axes", advice=advice)

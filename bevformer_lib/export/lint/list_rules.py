@@ -25,23 +25,24 @@ _OPERATOR_ADVICE: Final[Mapping[str, str]] = {
     "Mod": "write it as x - floor(x / y) * y",
     "Neg": "multiply by -1",
     "NonZero": "mask with Where: the number of results must not depend on the data",
-    "Range": "run the passes: with fixed shapes it is a constant",
+    "Range": "run the passes (bevformer repair): with fixed shapes it is a constant",
     "Reciprocal": "write it as Div",
     "ReduceMin": "negate, ReduceMax, negate",
     "Scan": "unroll it: the graph must be the same for every frame",
-    "Shape": "run the passes: with fixed shapes it is a constant",
+    "Shape": "run the passes (bevformer repair): with fixed shapes it is a constant",
     "Sign": "write it with Where",
-    "Size": "run the passes: with fixed shapes it is a constant",
+    "Size": "run the passes (bevformer repair): with fixed shapes it is a constant",
     "Tile": "write it as Concat",
 }
 _GENERAL_ADVICE: Final = "express it with operators of the chip's list"
 _LIMIT_ADVICE: Final[Mapping[str, str]] = {
-    "AveragePool": "run the passes: without padding the two ways of counting are the same",
-    "Conv": "run the passes, which write the padding out",
+    "AveragePool": "run the passes (bevformer repair): without padding the two ways of counting are the same",
+    "Conv": "run the passes (bevformer repair), which write the padding out",
     "Gather": "flatten the indices, gather, and reshape the result",
-    "Gemm": "run the passes, which put the factors into its constants",
-    "MaxPool": "run the passes, which write the padding out",
-    "Resize": "run the passes: where every pixel is repeated the same number of times, the roundings agree",
+    "Gemm": "run the passes (bevformer repair), which put the factors into its constants",
+    "MaxPool": "run the passes (bevformer repair), which write the padding out",
+    "Resize": "run the passes (bevformer repair): where every pixel is repeated the same number of times, the "
+    "roundings agree",
 }
 _SEEN_WORKING: Final[Mapping[str, Evidence]] = {"Log": ON_CARD_7, "Neg": ON_CARD_7, "Silu": COMPILED_6}
 """Operators that compiled for AX650 (and ran, where the level says so), whether a list holds them or not."""

@@ -27,7 +27,7 @@ from bevformer_lib.export.lint.facts import GraphFacts
 from bevformer_lib.export.lint.places import Check, Places, at
 from bevformer_lib.export.lint.validity import node_fault
 
-_RUN_THE_PASSES: Final = "run the passes"
+_RUN_THE_PASSES: Final = "run the passes (bevformer repair)"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from bevformer_lib.export.passes import (
     batch_norm_into_matmul,
     constant_reshape_shapes,
     explicit_padding,
+    fewer_axes,
     flat_gather,
     gemm_factors,
     live_gemm_to_matmul,
@@ -29,6 +30,7 @@ from bevformer_lib.export.passes import (
     xor_to_equal,
 )
 from bevformer_lib.export.passes.base import PassResult, Refusal
+from bevformer_lib.export.passes.bodies import apply_everywhere
 from bevformer_lib.progress import ProgressCallback, no_progress
 
 GraphPass = Callable[[onnx.ModelProto], PassResult]
@@ -48,6 +50,7 @@ PASSES: Final[Mapping[str, GraphPass]] = {
     "gemm_factors": gemm_factors.apply,
     "product_bias": product_bias.apply,
     "flat_gather": flat_gather.apply,
+    "fewer_axes": fewer_axes.apply,
     "squeeze_to_reshape": squeeze_to_reshape.apply,
     "named_reduce_axes": named_reduce_axes.apply,
     "written_defaults": written_defaults.apply,
@@ -55,6 +58,9 @@ PASSES: Final[Mapping[str, GraphPass]] = {
 """Name -> rewrite, in order: shapes are inferred through standard operators only, and the rewrites that need them come
 after they are constant; operators that ONNX Runtime may not know go before onnxsim runs the graph; onnxsim folds what
 is constant, matrices included, and makes Squeeze and Gemm of other things, so what mends these comes behind it."""
+
+_GO_INTO_BODIES: Final = frozenset({"simplify"})
+"""Go into the bodies of If and Loop by themselves; with the others :func:`apply_everywhere` does."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def run_passes(
     passes: Mapping[str, GraphPass] = PASSES,
     on_progress: ProgressCallback = no_progress,
 ) -> tuple[onnx.ModelProto, tuple[PassReport, ...]]:
-    """Apply ``passes`` one after the other.
+    """Apply ``passes`` one after the other, to the graph and to the bodies of If, Loop and Scan in it.
 
     Args:
         model: any graph; it is not modified.
@@ -99,7 +105,7 @@ def run_passes(
     reports: list[PassReport] = []
     for number, (name, apply) in enumerate(passes.items(), start=1):
         started = time.perf_counter()
-        result = apply(model)
+        result = apply(model) if name in _GO_INTO_BODIES else apply_everywhere(apply, model)
         reports.append(
             PassReport(
                 name=name,

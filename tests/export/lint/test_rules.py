@@ -67,11 +67,11 @@ def test_the_vendors_graph_is_told_what_to_do() -> None:
     findings = _findings(vendor_like_model())
     assert next(found for found in findings if "custom" in found) == (
         "[custom-domain] com.microsoft::GridSample 'sample': it is no standard operator (documented, Pulsar2 7.0); "
-        "replace it with standard operators (the passes do so for grid sampling)"
+        "replace it with standard operators (bevformer repair does so for grid sampling)"
     )
     assert (
         "[operator] Shape 'shape': it is not on the list of AX650 (documented, Pulsar2 7.0); "
-        "run the passes: with fixed shapes it is a constant" in findings
+        "run the passes (bevformer repair): with fixed shapes it is a constant" in findings
     )
     assert any("[missing-shape]" in finding and "the shape of 'sampled'" in finding for finding in findings)
     assert any("[int64] Shape 'shape': 'features_shape' is int64" in finding for finding in findings)
@@ -205,7 +205,8 @@ def test_constants_may_be_int64_but_not_of_high_rank() -> None:
     assert _findings(model) == []
     model = _single("Reshape", ["w", "s"], constants={"w": np.zeros((1,) * 6, np.float32), "s": int64(1)})
     assert _findings(model) == [
-        "[rank] 'w': it has 6 axes (documented, Pulsar2 7.0); fold axes together, so that at most 5 remain",
+        "[rank] 'w': it has 6 axes (documented, Pulsar2 7.0); run the passes (bevformer repair), or fold axes "
+        "together, so that at most 5 remain",
     ]
 
 

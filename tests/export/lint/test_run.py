@@ -67,7 +67,7 @@ def test_errors_stop_and_say_how_to_go_on() -> None:
     assert lines[0] == "m.onnx: the converter for AX650 won't accept the graph:"
     assert lines[1] == (
         "  - [fails] LpNormalization '/layers.0/Norm': whatever its attributes: an internal error ended the build "
-        "(seen in the compiler, Pulsar2 6.0); run the passes: Div by ReduceL2 or a sum"
+        "(seen in the compiler, Pulsar2 6.0); run the passes (bevformer repair): Div by ReduceL2 or a sum"
     )
     assert "--waive RULE:NODE" in lines[-1]
 

@@ -62,6 +62,7 @@ def test_the_order_of_the_passes() -> None:
         "gemm_factors",
         "product_bias",
         "flat_gather",
+        "fewer_axes",
         "squeeze_to_reshape",
         "named_reduce_axes",
         "written_defaults",

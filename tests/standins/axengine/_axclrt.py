@@ -25,7 +25,31 @@ def _enter(context: object) -> int:
     return 0
 
 
-axclrt_lib = SimpleNamespace(axclrtSetCurrentContext=_enter)
+def _buffer(buffers: list[int], place: int, block: list[int], size: list[int]) -> int:
+    """Say where a buffer is; an error where none was set, and then nothing is written."""
+    if place >= len(buffers):
+        return -1
+    block[0] = buffers[place]
+    return 0
+
+
+def _free(block: int) -> int:
+    if getattr(_of_this_thread, "context", None) is None:
+        raise RuntimeError("this thread has no context of a card")
+    memory.give_back(block)
+    return 0
+
+
+axclrt_cffi = SimpleNamespace(new=lambda kind: [0], NULL=0)
+axclrt_lib = SimpleNamespace(
+    axclrtSetCurrentContext=_enter,
+    axclrtFree=_free,
+    axclrtEngineGetNumInputs=lambda info: info["inputs"],
+    axclrtEngineGetNumOutputs=lambda info: info["outputs"],
+    axclrtEngineGetInputBufferByIndex=lambda io, *rest: _buffer(io["inputs"], *rest),
+    axclrtEngineGetOutputBufferByIndex=lambda io, *rest: _buffer(io["outputs"], *rest),
+    axclrtEngineDestroyIO=lambda io: io.clear(),
+)
 
 
 def _finalize() -> None:
@@ -43,7 +67,7 @@ class AXCLRTSession:
     """A model on a card; the library keeps it until the process ends."""
 
     def __init__(self, path_or_bytes: Any, sess_options: object, provider_options: Any) -> None:
-        self._io: list[int] | None = None
+        self._io: list[dict[str, list[int]]] | None = None
         self._model_id: list[int] | None = None
         self.device_index = 0
         if provider_options is not None and "device_id" in provider_options[0]:
@@ -76,6 +100,7 @@ class AXCLRTSession:
         say(f"Compiler version: {self._npu.description['version']}")
         self._inputs = arguments(self._npu.description["inputs"], _FLOAT16)
         self._outputs = arguments(self._npu.description["outputs"], _FLOAT16)
+        self._info = [{"inputs": len(self._inputs), "outputs": len(self._outputs)}]
         self._buffers: dict[str, NDArray[Any]] = {}
         self._io = self._prepare_io()
         _all_model_instances.append(self)
@@ -84,21 +109,21 @@ class AXCLRTSession:
         self._unload()
         _all_model_instances.remove(self)
 
-    def _prepare_io(self) -> list[int]:
-        blocks = []
+    def _prepare_io(self) -> list[dict[str, list[int]]]:
+        """Take memory for inputs and outputs; where it does not suffice, what was taken stays taken, as in 0.1.3."""
+        _io: list[dict[str, list[int]]] = [{"inputs": [], "outputs": []}]
         for kind, values in (("input", self._inputs), ("output", self._outputs)):
             for place, one in enumerate(values):
-                blocks.append(memory.take(int(np.prod(one.shape)) * one.dtype.itemsize))
-                if not blocks[-1]:
-                    for block in blocks[:-1]:
-                        memory.give_back(block)
+                block = memory.take(int(np.prod(one.shape)) * one.dtype.itemsize)
+                if not block:
                     raise RuntimeError(f"axclrtMalloc failed 0x80300003 for {kind} {place}.")
-        return blocks
+                _io[0][f"{kind}s"].append(block)
+        return _io
 
     def _unload(self) -> None:
         if self._io is not None:
             self._require_context()
-            for block in self._io:
+            for block in (*self._io[0]["inputs"], *self._io[0]["outputs"]):
                 memory.give_back(block)
             self._io = None
         if self._model_id[0] != 0:  # type: ignore[index] # None where no card was found, and so it fails there too

@@ -22,12 +22,12 @@ import onnx
 import yaml
 
 from tests.standins.axmodel_container import read_axmodel
-from tests.standins.pulsar2.files import write_build
+from tests.standins.pulsar2.files import write_build, write_fused
 from tests.standins.pulsar2.inputs import BuildRefusedError, check_names, load_calibration, load_graph
-from tests.standins.pulsar2.quantize import UnknownLayerError, built_types, calibrate, quantize
+from tests.standins.pulsar2.personality import AS_SEEN, COMMIT, VERSION
+from tests.standins.pulsar2.quantize import PrecisionFailsError, UnknownLayerError, built_types, calibrate, quantize
 from tests.standins.pulsar2.schema import ConfigRefusedError, check_config, strip_comments
 
-VERSION, COMMIT = "4.2-standin", "0f1e2d3c"
 PLAIN_FLAGS = ("config", "input", "output_dir", "output_name", "work_dir", "model_type", "target_hardware", "npu_mode")
 BOOLEAN = {
     "onnx_opt": ("disable_onnx_optimization", "enable_onnxsim", "model_check", "disable_transformation_check"),
@@ -92,6 +92,8 @@ def main() -> int:
         return run_model(arguments) if arguments.command == "run" else build(arguments)
     except (ConfigRefusedError, BuildRefusedError) as error:
         return traceback(str(error))
+    except PrecisionFailsError as error:
+        return traceback(str(error))
     except UnknownLayerError as error:
         return traceback(f"KeyError: layer_configs layer_name [{error}] not found in graph")
 
@@ -102,6 +104,8 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     for section, names in BOOLEAN.items():
         for name in names:
             parser.add_argument(f"--{section}.{name}", nargs="?", const="true", choices=("true", "false", "1", "0"))
+    if AS_SEEN:
+        parser.add_argument("--debug.dump_frontend_graph", nargs="?", const="true", choices=("true", "false"))
     for section, names in VALUED.items():
         for name in names:
             parser.add_argument(f"--{section}.{name}")
@@ -143,13 +147,14 @@ def build(arguments: argparse.Namespace) -> int:
     output = place(config["output_dir"])
     refuse_read_only(config["output_dir"])
     output.mkdir(parents=True, exist_ok=True)
-    model = load_graph(place(config["input"]), config.get("target_hardware", "AX650"))
+    model = load_graph(place(config["input"]))
     check_names(config, model)
     names = [entry["tensor_name"] for entry in config["quant"]["input_configs"]]
     info("yamain.command.build:fill_default:300", f"apply default processor configuration to {names}", "WARNING ")
     samples = load_calibration(config, model, place)
     say(f"{len(samples)} File(s) Loaded.")
     say("Building onnx ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100% 0:00:00")
+    write_fused(config, output, model)
     info("yamain.command.build:quant:797", f"save optimized onnx to [{config['output_dir']}/frontend/optimized.onnx]")
     say("                               Quant Config Table")
     say(f"Transformer optimize level: {config['quant'].get('transformer_opt_level', 0)}")
@@ -157,7 +162,7 @@ def build(arguments: argparse.Namespace) -> int:
     if fail("ignore-precision"):
         config["quant"].pop("layer_configs", None)
     operators = built_types(config, model.graph)
-    ranges = calibrate(model, samples, _progress)
+    ranges = calibrate(model, samples, operators, _progress, config["quant"].get("calibration_method", "MinMax"))
     quantized = quantize(model, operators, ranges)
     say("Network Quantization Finished.")
     if fail("compile"):
@@ -168,7 +173,7 @@ def build(arguments: argparse.Namespace) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if fail("other-model"):
         quantized.graph.output[0].type.tensor_type.shape.dim[0].dim_value += 1
-    write_build(config, output, model, quantized, operators, samples[0], VERSION, COMMIT, (say, info))
+    write_build(config, output, model, quantized, operators, samples[0], ranges, (say, info))
     compiled = output / config.get("output_name", "compiled.axmodel")
     if fail("no-output"):
         compiled.unlink()

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tests.standins.pulsar2.personality import MAJOR
+
 Spec = Callable[[Any, str], None]
 
 
@@ -180,9 +182,20 @@ _INPUT_PROCESSOR = message(
         "padding_mode": choice("constant"),
         "padding_constant_value": integer(),
         "slicing": each(integer()),
+        "scale": number(),
+        "zeropoint": integer(),
     },
     required=("tensor_name",),
 )
+
+
+def _input_processor(value: Any, path: str) -> None:
+    _INPUT_PROCESSOR(value, path)
+    yuv = value.get("src_format") in ("YUYV422", "UYVY422", "YUV420SP", "YVU420SP")
+    if yuv and value.get("csc_mode", "NoCSC") == "NoCSC":
+        _refuse(path, "src_format is YUV but csc_mode is NoCSC")
+
+
 _COMPILER_FIELDS: dict[str, Spec] = {
     "static_batch_sizes": each(integer(1)),
     "max_dynamic_batch_size": integer(0),
@@ -206,13 +219,15 @@ _SUB_COMPILER = message(
 )
 _COMPILER = message("CompilerConfig", {**_COMPILER_FIELDS, "sub_configs": each(_SUB_COMPILER)})
 _OP_PROCESSOR = message("OpProcessor", {"op_name": text, "attrs": anything}, required=("op_name",))
+NEWEST = 7
+ADDED_HARDWARE, ADDED_KEYS = {"AX637", "AX8860"}, {"scale", "zeropoint"}
 NPU_MODES = {
     "AX650": ("NPU1", "NPU2", "NPU3"),
     "M76H": ("NPU1", "NPU2", "NPU3"),
     "AX620E": ("NPU1", "NPU2"),
     "AX615": ("NPU1", "NPU2"),
-    "AX637": ("NPU1",),
     "M57": ("NPU1",),
+    "AX637": ("NPU1",),
     "AX8860": ("NPU1", "NPU2", "NPU4"),
 }
 _ONNX_OPTIONS = (
@@ -235,7 +250,7 @@ _BUILD = message(
         "input_shapes": text,
         "onnx_opt": message("OnnxOptimizeOption", dict.fromkeys(_ONNX_OPTIONS, boolean)),
         "quant": _QUANT,
-        "input_processors": each(_INPUT_PROCESSOR),
+        "input_processors": each(_input_processor),
         "output_processors": each(
             message(
                 "OutputProcessor",
@@ -254,17 +269,27 @@ _BUILD = message(
         "op_processors": each(_OP_PROCESSOR),
         "quant_op_processors": each(_OP_PROCESSOR),
         "compiler": _COMPILER,
+        "debug": message("DebugConfig", {"dump_frontend_graph": boolean}),
     },
 )
 
 
-def check_config(content: Any) -> None:
-    """Check a whole build config.
+def check_config(content: Any, *, major: int = MAJOR) -> None:
+    """Check a whole build config, as a version has it.
 
     Raises:
         ConfigRefusedError: at the first defect, as a parser does.
     """
     _BUILD(content, "")
+    if major < NEWEST:
+        if content.get("target_hardware") in ADDED_HARDWARE:
+            _refuse("target_hardware", f"Invalid enum value {content['target_hardware']!r}")
+        for place, entry in enumerate(content.get("input_processors", ())):
+            for key in ADDED_KEYS.intersection(entry):
+                raise ConfigRefusedError(
+                    'google.protobuf.json_format.ParseError: Message type "pulsar2.build.InputProcessor" has no field '
+                    f'named "{key}" at "input_processors.{place}".'
+                )
     hardware, mode = content.get("target_hardware", "AX650"), content.get("npu_mode", "NPU1")
     if mode not in NPU_MODES[hardware]:
         _refuse("npu_mode", f"Invalid enum value {mode!r} while target_hardware is {hardware}")

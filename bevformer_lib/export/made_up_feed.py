@@ -19,7 +19,9 @@ from bevformer_lib.names import CAN_BUS_SIZE, INPUT_CAN_BUS, INPUT_IMG, INPUT_LI
 _SEED: Final = 0
 
 
-def made_up_feed(graph: onnx.GraphProto, host_geometry: HostGeometryConfig | None = None) -> dict[str, NDArray[Any]]:
+def made_up_feed(
+    graph: onnx.GraphProto, host_geometry: HostGeometryConfig | None = None, *, seed: int = _SEED
+) -> dict[str, NDArray[Any]]:
     """Return random values for every input of a graph, the same every time; zeros for integers, which may be indices.
 
     A BEVFormer's cameras are set up around the car: how much of the images the cells sample decides what sampling
@@ -28,11 +30,12 @@ def made_up_feed(graph: onnx.GraphProto, host_geometry: HostGeometryConfig | Non
     Args:
         graph: the graph.
         host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it, if it has any.
+        seed: of the values.
 
     Raises:
         ExportError: the shape of an input is not fixed.
     """
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(seed)
     feed: dict[str, NDArray[Any]] = {}
     for value in graph_inputs(graph):
         shape = static_shape(value)

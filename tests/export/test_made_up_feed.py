@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from bevformer_lib.errors import ExportError
-from bevformer_lib.profile.feed import made_up_feed
+from bevformer_lib.export.made_up_feed import made_up_feed
 from tests.export.graphs import model_of
 
 
