@@ -6,7 +6,8 @@
 As often as you like. Beyond `prefect deploy --all` and `prefect automation create`, which it uses:
 
 - what an operator paused stays paused;
-- an input or a block that no variable names stays as it was registered; the first time, the inputs have to be named;
+- an input or a block that no variable names stays as it was registered, and so does every other parameter of the night;
+  the first time, the inputs have to be named;
 - an automation that is there is updated, not made a second time;
 - a run with a parameter that there is not is refused, with the parameter's name.
 """
@@ -39,22 +40,41 @@ BLOCKS: Final = {"BEVFORMER_HUB_TOKEN_BLOCK": "hub_token_block", "BEVFORMER_S3_B
 _NIGHT: Final = "nightly/nightly"
 
 
-async def variables(client: PrefectClient, environment: Mapping[str, str]) -> dict[str, str]:
+async def registered_parameters(client: PrefectClient) -> dict[str, dict[str, Any]]:
+    """Return the night's request and settings as they are registered; empty ones before the first time."""
+    parameters: dict[str, Any] = {}
+    with contextlib.suppress(ObjectNotFound):
+        parameters = (await client.read_deployment_by_name(_NIGHT)).parameters
+    return {name: parameters.get(name) or {} for name in ("request", "settings")}
+
+
+def variables(registered: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the night's variables: as given, or else as they are registered.
 
     Raises:
         SystemExit: an input is neither given nor registered.
     """
-    registered: dict[str, Any] = {}
-    with contextlib.suppress(ObjectNotFound):
-        registered = (await client.read_deployment_by_name(_NIGHT)).parameters
-    request, settings = registered.get("request") or {}, registered.get("settings") or {}
-    found = {name: environment.get(name) or request.get(field) for name, field in INPUTS.items()}
-    if missing := [name for name, value in found.items() if value is None]:
+    request, settings = registered["request"], registered["settings"]
+    found = {name: environment.get(name) or request.get(field) or "" for name, field in INPUTS.items()}
+    if missing := [name for name, field in INPUTS.items() if not environment.get(name) and field not in request]:
         sys.exit(f"set {', '.join(missing)} (docs/nightly.md): the night's inputs are registered for the first time")
     # A block that is given as nothing is taken away; one that is not given stays.
     found |= {name: environment.get(name, settings.get(field) or "") for name, field in BLOCKS.items()}
     return {name: str(value) for name, value in found.items()}
+
+
+async def keep_parameters(
+    client: PrefectClient, before: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
+) -> None:
+    """Put back what was set in the UI and no variable names, as the number of samples or the policy."""
+    night = await client.read_deployment_by_name(_NIGHT)
+    given = {field for name, field in {**INPUTS, **BLOCKS}.items() if name in environment}
+    kept = {}
+    for name, old in before.items():
+        new = night.parameters.get(name) or {}
+        kept[name] = {**new, **old, **{field: new[field] for field in given & new.keys()}}
+    change = {"parameters": {**night.parameters, **kept}}
+    await client.request("PATCH", "/deployments/{id}", path_params={"id": night.id}, json=change)
 
 
 async def refuse_unknown_parameters(client: PrefectClient) -> None:
@@ -86,10 +106,12 @@ async def put_automation(client: PrefectClient, content: dict[str, Any]) -> str:
 async def register(automations: list[Path]) -> None:
     """Register everything."""
     async with get_client() as client:
-        environment = {**os.environ, **await variables(client, os.environ)}
+        before = await registered_parameters(client)
+        environment = {**os.environ, **variables(before, os.environ)}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", PREFECT_FILE, "--all"]
         if (status := subprocess.run(command, cwd=FOLDER.parent, env=environment, check=False).returncode) != 0:
             sys.exit(status)
+        await keep_parameters(client, before, os.environ)
         await refuse_unknown_parameters(client)
         for path in automations:
             for content in yaml.safe_load(path.read_text())["automations"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevformer_lib.backends.converters import EMULATOR, PULSAR2
+from bevformer_lib.backends.converters import PULSAR2, TAKE_PULSAR2_SETTINGS
 from bevformer_lib.calibration.plan import CalibrationPlan, plan_samples
 from bevformer_lib.config.image_size import parse_image_size
 from bevformer_lib.config.load import load_model_config
@@ -67,7 +67,7 @@ def read_inputs(
 
 
 def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | None:
-    if request.converter not in (PULSAR2, EMULATOR):
+    if request.converter not in TAKE_PULSAR2_SETTINGS:
         return None
     asked = request.pulsar2
     minutes = asked.time_limit_minutes

@@ -9,11 +9,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY
+from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY, TAKE_PULSAR2_SETTINGS
 from bevformer_lib.backends.runtimes import RUNTIMES
 from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED, NPU_PATTERN
 from bevformer_lib.config.host_geometry import GeometryForm
@@ -60,6 +60,11 @@ class Place:
         return {**handler(core), "pattern": f"^({'|'.join(kinds)})$"}
 
 
+def _in_their_order(passes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return passes as they run, each once: the same work has the same key."""
+    return tuple(name for name in PASSES if name in passes)
+
+
 class Pulsar2Request(BaseModel):
     """How Pulsar2 converts; what is not given is the recipe's or the tool's own choice."""
 
@@ -73,6 +78,7 @@ class Pulsar2Request(BaseModel):
         tuple[_PtqPass, ...],
         Field(description="Pulsar2, emulator: changes of the float weights so that less is lost in 8 bits."),
         Parameter(negative="--no-ptq-passes"),
+        AfterValidator(_in_their_order),
     ] = DEFAULT_PASSES
     npu_mode: Annotated[
         NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
@@ -204,6 +210,16 @@ class BuildRequest(BaseModel):
         ),
         Parameter(name=["--score-thr", "--score-threshold"]),
     ] = None
+
+    @model_validator(mode="after")
+    def _settings_of_pulsar2_are_for_a_converter_that_takes_them(self) -> BuildRequest:
+        given = self.pulsar2.model_dump(exclude_defaults=True)
+        if given and self.converter not in TAKE_PULSAR2_SETTINGS:
+            raise ValueError(
+                f"{', '.join(given)} are settings of Pulsar2; the converter {self.converter} has none of them: "
+                "leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_runtime_executes_what_the_converter_makes(self) -> BuildRequest:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import onnx
+import pytest
 import torch
 
 from bevformer_lib.config.load import load_model_config
 from bevformer_lib.demo import CHECKPOINT, DEMO
+from bevformer_lib.export.chip import load_chip
+from bevformer_lib.export.lint.run import lint
+from bevformer_lib.export.onnx_export import _PROVEN_PASSES
+from bevformer_lib.export.passes.pipeline import run_passes
+from bevformer_lib.export.spatial import choose_spatial
+from bevformer_lib.export.trace import trace_model
+from bevformer_lib.model.bevformer import build_model
 
 CARD = CHECKPOINT.with_name("README.md").read_text(encoding="utf-8")
 
@@ -40,3 +50,18 @@ def test_the_checkpoint_fits_its_config_and_a_package() -> None:
     assert content["meta"]["config_digest"] == load_model_config(DEMO).digest()
     assert CHECKPOINT.stat().st_size <= 10_000_000
     assert "synthetic scenes only" in CARD
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", ["host", "graph"])
+def test_no_chip_objects_to_its_graph(geometry: str, tmp_path: Path) -> None:
+    config = load_model_config(DEMO)
+    choice = choose_spatial(config, None, None)
+    model = build_model(config, spatial=choice.form, cameras_per_query=choice.cameras_per_query)
+    host = choice.host_geometry(model) if geometry == "host" else None
+    trace_model(model, config, tmp_path / "raw.onnx", host_geometry=host)
+    graph, reports = run_passes(onnx.load(str(tmp_path / "raw.onnx")), _PROVEN_PASSES)
+    assert {report.name: report.changed for report in reports}["squeeze_to_reshape"] > 0
+    for chip in map(load_chip, ("AX650", "AX620E", "AX637", "M57", "M76H", "AX8850")):
+        found = lint(graph, chip).findings
+        assert {finding.operator for finding in found} == set(chip.contradicted), [str(each) for each in found]

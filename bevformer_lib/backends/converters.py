@@ -28,6 +28,8 @@ CONVERTERS: Final[Mapping[str, str]] = MappingProxyType(
 
 Modules of converters that have no settings here give a function ``open_converter(*, device, threads)``.
 """
+TAKE_PULSAR2_SETTINGS: Final = (PULSAR2, EMULATOR)
+"""Converters that understand recipes and build configs of Pulsar2."""
 DEFAULT_DEVICE: Final = "cpu"
 EXECUTED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {ONNXRUNTIME: ("onnxruntime",), PULSAR2: ("pulsar2", "axengine"), EMULATOR: ("onnxruntime",)}

@@ -21,7 +21,7 @@ from bevformer_lib.backends.runtimes import AXENGINE, ONNXRUNTIME, open_runtime
 from bevformer_lib.config.inference_config import InferenceConfig, read_inference_config
 from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.detections.types import Detections
-from bevformer_lib.errors import LateFrameError, RuntimeUnavailableError
+from bevformer_lib.errors import ConfigError, LateFrameError, RuntimeUnavailableError
 from bevformer_lib.infer.given_frame import absolute_motion, camera_images, camera_projections
 from bevformer_lib.names import INPUT_IMG
 from bevformer_lib.runtime.base import Runtime
@@ -88,9 +88,13 @@ class Detector:
 
         Raises:
             RuntimeUnavailableError: the model can't be run here.
-            ConfigError: the config is damaged, or another model's.
+            ConfigError: the config is damaged, or another model's, or a threshold has no sense.
             CameraCalibrationError: the camera capacity of the model or the config is damaged.
         """
+        if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
+            raise ConfigError(f"the score threshold is {score_threshold}; give a number from 0 to 1")
+        if not longest_gap_s > 0.0:
+            raise ConfigError(f"longest_gap_s is {longest_gap_s}; give a time above 0")
         self.config = config if isinstance(config, InferenceConfig) else read_inference_config(Path(config))
         loaded: Runtime
         if isinstance(model, str | Path):
@@ -204,10 +208,14 @@ class Detector:
     def run(self, inputs: FrameInputs, *, first: bool) -> StepResult:
         """Run a prepared frame; ``first``: without history.
 
+        How the car moved up to it is its caller's to know: a call of the detector itself that follows begins anew.
+
         Raises:
             RuntimeUnavailableError: the model can't be run, or there is no history to go on from.
         """
-        return self._session.step(inputs, first=first)
+        step = self._session.step(inputs, first=first)
+        self._last_motion = self._last_timestamp_us = None
+        return step
 
     def decode(
         self, step: StepResult, source: str = "the frame", *, score_threshold: float | None = None

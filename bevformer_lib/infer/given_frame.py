@@ -92,7 +92,7 @@ def _require_image(image: NDArray[np.uint8], name: str, image_hw: tuple[int, int
 
 def _finite(value: NDArray[Any] | Sequence[Any], shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64)  # of its own: callers reuse their buffers
     except (TypeError, ValueError) as error:
         raise FrameError(f"{name}: is no array of numbers of shape {shape} ({error})") from error
     if array.shape != shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final, TypeVar
@@ -34,9 +34,9 @@ def overlapped(
 ) -> Generator[_Kept, None, None]:
     """Take items through the stages and yield what is kept, in the items' order.
 
-    An error of any stage is raised here when its item is due. However the iterator ends, its threads have ended by
-    then: those that wait do not begin, those at work end their item. Wrap it in :func:`contextlib.closing` where the
-    loop over it may be left.
+    An error of any stage is raised here when its item is due, and no item after it is kept. However the iterator ends,
+    its threads have ended by then: those that wait do not begin, those at work end their item. Wrap it in
+    :func:`contextlib.closing` where the loop over it may be left.
 
     Args:
         items: in order.
@@ -49,8 +49,17 @@ def overlapped(
     ahead: deque[Future[_Prepared]] = deque()
     behind: deque[Future[_Kept]] = deque()
 
+    failed = False
+
     def keep_when_finished(finished: Future[_Finished]) -> _Kept:
-        return keep(finished.result())
+        nonlocal failed
+        if failed:  # this thread is ahead of the one that raises: what comes after a lost item must not be kept
+            raise CancelledError
+        try:
+            return keep(finished.result())
+        except BaseException:
+            failed = True
+            raise
 
     with (
         _threads(WORKERS, "prepare-ahead") as preparing,

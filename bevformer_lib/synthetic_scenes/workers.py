@@ -65,7 +65,8 @@ def _check(future: Future[None], name: str) -> None:
         future.result()
     except BrokenProcessPool as error:
         raise SceneError(
-            f"{name}: a process that renders scenes was killed, perhaps for lack of memory; use fewer --workers"
+            f"{name}: a process that renders scenes ended by itself or was killed, perhaps for lack of memory; use "
+            "fewer --workers (a script of your own must call this under `if __name__ == '__main__':`)"
         ) from error
     except (OSError, SceneError):
         raise

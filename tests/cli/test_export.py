@@ -90,7 +90,8 @@ def test_the_rigs_of_scenes_decide_how_many_cameras_a_cell_has_room_for(
     arguments = ("export", "--config", config, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
     arguments = (*arguments, "--image-size", "96x160", "--cameras-from", scenes)
     assert bevformer(*arguments) == 0
-    assert "at most 2 (visible)" in " ".join(capsys.readouterr().out.split())
+    out = capsys.readouterr().out.replace("│", " ")
+    assert "at most 2 (visible)" in " ".join(out.split())
     assert bevformer(*arguments, "--cameras-per-query", "3") == 1
     assert "give --cameras-per-query or --cameras-from, not both" in capsys.readouterr().err
 

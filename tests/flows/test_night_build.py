@@ -203,16 +203,19 @@ def test_registering_again_keeps_what_an_operator_did(night: Night) -> None:
     path = f"deployments/{before['id']}/schedules/{schedule['id']}"
     site.call(path, {"active": False}, method="PATCH")
     site.call(f"automations/{automation['id']}", {"enabled": False}, method="PATCH")
+    fewer = {**before["parameters"], "request": {**before["parameters"]["request"], "num_samples": 5}}
+    site.call(f"deployments/{before['id']}", {"parameters": fewer}, method="PATCH")
     printed = register(site, {})
     assert "automation bevformer-notify: updated" in printed
     assert "Warning" not in printed and "not found" not in printed, printed
     after = site.call("deployments/name/nightly/nightly")
     assert [one["active"] for one in after["schedules"]] == [False]
-    assert after["parameters"] == before["parameters"]
+    assert after["parameters"] == fewer
     assert after["parameters"]["settings"] == {"hub_token_block": "hub-token", "s3_block": "night-s3"}
     names = [one["name"] for one in site.every("automations")]
     assert len(names) == len(set(names)) == 4  # that of the trigger of on-new-input is one
     assert not site.call(f"automations/{automation['id']}")["enabled"]
+    site.call(f"deployments/{before['id']}", {"parameters": before["parameters"]}, method="PATCH")
     site.call(path, {"active": True}, method="PATCH")
     site.call(f"automations/{automation['id']}", {"enabled": True}, method="PATCH")
 

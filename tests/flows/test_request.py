@@ -143,3 +143,17 @@ def test_a_run_of_a_deployment_takes_no_relative_paths(tmp_path: Path, monkeypat
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "00000000-0000-0000-0000-000000000000")
     with pytest.raises(ConfigError, match=r"absolute paths or URIs, not store 'mystore', policy 'gates\.yaml'"):
         run_build(asked, RunSettings())
+
+
+def test_settings_of_pulsar2_are_refused_by_converters_that_have_none() -> None:
+    with pytest.raises(ValidationError, match="recipe, ptq_passes are settings of Pulsar2"):
+        BuildRequest.model_validate(
+            GIVEN | {"converter": "onnxruntime", "pulsar2": {"recipe": "int8", "ptq_passes": ["migrate-scales"]}}
+        )
+    assert BuildRequest.model_validate(GIVEN | {"converter": "onnxruntime", "pulsar2": {"recipe": None}})
+
+
+def test_passes_run_in_their_order_and_once() -> None:
+    asked = ["learn-rounding", "equalize-convolutions", "learn-rounding"]
+    request = BuildRequest.model_validate(GIVEN | {"pulsar2": {"ptq_passes": asked}})
+    assert request.pulsar2.ptq_passes == ("equalize-convolutions", "learn-rounding")

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bevformer_lib.detections.infer_records import box_records
-from bevformer_lib.errors import FrameError, LateFrameError, RuntimeUnavailableError
+from bevformer_lib.errors import ConfigError, FrameError, LateFrameError, RuntimeUnavailableError
 from bevformer_lib.infer.detector import LONGEST_GAP_S, Detector
 from bevformer_lib.infer.infer import infer_scenes
 from bevformer_lib.infer.scene_stages import InferModel, InferSettings
@@ -103,6 +103,32 @@ def test_poses_are_enough() -> None:
         expected[:, 7:16] = 0.0  # what only a CAN bus knows
         expected[:, 3:7] = abs(expected[:, 3:7])  # a matrix has lost the quaternion's sign
         np.testing.assert_allclose(by_pose.feed["can_bus"], expected, atol=1e-6)
+
+
+def test_a_buffer_that_its_caller_fills_again_is_no_standstill() -> None:
+    car, buffer = Car(), CAN_BUS[0].copy()
+    car.see(0, can_bus=buffer)
+    buffer[:] = CAN_BUS[1]
+    car.see(1, can_bus=buffer)
+    np.testing.assert_array_equal(car.feed["can_bus"][0], can_bus_delta(CAN_BUS[1], CAN_BUS[0]).astype(np.float32))
+
+
+def test_a_call_after_a_part_begins_a_new_sequence() -> None:
+    car = Car()
+    car.see(0)
+    inputs = car.detector.prepare(
+        IMAGES, lidar2img=np.asarray(LIDAR2IMG, float), can_bus_delta=can_bus_delta(CAN_BUS[1], CAN_BUS[0])
+    )
+    car.detector.run(inputs, first=False)
+    car.see(2)
+    assert car.detector.was_first
+    assert not car.feed["can_bus"][0, :3].any()
+
+
+@pytest.mark.parametrize("wrong", [{"score_threshold": 30.0}, {"longest_gap_s": 0.0}, {"longest_gap_s": math.nan}])
+def test_thresholds_without_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="give a"):
+        Detector(fake_runtime(), CONFIG, **wrong)  # type: ignore[arg-type]
 
 
 def test_a_frame_goes_on_from_the_last_one_that_was_run() -> None:

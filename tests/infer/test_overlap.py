@@ -123,3 +123,31 @@ def test_leaving_the_loop_ends_its_threads() -> None:
             if item == 3:
                 raise RuntimeError
     assert threads() == []
+
+
+@pytest.mark.parametrize("stage", ["finish", "keep"])
+def test_nothing_is_kept_after_an_item_that_was_lost(stage: str) -> None:
+    """However late the thread that raises looks: it is still busy with a later item here."""
+    kept: list[int] = []
+    failed = threading.Event()
+
+    def fail(item: int) -> int:
+        if item == 2:
+            failed.set()
+            raise ValueError("the second")
+        return item
+
+    def run(item: int) -> int:
+        if item == 5:
+            assert failed.wait(PATIENCE_S)
+            time.sleep(0.05)
+        return item
+
+    def keep(item: int) -> int:
+        kept.append(fail(item) if stage == "keep" else item)
+        return item
+
+    work = stages(run=run, keep=keep, **({"finish": fail} if stage == "finish" else {}))
+    with pytest.raises(ValueError, match="the second"):
+        list(overlapped(range(50), **work))
+    assert kept == [0, 1]
