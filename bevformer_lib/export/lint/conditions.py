@@ -55,7 +55,7 @@ class Surroundings:
     @cached_property
     def has_several_nodes(self) -> bool:
         """Whether more than one node computes something."""
-        return sum(node.op_type != "Constant" for node in self.graph.node) > 1
+        return len([node for node in self.graph.node if node.op_type != "Constant"]) > 1
 
     @cached_property
     def scalars(self) -> Mapping[str, NDArray[Any]]:
