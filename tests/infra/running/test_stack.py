@@ -241,7 +241,8 @@ def test_a_night_goes_on_while_the_server_restarts_and_a_worker_is_killed(stack:
     children = site.children(night)
     assert {child["work_pool_name"] for child in children} == set(POOLS)
     again = [child["state_type"] for child in children if child["name"].startswith("evaluate")]
-    assert again == ["CRASHED", "COMPLETED"]
+    assert again[0] == "CRASHED"
+    assert set(again[1:]) <= {"COMPLETED"}, "what was recorded before the kill is not done again, maybe all of it"
 
 
 def test_a_night_with_nothing_new_starts_no_work(stack: Stack) -> None:
