@@ -51,7 +51,7 @@ class Deployed:
         Raises:
             PoolError: it is missing, or not on a work pool.
         """
-        advice = "register it: prefect --no-prompt deploy --prefect-file deployments/prefect.yaml --all"
+        advice = "register it: python deployments/register.py"
         try:
             pool = client.read_deployment_by_name(name).work_pool_name
         except ObjectNotFound:

@@ -16,6 +16,15 @@ STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx"})
 OPSET: Final = 17
 """Operator set of every exported graph: the newest whose operators the NPU's converter lists throughout."""
 
+REDUCTIONS: Final = frozenset(
+    {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"}
+    | {"ReduceProd", "ReduceSum", "ReduceSumSquare"}
+)
+"""Operators that reduce the axes named by ``axes``, an attribute or an input by operator set; all where it is empty."""
+
+MAX_SHAPE_ELEMENTS: Final = 1024
+"""Initializers up to this size are kept for shape inference; shapes, axes and slice bounds are far smaller."""
+
 StaticShape = tuple[int, ...]
 
 
@@ -58,7 +67,7 @@ def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [value for value in graph.input if value.name not in initializers]
 
 
-def without_large_weights(model: onnx.ModelProto, *, max_elements: int) -> onnx.ModelProto:
+def without_large_weights(model: onnx.ModelProto, *, max_elements: int = MAX_SHAPE_ELEMENTS) -> onnx.ModelProto:
     """Return a light copy for shape inference: initializers above ``max_elements`` become typed inputs.
 
     So do those kept in other files. A whole model is then inferred without copying or serialising its weights.

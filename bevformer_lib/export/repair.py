@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,10 @@ def repair_graph(
         geometry = HostGeometryConfig.from_metadata(properties, source=str(path))
         feeds = [made_up_feed(model.graph, geometry, seed=seed) for seed in _SEEDS]
         given, reference, model, compared_from, reports = _rewritten(model, feeds, on_progress)
-        repaired = _run(model, feeds)
+        repaired, reason = _try_run(model, feeds)
+        if repaired is None:
+            guilty = _first_rewrite(given, feeds, lambda outputs: outputs is None)
+            raise ExportError(f"{guilty} made a graph that can't be run, so nothing is written ({reason})")
         differences = _differences(reference, repaired)
         _require_same(differences, given, feeds, reference)
     except ExportError as error:
@@ -204,15 +207,26 @@ def _require_same(
     if not changed:
         return
     name, difference = next(iter(changed.items()))
-    guilty = "together they"
-    model = given
-    for rewrite, apply in _PASSES.items():
-        model, [report] = run_passes(model, {rewrite: apply})
-        outputs = _try_run(model, feeds)[0] if report.changed else None
-        if outputs is not None and not _differences(reference, outputs)[name] <= TOLERANCE:
-            guilty = f"{rewrite} is the first that"
-            break
+    guilty = _first_rewrite(
+        given,
+        feeds,
+        lambda outputs: outputs is not None and not _differences(reference, outputs)[name] <= TOLERANCE,
+    )
     raise ExportError(
         f"the rewrites changed output {name!r}: relative difference {difference:.2e}, at most {TOLERANCE:.0e} is "
         f"allowed; {guilty} changed it, so nothing is written"
     )
+
+
+def _first_rewrite(
+    given: onnx.ModelProto,
+    feeds: Sequence[Mapping[str, NDArray[Any]]],
+    is_wrong: Callable[[_Outputs | None], bool],
+) -> str:
+    """Return, as a subject, the first rewrite behind which the outputs (``None``: it can't be run) are wrong."""
+    model = given
+    for name, apply in _PASSES.items():
+        model, [report] = run_passes(model, {name: apply})
+        if report.changed and is_wrong(_try_run(model, feeds)[0]):
+            return f"{name} is the first that"
+    return "together they"

@@ -18,26 +18,32 @@ import onnx
 
 from bevformer_lib.export.macs import node_macs
 
+_HEAD: Final = "^/(?:pts_bbox_head/)?(?:transformer/)?"
+"""Before the modules of the head; newer exports leave its name out."""
 _PATTERNS: Final = tuple(
-    (re.compile(pattern), name)
+    (re.compile(pattern.replace("^HEAD/", _HEAD)), name)
     for pattern, name in (
         (r"^/img_backbone/(layer\d+)/", r"backbone.\1"),
         (r"^/img_backbone/", "backbone.stem"),
         (r"^/img_neck/", "fpn"),
-        (r"^/Reshape", "backbone.stem"),
-        (r"^/pts_bbox_head/.*?can_bus_mlp/", "can_bus"),
-        (r"^/pts_bbox_head/.*?(?:shift|rotation|projection)/", "geometry"),
-        (r"^/pts_bbox_head/(?:transformer/)?encoder/[^/]+$", "geometry"),
-        (r"^/pts_bbox_head/(?:transformer/)?decoder/[^/]+$", "head.boxes"),
-        (r"^/pts_bbox_head/.*?encoder/layers\.(\d+)/(?:attentions|norms)\.0/", r"encoder.\1.temporal"),
-        (r"^/pts_bbox_head/.*?encoder/layers\.(\d+)/(?:attentions|norms)\.1/", r"encoder.\1.spatial"),
-        (r"^/pts_bbox_head/.*?encoder/layers\.(\d+)/(?:ffns|norms\.2)", r"encoder.\1.ffn"),
-        (r"^/pts_bbox_head/.*?decoder/layers\.(\d+)/", r"decoder.\1"),
-        (r"^/pts_bbox_head/.*?reg_branches", "head.boxes"),
-        (r"^/pts_bbox_head/.*?cls_branches", "head.classes"),
-        (r"^/pts_bbox_head/(?:transformer/)?[^/]+$", "head"),
+        (r"^/Reshape$", "backbone.stem"),
+        (r"^HEAD/can_bus_mlp/", "can_bus"),
+        (r"^HEAD/(?:encoder/)?(?:shift|rotation|projection)/", "geometry"),
+        (r"^HEAD/encoder/[^/]+$", "geometry"),
+        (r"^HEAD/decoder/[^/]+$", "head.boxes"),
+        (r"^HEAD/encoder/layers\.(\d+)/(?:attentions|norms)\.0/", r"encoder.\1.temporal"),
+        (r"^HEAD/encoder/layers\.(\d+)/(?:attentions|norms)\.1/", r"encoder.\1.spatial"),
+        (r"^HEAD/encoder/layers\.(\d+)/(?:ffns|norms\.2)", r"encoder.\1.ffn"),
+        (r"^HEAD/decoder/layers\.(\d+)/", r"decoder.\1"),
+        (r"^HEAD/(?:decoder/)?reg_branches", "head.boxes"),
+        (r"^HEAD/(?:decoder/)?cls_branches", "head.classes"),
+        (r"^HEAD/[^/]+$", "head"),
     )
 )
+
+
+_SIMPLIFIER: Final = re.compile(r"^[A-Z][A-Za-z]+_\d+$")
+"""Names of nodes that the simplifier made, such as Slice_15: they belong to the module of the node before them."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,12 @@ def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> tuple[LayerGr
     """
     macs = node_macs(model)
     members: dict[str, list[str]] = {}
+    group = ""
     for layer in layers:
-        members.setdefault(group_name(layer), []).append(layer)
+        of_simplifier = _SIMPLIFIER.match(layer) is not None and group != ""
+        if not of_simplifier:
+            group = group_name(layer)
+        members.setdefault(group, []).append(layer)
     return tuple(_group(name, found, macs) for name, found in members.items())
 
 

@@ -37,6 +37,7 @@ _STEPS: Final = 255
 _LEARNT: Final = 0.2
 """What learning leaves of the mean square error of rounded weights, about; it comes after the scales."""
 _WEIGHT_STEPS: Final = 127.5
+_SCALED: Final = ".scaled"
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 _REDUCTIONS: Final = ("ReduceMin", "ReduceMax", "ReduceSumSquare")
 
@@ -215,10 +216,10 @@ def predicted_error(
 def consumer_weights(model: onnx.ModelProto, group: ChannelGroup) -> list[NDArray[np.float64]]:
     """Return the absolute weights of a group's consumers as (outputs, C, weights of a channel)."""
     stored = {one.name: one for one in model.graph.initializer}
-    now = {node.output[0]: node.input[1] for node in model.graph.node if len(node.input) > 1}
+    now = {node.name: node.input[1] for node in model.graph.node if len(node.input) > 1}
     matrices = []
     for consumer in group.consumers:
-        weight = np.abs(numpy_helper.to_array(stored[now[consumer.node.output[0]]]).astype(np.float64))
+        weight = np.abs(numpy_helper.to_array(stored[now[consumer.node.name]]).astype(np.float64))
         by_input = np.moveaxis(weight, consumer.axis, 0)[np.argsort(consumer.channels, kind="stable")]
         by_channel = by_input.reshape(group.size, -1, by_input.shape[1], math.prod(by_input.shape[2:]))
         matrices.append(by_channel.transpose(2, 0, 1, 3).reshape(by_input.shape[1], group.size, -1))
@@ -226,22 +227,25 @@ def consumer_weights(model: onnx.ModelProto, group: ChannelGroup) -> list[NDArra
 
 
 def put_scales(model: onnx.ModelProto, group: ChannelGroup, scales: NDArray[np.float64]) -> None:
-    """Divide the tensors of a group by scales, (C,), through the constants around it, in place."""
+    """Divide the tensors of a group by scales, (C,), through the constants around it, in place.
+
+    They get the suffix ``.scaled``: what compares tensors by name must not take them for those of another graph.
+    """
     stored = {one.name: one for one in model.graph.initializer}
-    nodes = {node.output[0]: node for node in model.graph.node}
+    nodes = {node.name: node for node in model.graph.node}
 
     def multiply(node: onnx.NodeProto, slot: int, factors: NDArray[np.float64]) -> None:
         """Multiply a constant input of a node, which gets one of its own: others may read it too."""
         values = numpy_helper.to_array(stored[node.input[slot]])
-        name = f"{node.output[0]}.scaled.{slot}"
+        name = f"{node.output[0]}.{slot}{_SCALED}"
         while name in stored:
-            name += "'"
+            name += _SCALED
         stored[name] = numpy_helper.from_array((values * factors).astype(values.dtype), name)
         model.graph.initializer.append(stored[name])
         node.input[slot] = name
 
     for maker, channels in group.makers:
-        node, inverse = nodes[maker.output[0]], 1 / scales[channels]
+        node, inverse = nodes[maker.name], 1 / scales[channels]
         rows = node.op_type == "Conv" or (node.op_type == "Gemm" and attributes(node).get("transB", 0))
         for slot in range(1, len(node.input)):
             rank = len(stored[node.input[slot]].dims)
@@ -249,12 +253,18 @@ def put_scales(model: onnx.ModelProto, group: ChannelGroup, scales: NDArray[np.f
     for adder, name, layout in group.constants:
         for slot, read in enumerate(adder.input):
             if read == name:
-                multiply(nodes[adder.output[0]], slot, 1 / scales[channel_map(layout)])
+                multiply(nodes[adder.name], slot, 1 / scales[channel_map(layout)])
     for consumer in group.consumers:
-        node = nodes[consumer.node.output[0]]
+        node = nodes[consumer.node.name]
         rank = len(stored[node.input[1]].dims)
         shape = [-1 if axis == consumer.axis else 1 for axis in range(rank)]
         multiply(node, 1, scales[consumer.channels].reshape(shape))
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"{name}{_SCALED}" if name in group.layouts else name for name in names]
+    for value in model.graph.value_info:
+        if value.name in group.layouts:
+            value.name += _SCALED
 
 
 def _rounded(model: onnx.ModelProto) -> set[str]:

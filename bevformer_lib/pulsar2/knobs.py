@@ -7,13 +7,13 @@ from typing import Final
 
 import onnx
 
-from bevformer_lib.pulsar2.build_config import LayerConfig
-from bevformer_lib.pulsar2.precision import FLOAT, BuiltOperator, governed_operators
+from bevformer_lib.pulsar2.build_config import MOST_NAMED, LayerConfig
+from bevformer_lib.pulsar2.precision import FLOAT, SIGNED, BuiltOperator, governed_operators, is_own
 from bevformer_lib.pulsar2.recipes import WEIGHTED_OPS
 from bevformer_lib.pulsar2.versions import Dialect
 
-_PASSIVE: Final = frozenset({"Flatten", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
-_SIGNED: Final = frozenset({"S8", "S16"})
+_TRAILING: Final = frozenset({"Reshape", "Transpose"})
+"""Operators that were seen to force eight bits on the path to an output that they end."""
 _BITS: Final[Mapping[str, int]] = {"U8": 8, "S8": 8, "U16": 16, "S16": 16, FLOAT: 32}
 
 
@@ -36,15 +36,15 @@ def knob_findings(
             continue
         what = f"layer_configs.{place}"
         short = [operator for operator in governed if _bits(operator.quantized_dtype) < _bits(wanted)]
-        findings += around.softmax(what, wanted, governed, dialect)
+        findings += around.floats_without_effect(what, wanted, governed, dialect)
         findings += around.missed_biases(what, wanted, request, governed)
         if len(short) < len(governed):  # granted elsewhere, so it was heard
-            findings += around.forced_by_readers(what, short)
-        findings += [
-            f"{what}: {wanted} not granted at '{operator.operator}', which is {operator.quantized_dtype}"
-            for operator in governed
-            if wanted in _SIGNED and operator.quantized_dtype != wanted
-        ]
+            findings += around.forced_by_the_end(what, short)
+        others = [operator for operator in governed if is_own(operator) and operator.quantized_dtype != wanted]
+        if wanted in SIGNED and others:
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            named = ", ".join(f"'{one.operator}', which is {one.quantized_dtype}" for one in others[:MOST_NAMED])
+            findings.append(f"{what}: {wanted} not granted at {named}{more}")
         findings += around.failing_floats(what, wanted, governed, dialect)
     return findings
 
@@ -71,19 +71,23 @@ class _Around:
         names = {operator.tensor, *(node.output if node is not None else ())}
         return [reader for name in names for reader in self._readers.get(name, ()) if reader is not node]
 
-    def softmax(self, what: str, wanted: str, governed: Sequence[BuiltOperator], dialect: Dialect) -> list[str]:
-        """FP32 for what was seen to change no bit of it."""
-        return [
-            f"{what}: FP32 ignored for {self._kind(operator)} '{operator.operator}', "
-            f"which is {operator.quantized_dtype}"
-            + ("; in this version it was seen to change no bit" if operator.quantized_dtype == FLOAT else "")
-            for operator in governed
-            if wanted == FLOAT
-            and (
-                self._kind(operator) in dialect.float_without_effect
-                or (self._kind(operator) == "Softmax" and operator.quantized_dtype != FLOAT)
-            )
-        ]
+    def floats_without_effect(
+        self, what: str, wanted: str, governed: Sequence[BuiltOperator], dialect: Dialect
+    ) -> list[str]:
+        """FP32 that a Softmax did not get, or that was seen to have no effect on operators of the type."""
+        findings = []
+        for operator in governed if wanted == FLOAT else ():
+            kind, idle = self._kind(operator), self._kind(operator) in dialect.float_without_effect
+            if operator.quantized_dtype != FLOAT and (idle or kind == "Softmax"):
+                findings.append(
+                    f"{what}: FP32 ignored for {kind} '{operator.operator}', which is {operator.quantized_dtype}"
+                )
+            elif idle:
+                findings.append(
+                    f"{what}: {kind} '{operator.operator}' is FP32 by the record, but in {dialect.name} that was "
+                    "seen to change nothing"
+                )
+        return findings
 
     def failing_floats(self, what: str, wanted: str, governed: Sequence[BuiltOperator], dialect: Dialect) -> list[str]:
         """FP32 for what was seen to fail the build, though this one went through."""
@@ -110,18 +114,27 @@ class _Around:
                     )
         return findings
 
-    def forced_by_readers(self, what: str, short: Sequence[BuiltOperator]) -> list[str]:
-        """Operators in fewer bits than asked whose results go nowhere but through a Reshape or its like."""
+    def forced_by_the_end(self, what: str, short: Sequence[BuiltOperator]) -> list[str]:
+        """Operators in fewer bits than asked, with nothing but Reshape and Transpose between them and the outputs."""
         findings = []
         for operator in short:
             readers = self._read_by(operator)
-            if readers and operator.tensor not in self._outputs and all(one.op_type in _PASSIVE for one in readers):
+            if readers and operator.tensor not in self._outputs and self._end_the_graph(readers):
                 one = readers[0]
                 findings.append(
                     f"{what}: a trailing {one.op_type} ('{one.name}') forced {_bits(operator.quantized_dtype)} bits on "
                     f"'{operator.operator}'; ask for the same type there too"
                 )
         return findings
+
+    def _end_the_graph(self, nodes: Sequence[onnx.NodeProto]) -> bool:
+        """Tell whether all these nodes, and all that read them, are trailing ones, up to outputs of the graph."""
+        return all(
+            node.op_type in _TRAILING
+            and (bool(self._outputs.intersection(node.output)) or bool(self._readers.get(node.output[0])))
+            and self._end_the_graph(self._readers.get(node.output[0], []))
+            for node in nodes
+        )
 
 
 def _bits(dtype: str) -> int:

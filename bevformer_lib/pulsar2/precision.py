@@ -24,6 +24,7 @@ from bevformer_lib.strict_json import read_json
 
 TABLE_COLUMNS: Final = ("Operator", "Type", "Output Tensor", "Shape", "DType", "QDType", "Cosin", "MSE")
 FLOAT: Final = "FP32"
+SIGNED: Final = frozenset({"S8", "S16"})
 _RULE: Final = re.compile(r"^[\s┏┓┗┛┡┩┣┫╇╈╋┳┻━├┤┼┬┴└┘┌┐─╞╡═+|-]*$")
 _BORDERS: Final = re.compile(r"[┃│|]")
 _PLAIN_HEADER: Final = re.compile(r"^\s*" + r"[\s,]+".join(TABLE_COLUMNS) + r"\s*$")
@@ -197,7 +198,7 @@ def request_findings(
     *,
     named: onnx.GraphProto | None = None,
 ) -> list[str]:
-    """Say which requests for a precision had no effect, or not all of it.
+    """Say which requests for a precision had no effect, or not all of it; signed ones apart, whose reasons are known.
 
     Where several requests name one operator, its name counts before its type, and its type before a subgraph, as the
     converter has it; among equals the last one counts.
@@ -224,8 +225,10 @@ def request_findings(
                 findings.append(f"{what}: no operator of type {kind} was built; the request had no effect")
         if request.start_tensor_names and not found:
             findings.append(f"{what}: no operator was built between these tensors; the request had no effect")
-        if wanted is not None:
-            findings += _unmet(what, "operators", wanted, {o.operator: o.quantized_dtype for o in governed if _own(o)})
+        if wanted is not None and wanted not in SIGNED:
+            findings += _unmet(
+                what, "operators", wanted, {o.operator: o.quantized_dtype for o in governed if is_own(o)}
+            )
         if request.weight_data_type is not None:
             weights = {o.operator: weight_types[o.operator] for o in governed if o.operator in weight_types}
             findings += _unmet(what, "weights", request.weight_data_type, weights)
@@ -261,7 +264,7 @@ def grants(built: str, wanted: str) -> bool:
     return built == wanted or (wanted.startswith("U") and built == f"S{wanted[1:]}")
 
 
-def _own(operator: BuiltOperator) -> bool:
+def is_own(operator: BuiltOperator) -> bool:
     """Tell whether an operator is the model's; those at its inputs and outputs only change types."""
     return not operator.kind.endswith("QuantizeLinear") and not operator.kind.endswith("DequantizeLinear")
 

@@ -35,7 +35,6 @@ class Dialect:
         float_ops: operator types that become float for being asked: documented, or seen to.
         float_fails: operator types for which FP32 was seen to fail the build.
         float_without_effect: operator types for which FP32 was seen to change no bit.
-        methods_as_min_max: calibration methods that were seen to give the scales of MinMax.
     """
 
     since: tuple[int, int]
@@ -47,7 +46,6 @@ class Dialect:
     float_ops: frozenset[str]
     float_fails: frozenset[str]
     float_without_effect: frozenset[str]
-    methods_as_min_max: frozenset[str]
 
     @property
     def name(self) -> str:
@@ -75,7 +73,6 @@ DIALECTS: Final = (
         float_ops=FLOAT_OPS,
         float_fails=frozenset(),
         float_without_effect=frozenset(),
-        methods_as_min_max=frozenset(),
     ),
     Dialect(
         since=(6, 0),
@@ -87,7 +84,6 @@ DIALECTS: Final = (
         float_ops=FLOAT_OPS,
         float_fails=_FLOAT_FAILS,
         float_without_effect=frozenset({"ReduceMean", "Softmax", "Sqrt"}),
-        methods_as_min_max=frozenset(),
     ),
     Dialect(
         since=(7, 0),
@@ -98,8 +94,7 @@ DIALECTS: Final = (
         dumps_frontend_graph=True,
         float_ops=FLOAT_OPS | {"MatMul", "Neg", "ReduceSum", "Sqrt"},
         float_fails=_FLOAT_FAILS,
-        float_without_effect=frozenset({"Softmax"}),
-        methods_as_min_max=frozenset({"KL", "MSE"}),
+        float_without_effect=frozenset(),
     ),
 )
 """The oldest first."""

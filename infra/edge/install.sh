@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Installs the worker of the pool `edge` on a board, as a systemd service. Run it again to update.
 #   sudo ./install.sh --package bevformer_axera-0.1.0-py3-none-any.whl --axengine axengine-0.1.3-py3-none-any.whl
+#   sudo ./install.sh --remove
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: install.sh --package FILE --axengine FILE [--root DIR] [--python COMMAND]
+       install.sh --remove
   --package   wheel of this product, or its source folder
   --axengine  wheel of AXEngine, from https://github.com/AXERA-TECH/pyaxengine/releases
   --root      install below this folder and start nothing: for a board's image, made on a machine with the board's CPU
               and the board's Python at the same path
   --python    Python 3.10 or later; python3 by default
+  --remove    stop the worker and remove it; settings and what it fetched stay
 TEXT
 }
 
@@ -19,10 +22,25 @@ fail() {
   exit 1
 }
 
+remove() {
+  [ "$(id --user)" -eq 0 ] || fail "needs root to write to /opt and /etc; run it with sudo"
+  systemctl disable --now bevformer-worker.service || true
+  rm --recursive --force /opt/bevformer /etc/systemd/system/bevformer-worker.service \
+    /etc/udev/rules.d/70-bevformer-npu.rules
+  systemctl daemon-reload
+  udevadm control --reload && udevadm trigger
+  cat <<'TEXT'
+removed; its settings with their credentials, what it fetched, its user and its group are left; to remove them too, as root:
+  rm --recursive --force /etc/bevformer /var/lib/bevformer
+  userdel bevformer && groupdel bevformer-npu
+TEXT
+}
+
 package="" axengine="" root="" python="python3"
 while [ $# -gt 0 ]; do
   case "$1" in
     --help) usage; exit 0 ;;
+    --remove) remove; exit 0 ;;
     --package | --axengine | --root | --python)
       [ $# -ge 2 ] || { usage >&2; exit 2; }
       case "$1" in

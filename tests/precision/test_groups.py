@@ -26,6 +26,15 @@ from tests.support.toy_graph import write_toy_graph
         ("/pts_bbox_head/cls_branches.1/cls_branches.1.6/MatMul", "head.classes"),
         ("/pts_bbox_head/transformer/encoder/layers.1/attentions.0/value_proj/MatMul", "encoder.1.temporal"),
         ("/pts_bbox_head/transformer/decoder/reg_branches.0/reg_branches.0.4/MatMul", "head.boxes"),
+        ("/encoder/layers.0/attentions.0/value_proj/MatMul", "encoder.0.temporal"),
+        ("/encoder/layers.2/norms.2/LayerNormalization", "encoder.2.ffn"),
+        ("/encoder/projection/MatMul", "geometry"),
+        ("/rotation/GridSample", "geometry"),
+        ("/decoder/MatMul_4", "head.boxes"),
+        ("/decoder/reg_branches.0.2/MatMul", "head.boxes"),
+        ("/cls_branches.0/cls_branches.0.1/LayerNormalization", "head.classes"),
+        ("/can_bus_mlp/norm/LayerNormalization", "can_bus"),
+        ("/Concat_8", "head"),
         ("toy/layer1.value", "toy/layer1.value"),
     ],
 )
@@ -44,3 +53,9 @@ def test_multiply_accumulates(tmp_path: Path) -> None:
     groups = layer_groups(model, layers)
     assert [group.name for group in groups] == list(layers)
     assert {group.name: group.macs for group in groups} == {layer: macs[layer] for layer in layers}
+
+
+def test_what_the_simplifier_made_belongs_to_the_module_before_it() -> None:
+    layers = ("/img_neck/Resize", "Slice_15", "/img_neck/Add")
+    [group] = layer_groups(onnx.ModelProto(), layers)
+    assert (group.name, group.layers) == ("fpn", layers)

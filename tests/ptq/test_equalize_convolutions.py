@@ -51,6 +51,8 @@ def test_the_outputs_stay_the_same(shared: bool) -> None:
     unseen = {"x": normal(12, 2, 3, 12, 12)}
     assert relative_difference(changed, given, unseen) < 1e-6
     assert [node.name for node in changed.graph.node] == [node.name for node in given.graph.node]
+    scaled = {name for node in changed.graph.node for name in node.output} - {"y"}
+    assert scaled == {f"{name}.scaled" for name in ("stem", "a", "p", "b", "sum", "c")}  # compared with nothing by name
 
 
 def test_less_is_lost_in_8_bits() -> None:

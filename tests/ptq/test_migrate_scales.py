@@ -81,3 +81,31 @@ def test_every_group_belongs_to_one_pass() -> None:
     changed, facts = applied(equalize_convolutions, transformer(), SAMPLES)
     assert facts["groups"] == 0
     assert changed == transformer()
+
+
+def test_both_passes_one_after_the_other() -> None:
+    """What one renames, the other finds: a convolution at the end of one group and at the beginning of the next."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["value"]),
+        helper.make_node("Transpose", ["value"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("Reshape", ["turned", "image"], ["i"]),
+        helper.make_node("Conv", ["i", "k1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Conv", ["r", "k2"], ["y"]),
+    ]
+    kernel = normal(7, 8, 8, 1, 1)
+    sizes = SIZES.reshape(8, 1, 1, 1)
+    constants = {
+        "w": normal(6, 8, 8) * SIZES,
+        "k1": kernel * sizes / SIZES.reshape(1, 8, 1, 1),
+        "k2": kernel / SIZES.reshape(1, 8, 1, 1),
+        "image": np.array([1, 8, 3, 4]),
+    }
+    given = model(nodes, {"x": [1, 12, 8]}, ["y"], constants)
+    samples = [{"x": normal(8, 1, 12, 8)}]
+    first, facts = applied(equalize_convolutions, given, samples)
+    assert facts["scaled"] == 1
+    second, facts = applied(migrate_scales, first, samples)
+    assert facts["scaled"] == 1
+    assert relative_difference(second, given, {"x": normal(9, 1, 12, 8)}) < 1e-6
+    assert error_in_8_bits(second, samples, given) < 0.5 * error_in_8_bits(given, samples, given)

@@ -199,7 +199,7 @@ def example_emulation() -> Emulation:
         "recipe": "int8",
         "ptq_passes": "learn-rounding",
         "tensors": [{**tensor, "lowest": 0.0, "highest": 155_392.0, "rounded": True}],
-        "findings": ["layer_configs.0 (Softmax: FP32): FP32 changes no bit of Softmax: softmax"],
+        "findings": ["layer_configs.0 (Softmax: FP32): FP32 changed no bit of Softmax in 6.0: softmax"],
         "uncertain": ["GridSample: whether its grid is unquantised"],
         "bounds": {"all tensors rounded": "int8.onnx", "movement operators not rounded": "int8_optimistic.onnx"},
     }

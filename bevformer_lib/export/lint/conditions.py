@@ -23,7 +23,7 @@ GATHER_LEAST_LANE: Final = 16
 """Fewest values per index that a job of Gather holds along the last axis."""
 _FLOAT_BYTES: Final = 4
 _INDEX_BYTES: Final = 4
-_GATHER_RANK: Final = 2
+_MATRIX_RANK: Final = 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Surroundings:
         return frozenset(value.name for value in self.graph.output)
 
     @cached_property
+    def has_several_nodes(self) -> bool:
+        """Whether more than one node computes something."""
+        return len([node for node in self.graph.node if node.op_type != "Constant"]) > 1
+
+    @cached_property
     def scalars(self) -> Mapping[str, NDArray[Any]]:
         """Constants of one value; those kept in other files are none."""
         light = onnx.GraphProto()
@@ -76,11 +81,16 @@ def always(node: onnx.NodeProto, around: Surroundings) -> str | None:
     return "whatever its attributes"
 
 
-def without_a_relu_behind(node: onnx.NodeProto, around: Surroundings) -> str | None:
-    """Not read by one Relu alone, with which it was seen to compile."""
+def the_only_node(node: onnx.NodeProto, around: Surroundings) -> str | None:
+    """Nothing else is computed."""
+    return None if around.has_several_nodes else "it is the only node"
+
+
+def beside_others_without_a_relu_behind(node: onnx.NodeProto, around: Surroundings) -> str | None:
+    """In a graph with other nodes, and not read by one Relu alone, with which it was seen to compile."""
     readers = around.readers.get(node.output[0], []) if node.output else []
     joined = [reader.op_type for reader in readers] == ["Relu"] and node.output[0] not in around.outputs
-    return None if joined else "it stands alone"
+    return None if joined or not around.has_several_nodes else "it is one of several nodes"
 
 
 def all_attributes_default(node: onnx.NodeProto, around: Surroundings) -> str | None:
@@ -97,10 +107,12 @@ def all_attributes_default(node: onnx.NodeProto, around: Surroundings) -> str | 
 def without_axes(node: onnx.NodeProto, around: Surroundings) -> str | None:
     """A reduction of all axes that names none."""
     given = attributes(node)
-    if given.get("axes") or (len(node.input) > 1 and node.input[1]) or given.get("noop_with_empty_axes", 0):
+    listed = node.input[1] if len(node.input) > 1 else ""
+    named = given.get("axes") or (listed and around.facts.shapes.get(listed) != (0,))
+    if named or given.get("noop_with_empty_axes", 0):
         return None
     rank = around.facts.ranks.get(node.input[0])
-    return None if rank == 1 else "it names no axes"  # of one axis, the last are all
+    return None if rank in (0, 1) else "it names no axes"  # of one axis, the last are all
 
 
 def of_one_axis(node: onnx.NodeProto, around: Surroundings) -> str | None:
@@ -138,6 +150,7 @@ def behind_a_live_product(node: onnx.NodeProto, around: Surroundings) -> str | N
             and maker is not None
             and maker.op_type == "MatMul"
             and len(around.live(maker.input)) == len(maker.input)
+            and around.facts.ranks.get(product, 0) >= _MATRIX_RANK
         ):
             return f"its bias {bias!r} has one axis, and {product!r} is a product of two computed tensors"
     return None
@@ -165,6 +178,14 @@ def dilated_and_padded_on_one_side(node: onnx.NodeProto, around: Surroundings) -
     return f"pads {pads} differ before and behind, with dilations {given['dilations']}" if lopsided else None
 
 
+def many_axes_along_the_last(node: onnx.NodeProto, around: Surroundings) -> str | None:
+    """A table of three axes and more that is read along its last one, and not too large."""
+    rank = around.facts.ranks.get(node.input[0], 0)
+    if rank <= _MATRIX_RANK or attributes(node).get("axis", 0) not in (-1, rank - 1) or large_table(node, around):
+        return None
+    return f"its table {node.input[0]!r} has {rank} axes and is read along the last"
+
+
 def large_table(node: onnx.NodeProto, around: Surroundings) -> str | None:
     """A table of three axes and more that is not read along its last one, or one too large for a job on the chip."""
     shape = around.facts.shapes.get(node.input[0])
@@ -173,7 +194,7 @@ def large_table(node: onnx.NodeProto, around: Surroundings) -> str | None:
     if rank is None or not -rank <= axis < rank:
         return None
     last = axis in (-1, rank - 1)
-    if rank > _GATHER_RANK and not last:
+    if rank > _MATRIX_RANK and not last:
         return f"its table {node.input[0]!r} has {rank} axes"
     if shape is None:
         return None

@@ -10,8 +10,6 @@ import onnx
 
 from bevformer_lib.export.graph import StaticShape, default_opset, static_shape, without_large_weights
 
-_MAX_SHAPE_ELEMENTS: Final = 1024
-"""Initializers up to this size are kept for shape inference; shapes, axes and slice bounds are far smaller."""
 _INFERENCE_ERRORS: Final = (onnx.shape_inference.InferenceError, RuntimeError, ValueError)
 
 
@@ -38,7 +36,7 @@ class GraphFacts:
 
 def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     """Return what is declared in a graph or follows from it; the weights are not touched."""
-    inferred, contradiction = _inferred(without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS))
+    inferred, contradiction = _inferred(without_large_weights(model))
     shapes: dict[str, StaticShape] = {}
     ranks: dict[str, int] = {}
     types: dict[str, int] = {}

@@ -13,7 +13,7 @@ from typing import Final
 import onnx
 
 from bevformer_lib.export.chip import Chip
-from bevformer_lib.export.graph import STANDARD_DOMAINS
+from bevformer_lib.export.graph import REDUCTIONS, STANDARD_DOMAINS
 from bevformer_lib.export.lint import conditions
 from bevformer_lib.export.lint.conditions import Condition, Surroundings
 from bevformer_lib.export.lint.evidence import (
@@ -24,6 +24,7 @@ from bevformer_lib.export.lint.evidence import (
     Evidence,
 )
 from bevformer_lib.export.lint.facts import GraphFacts
+from bevformer_lib.export.lint.findings import Severity
 from bevformer_lib.export.lint.places import Check, Places, at
 from bevformer_lib.export.lint.validity import node_fault
 
@@ -40,6 +41,7 @@ class Observation:
         evidence: where that was seen, with which version.
         advice: what to do instead.
         condition: which nodes of these types it concerns.
+        severity: an error for what was seen itself, a warning for what resembles it.
     """
 
     operators: frozenset[str] | None
@@ -47,6 +49,7 @@ class Observation:
     evidence: Evidence
     advice: str
     condition: Condition = conditions.always
+    severity: Severity = Severity.ERROR
 
 
 def _fails(operator: str, happened: str, evidence: Evidence, advice: str) -> Observation:
@@ -87,10 +90,13 @@ _FAILS: Final = (
 FAILING_OPERATORS: Final = frozenset(operator for row in _FAILS for operator in row.operators or ())
 """Operator types that failed whatever their attributes, on a list or not."""
 
-_REDUCTIONS: Final = frozenset(
-    {"ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
-)
-_ARITHMETIC: Final = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
+_MEAN: Final = frozenset({"ReduceMean"})
+_NAME_THE_AXES: Final = f"{_RUN_THE_PASSES}, which name the axes"
+_SUB_AND_MUL: Final = frozenset({"Mul", "Sub"})
+_LIKE_SUB_AND_MUL: Final = frozenset({"Add", "Div", "Max", "Min", "Pow"})
+_TILE_FAILS: Final = "the converter said: TileFailException tuple index out of range"
+_KEEP_AN_AXIS: Final = "keep an axis of one in front: [1, N]"
+_TO_RESHAPE: Final = f"{_RUN_THE_PASSES}, which make it a Reshape"
 
 OBSERVATIONS: Final[Mapping[str, tuple[Observation, ...]]] = {
     "fails": _FAILS,
@@ -98,9 +104,17 @@ OBSERVATIONS: Final[Mapping[str, tuple[Observation, ...]]] = {
         Observation(
             frozenset({"Squeeze"}),
             "the scheduler divided by zero",
-            COMPILED_7,
-            f"{_RUN_THE_PASSES}, which make it a Reshape",
-            conditions.without_a_relu_behind,
+            COMPILED_6,
+            _TO_RESHAPE,
+            conditions.the_only_node,
+        ),
+        Observation(
+            frozenset({"Squeeze"}),
+            "of one that was a graph's only node the scheduler divided by zero; among others 7.0 built it",
+            COMPILED_6,
+            _TO_RESHAPE,
+            conditions.beside_others_without_a_relu_behind,
+            Severity.WARNING,
         ),
     ),
     "conv-transpose": (
@@ -114,20 +128,36 @@ OBSERVATIONS: Final[Mapping[str, tuple[Observation, ...]]] = {
     ),
     "reduce-axes": (
         Observation(
-            _REDUCTIONS,
+            _MEAN,
             "the card reduced the last axis only, without a word",
             ON_CARD_6_OR_7,
-            f"{_RUN_THE_PASSES}, which name the axes",
+            _NAME_THE_AXES,
             conditions.without_axes,
+        ),
+        Observation(
+            REDUCTIONS - _MEAN,
+            "of a ReduceMean the card reduced the last axis only, without a word; of this operator nobody said so",
+            ON_CARD_6_OR_7,
+            _NAME_THE_AXES,
+            conditions.without_axes,
+            Severity.WARNING,
         ),
     ),
     "low-rank": (
         Observation(
-            _ARITHMETIC,
-            "the converter said: TileFailException tuple index out of range",
+            _SUB_AND_MUL,
+            _TILE_FAILS,
             COMPILED_7,
-            "keep an axis of one in front: [1, N]",
+            _KEEP_AN_AXIS,
             conditions.of_one_axis,
+        ),
+        Observation(
+            _LIKE_SUB_AND_MUL,
+            f"of Sub and Mul {_TILE_FAILS}; of this operator nobody said so",
+            COMPILED_7,
+            _KEEP_AN_AXIS,
+            conditions.of_one_axis,
+            Severity.WARNING,
         ),
         Observation(
             None,
@@ -180,6 +210,14 @@ OBSERVATIONS: Final[Mapping[str, tuple[Observation, ...]]] = {
             f"{_RUN_THE_PASSES}, which flatten the table; where it is too large, gather on the host or from parts",
             conditions.large_table,
         ),
+        Observation(
+            frozenset({"Gather"}),
+            "builds with tables of three axes failed without a reason, nobody said along which axis",
+            COMPILED_7,
+            f"{_RUN_THE_PASSES}, which flatten the table",
+            conditions.many_axes_along_the_last,
+            Severity.WARNING,
+        ),
     ),
     "factor-one": (
         Observation(
@@ -212,7 +250,13 @@ def check_of(rows: tuple[Observation, ...]) -> Check:
             for row in rows if node.domain in STANDARD_DOMAINS else ():
                 how = _concerns(row, node, around)
                 if how is not None:
-                    yield at(node, why=f"{how}: {row.happened}", advice=row.advice, evidence=row.evidence)
+                    yield at(
+                        node,
+                        why=f"{how}: {row.happened}",
+                        advice=row.advice,
+                        evidence=row.evidence,
+                        severity=row.severity,
+                    )
 
     return check
 

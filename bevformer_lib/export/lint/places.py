@@ -24,6 +24,7 @@ class Place:
         advice: what to do.
         operator: the node's operator, with the domain where that is not the standard one; empty for a tensor or graph.
         evidence: how this is known, where the rule's own evidence does not say it.
+        severity: of this finding, where it is not the rule's.
     """
 
     node: str
@@ -31,6 +32,7 @@ class Place:
     advice: str
     operator: str = ""
     evidence: Evidence | None = None
+    severity: Severity | None = None
 
 
 Places = Iterator[Place]
@@ -43,7 +45,7 @@ class Rule:
 
     Attributes:
         check: yields the places.
-        severity: of every finding.
+        severity: of every finding whose place has none of its own.
         evidence: of every finding whose place has none of its own.
     """
 
@@ -52,7 +54,14 @@ class Rule:
     evidence: Evidence
 
 
-def at(node: onnx.NodeProto, *, why: str, advice: str, evidence: Evidence | None = None) -> Place:
+def at(
+    node: onnx.NodeProto,
+    *,
+    why: str,
+    advice: str,
+    evidence: Evidence | None = None,
+    severity: Severity | None = None,
+) -> Place:
     """Return the place of a node."""
     operator = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
-    return Place(node_label(node), why, advice, operator, evidence)
+    return Place(node_label(node), why, advice, operator, evidence, severity)

@@ -29,7 +29,13 @@ def lint(model: onnx.ModelProto, chip: Chip, *, waivers: Sequence[Waiver] = ()) 
     facts = graph_facts(model)
     found = [
         Finding(
-            name, rule.severity, place.node, place.operator, place.why, place.advice, place.evidence or rule.evidence
+            rule=name,
+            severity=place.severity or rule.severity,
+            node=place.node,
+            operator=place.operator,
+            why=place.why,
+            advice=place.advice,
+            evidence=place.evidence or rule.evidence,
         )
         for name, rule in RULES.items()
         for place in rule.check(model, facts, chip)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from bevformer_lib.export.graph import StaticShape, attributes
+from bevformer_lib.export.graph import REDUCTIONS, StaticShape, attributes
 from bevformer_lib.export.passes.base import Editor
 
 MAX_AXES: Final = 5
@@ -24,10 +24,6 @@ ELEMENT_WISE: Final = frozenset(
     | {"Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "Where", "Xor"}
 )
 """Operators that work value by value, their operands spread over each other's axes."""
-_REDUCTIONS: Final = frozenset(
-    {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"}
-    | {"ReduceProd", "ReduceSum", "ReduceSumSquare"}
-)
 _ANY: Final = None
 """The kind of an axis that may join any group: it has one value, and nothing is done along it."""
 
@@ -218,7 +214,7 @@ def _integers(editor: Editor, tensor: str) -> list[int]:
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         **dict.fromkeys(ELEMENT_WISE, _element_wise),
-        **dict.fromkeys(_REDUCTIONS, _reduction),
+        **dict.fromkeys(REDUCTIONS, _reduction),
         "Concat": _concat,
         "Expand": _expand,
         "Gather": _gather,

@@ -18,11 +18,11 @@ from bevformer_lib.export.graph import (
     default_opset,
     drop_unused_nodes,
     node_label,
-    static_shapes,
+    stated_shapes,
     without_large_weights,
 )
 
-_MAX_SHAPE_ELEMENTS: Final = 1024
+_FLOATS: Final = frozenset({onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16})
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,21 @@ class Editor:
         self._taken.update(self._constants)
 
     @cached_property
+    def _inferred(self) -> onnx.GraphProto:
+        return onnx.shape_inference.infer_shapes(without_large_weights(self._original), data_prop=True).graph
+
+    @cached_property
     def shapes(self) -> Mapping[str, StaticShape]:
         """The fixed shapes of the graph as it was."""
-        return static_shapes(without_large_weights(self._original, max_elements=_MAX_SHAPE_ELEMENTS))
+        return stated_shapes(self._inferred)
+
+    @cached_property
+    def _types(self) -> Mapping[str, int]:
+        values = (*self._inferred.input, *self._inferred.value_info, *self._inferred.output)
+        return {
+            **{value.name: value.type.tensor_type.elem_type for value in values},
+            **{tensor.name: tensor.data_type for tensor in self._original.graph.initializer},
+        }
 
     @cached_property
     def makers(self) -> Mapping[str, onnx.NodeProto]:
@@ -90,6 +102,17 @@ class Editor:
         if tensor not in self.shapes:
             raise ValueError(f"the shape of {tensor!r} is not fixed")
         return self.shapes[tensor]
+
+    def float_type(self, tensor: str) -> np.dtype[Any]:
+        """Return a tensor's type, for the constants that it is computed with.
+
+        Raises:
+            ValueError: it is not known, or none of float16, float32 and float64.
+        """
+        found = self._types.get(tensor)
+        if found not in _FLOATS:
+            raise ValueError(f"the type of {tensor!r} is not known to be float16, float32 or float64")
+        return onnx.helper.tensor_dtype_to_np_dtype(found)
 
     def value(self, tensor: str) -> NDArray[Any] | None:
         """Return the value of a constant; ``None``: it is computed, or kept in another file."""
@@ -117,6 +140,33 @@ class Editor:
         name = self.name(stem)
         self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
+
+
+class InPlaceOf:
+    """Nodes that come in place of one: the last computes its output, under its name."""
+
+    def __init__(self, node: onnx.NodeProto, editor: Editor) -> None:
+        self._node = node
+        self._editor = editor
+        self._nodes: list[onnx.NodeProto] = []
+
+    def add(self, operator: str, inputs: Sequence[str], stem: str, **given: Any) -> str:
+        """Add a node, named after the one that goes, and return the name of its output."""
+        output = self._node.output[0]
+        name = self._editor.name(f"{output}_{stem}")
+        label = f"{self._node.name or output}/{stem}"
+        self._nodes.append(onnx.helper.make_node(operator, inputs, [name], label, **given))
+        return name
+
+    def constant(self, stem: str, value: NDArray[Any]) -> str:
+        """Add an initializer, named after the output of the one that goes, and return its name."""
+        return self._editor.constant(f"{self._node.output[0]}_{stem}", value)
+
+    def nodes(self) -> Sequence[onnx.NodeProto]:
+        """Return them all."""
+        self._nodes[-1].output[0] = self._node.output[0]
+        self._nodes[-1].name = self._node.name
+        return self._nodes
 
 
 Match = Callable[[onnx.NodeProto], bool]

@@ -11,7 +11,6 @@ import onnx
 from bevformer_lib.export.graph import default_opset, node_label, read_tensors, static_shapes, without_large_weights
 from bevformer_lib.export.passes.base import PassResult, Refusal
 
-_MAX_SHAPE_ELEMENTS: Final = 1024
 _OTHER_OPSET: Final = "what is in its bodies takes a newer operator set than the graph around them has"
 
 
@@ -143,7 +142,7 @@ def _names_defined_in_bodies(node: onnx.NodeProto) -> Iterator[str]:
 
 def _declared(model: onnx.ModelProto) -> Mapping[str, onnx.ValueInfoProto]:
     """Return the tensors of a graph whose type and shape are known."""
-    light = without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS)
+    light = without_large_weights(model)
     inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     shapes = static_shapes(inferred)
     values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)

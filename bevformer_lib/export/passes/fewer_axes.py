@@ -39,7 +39,6 @@ from bevformer_lib.export.graph import (
 from bevformer_lib.export.passes.axis_groups import ELEMENT_WISE, MAX_AXES, RULES, Folded
 from bevformer_lib.export.passes.base import Editor, PassResult, Refusal
 
-_MAX_SHAPE_ELEMENTS: Final = 1024
 _SAME_ORDER: Final = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that give the values of their first input in the same order."""
 
@@ -53,7 +52,7 @@ def apply(model: onnx.ModelProto) -> PassResult:
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """
-    shapes = static_shapes(without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS))
+    shapes = static_shapes(without_large_weights(model))
     if all(len(shape) <= MAX_AXES for shape in shapes.values()):
         return PassResult(model, 0)
     editor = Editor(model)

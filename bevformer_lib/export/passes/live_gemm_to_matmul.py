@@ -14,13 +14,12 @@ A constant bias of one axis gets a second one, since the converter would fuse it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 
 from bevformer_lib.export.graph import attributes
-from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -39,29 +38,19 @@ def _matmul(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | 
     if editor.is_constant(node.input[1]):
         return None
     given = attributes(node)
-    nodes: list[onnx.NodeProto] = []
-
-    def add(operator: str, inputs: list[str], stem: str, **attribute: Any) -> str:
-        name = editor.name(f"{node.output[0]}_{stem}")
-        nodes.append(
-            onnx.helper.make_node(operator, inputs, [name], f"{node.name or node.output[0]}/{stem}", **attribute)
-        )
-        return name
+    instead = InPlaceOf(node, editor)
 
     def scaled(tensor: str, factor: float, stem: str) -> str:
         if factor == 1.0:
             return tensor
-        return add(
-            "Mul",
-            [tensor, editor.constant(f"{node.output[0]}_{stem}_factor", np.asarray([[factor]], np.float32))],
-            stem,
-        )
+        value = np.asarray([[factor]], editor.float_type(node.input[0]))
+        return instead.add("Mul", [tensor, instead.constant(f"{stem}_factor", value)], stem)
 
     factors = [
-        add("Transpose", [name], f"{side}_turned", perm=[1, 0]) if given.get(f"trans{side}", 0) else name
+        instead.add("Transpose", [name], f"{side}_turned", perm=[1, 0]) if given.get(f"trans{side}", 0) else name
         for name, side in zip(node.input, "AB", strict=False)
     ]
-    result = scaled(add("MatMul", factors, "product"), given.get("alpha", 1.0), "scaled")
+    result = scaled(instead.add("MatMul", factors, "product"), given.get("alpha", 1.0), "scaled")
     if len(node.input) > 2 and node.input[2]:
         bias, beta = node.input[2], given.get("beta", 1.0)
         value = editor.value(bias)
@@ -69,7 +58,5 @@ def _matmul(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | 
             bias = scaled(bias, beta, "bias_scaled")
         else:
             bias = editor.constant(f"{bias}_row", (np.atleast_2d(value) * beta).astype(value.dtype))
-        result = add("Add", [result, bias], "biased")
-    nodes[-1].output[0] = node.output[0]
-    nodes[-1].name = node.name
-    return nodes
+        instead.add("Add", [result, bias], "biased")
+    return instead.nodes()

@@ -8,8 +8,9 @@ after::
 
     y = Div(x, Max(ReduceL2(x, axes=[-1], keepdims=1), tiny))
 
-``tiny``, the smallest normal float32, keeps 0 / 0 at 0, as the standard has it. With ``p=1`` the norm is the sum of
-the magnitudes.
+``tiny``, the smallest normal number of ``x``'s type, keeps 0 / 0 at 0, as the standard has it. It does so in floating
+point only: on the scale of the norms, in eight bits, it is 0 itself, and the quotient of a vector of zeros is whatever
+the NPU makes of 0 / 0. With ``p=1`` the norm is the sum of the magnitudes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import onnx
 
 from bevformer_lib.export.graph import attributes
-from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -30,7 +31,7 @@ def apply(model: onnx.ModelProto) -> PassResult:
         model: any graph; it is not modified.
 
     Returns:
-        The rewritten graph and the number of nodes changed.
+        The rewritten graph, the number of nodes changed, and why others were not.
     """
     return replace_nodes(model, lambda node: node.op_type == "LpNormalization", _division)
 
@@ -38,23 +39,16 @@ def apply(model: onnx.ModelProto) -> PassResult:
 def _division(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto]:
     given = attributes(node)
     axis, power = given.get("axis", -1), given.get("p", 2)
-    source, output, label = node.input[0], node.output[0], node.name or node.output[0]
-    nodes = []
-    if power == 1:
-        summed, operator = editor.name(f"{output}_magnitudes"), "ReduceSum"
-        nodes.append(onnx.helper.make_node("Abs", [source], [summed], f"{label}/Abs"))
-    else:
-        summed, operator = source, "ReduceL2"
-    norm, floored = editor.name(f"{output}_norm"), editor.name(f"{output}_norm_floored")
+    source, kind = node.input[0], editor.float_type(node.input[0])
+    instead = InPlaceOf(node, editor)
+    operator = "ReduceSum" if power == 1 else "ReduceL2"
+    summed = instead.add("Abs", [source], "magnitudes") if power == 1 else source
     if "axes" in onnx.defs.get_schema(operator, editor.opset).attributes:
-        reduce = onnx.helper.make_node(operator, [summed], [norm], f"{label}/{operator}", axes=[axis], keepdims=1)
+        norm = instead.add(operator, [summed], "norm", axes=[axis], keepdims=1)
     else:
-        axes = editor.constant(f"{output}_axes", np.asarray([axis], np.int64))
-        reduce = onnx.helper.make_node(operator, [summed, axes], [norm], f"{label}/{operator}", keepdims=1)
-    tiny = editor.constant(f"{output}_tiny", np.asarray([np.finfo(np.float32).tiny], np.float32))
-    nodes += [
-        reduce,
-        onnx.helper.make_node("Max", [norm, tiny], [floored], f"{label}/Max"),
-        onnx.helper.make_node("Div", [source, floored], [output], node.name),
-    ]
-    return nodes
+        axes = instead.constant("axes", np.asarray([axis], np.int64))
+        norm = instead.add(operator, [summed, axes], "norm", keepdims=1)
+    tiny = instead.constant("tiny", np.asarray([np.finfo(kind).tiny], kind))
+    floored = instead.add("Max", [norm, tiny], "norm_floored")
+    instead.add("Div", [source, floored], "normalized")
+    return instead.nodes()

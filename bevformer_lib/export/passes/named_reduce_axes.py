@@ -8,23 +8,18 @@ after::
 
     y = ReduceMean(x, axes=[0, 1, 2])
 
-From the operator set on in which the axes are an input, they become one.
+From the operator set on in which the axes are an input, they become one. An empty list of axes names none either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import onnx
 
-from bevformer_lib.export.graph import attributes
+from bevformer_lib.export.graph import REDUCTIONS, attributes
 from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
-
-_REDUCTIONS: Final = frozenset(
-    {"ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
-)
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -41,12 +36,15 @@ def apply(model: onnx.ModelProto) -> PassResult:
 
 def _is_candidate(node: onnx.NodeProto) -> bool:
     given = attributes(node)
-    named = given.get("axes") or (len(node.input) > 1 and node.input[1])
-    return node.op_type in _REDUCTIONS and not named and not given.get("noop_with_empty_axes", 0)
+    return node.op_type in REDUCTIONS and not given.get("axes") and not given.get("noop_with_empty_axes", 0)
 
 
-def _named(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto]:
+def _named(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | None:
+    if len(node.input) > 1 and node.input[1] and editor.shapes.get(node.input[1]) != (0,):
+        return None
     axes = list(range(len(editor.shape(node.input[0]))))
+    if not axes:
+        return None  # without axes there are none to name
     kept = {key: value for key, value in attributes(node).items() if key != "axes"}
     inputs = [node.input[0]]
     if "axes" in onnx.defs.get_schema(node.op_type, editor.opset).attributes:

@@ -1,5 +1,7 @@
 """The bias behind a product of two computed tensors gets a second axis, or the converter fuses both and fails.
 
+A product of one axis, that of a vector and a matrix, stays as it is: a row would give its sum a second axis.
+
 before::
 
     y = Add(MatMul(a, b), bias)                 # bias: (n,), constant
@@ -12,10 +14,14 @@ after::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import onnx
 
 from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+
+_ROW_RANK: Final = 2
+"""Fewest axes of a product that a bias of shape (1, n) leaves as many."""
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -32,10 +38,13 @@ def apply(model: onnx.ModelProto) -> PassResult:
 
 def _with_two_axes(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto] | None:
     for place, other in ((0, 1), (1, 0)):
-        maker = editor.makers.get(node.input[other])
+        product = node.input[other]
+        maker = editor.makers.get(product)
         bias = node.input[place]
         live = maker is not None and maker.op_type == "MatMul" and not any(map(editor.is_constant, maker.input))
         if live and editor.is_constant(bias) and len(editor.shapes.get(bias, ())) == 1:
+            if len(editor.shape(product)) < _ROW_RANK:
+                return None
             value = editor.value(bias)
             if value is None:
                 raise ValueError(f"the value of {bias!r} is not in this file")

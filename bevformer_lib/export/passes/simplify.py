@@ -33,7 +33,6 @@ TOLERANCE: Final = 1e-4
 """Largest norm of the difference over norm: merging batch normalisation reorders float32 sums (1e-6 to 1e-5)."""
 
 _UNDECLARED: Final = "UNDEFINED"
-_MAX_SHAPE_ELEMENTS: Final = 1024
 
 _SKIPPED: Final = ("fuse_matmul_add_bias_into_gemm_batched",)
 """Would turn MatMul and Add on three axes into Reshape, Gemm and Reshape: no node fewer, more to quantise."""
@@ -78,7 +77,7 @@ def _with_declared_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     declared = onnx.ModelProto()
     declared.CopyFrom(model)
-    light = without_large_weights(model, max_elements=_MAX_SHAPE_ELEMENTS)
+    light = without_large_weights(model)
     inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(light, data_prop=True).graph.output}
     outputs: dict[str, NDArray[Any]] = {}
     for value in declared.graph.output:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from bevformer_lib.export.graph import attributes
-from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -27,21 +27,18 @@ def apply(model: onnx.ModelProto) -> PassResult:
         model: any graph; it is not modified.
 
     Returns:
-        The rewritten graph and the number of nodes changed.
+        The rewritten graph, the number of nodes changed, and why others were not.
     """
     return replace_nodes(model, lambda node: node.op_type == "Swish", _with_sigmoid)
 
 
 def _with_sigmoid(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto]:
-    source, output, label = node.input[0], node.output[0], node.name or node.output[0]
-    alpha = attributes(node).get("alpha", 1.0)
-    nodes = []
+    source, alpha = node.input[0], attributes(node).get("alpha", 1.0)
+    instead = InPlaceOf(node, editor)
     inner = source
     if alpha != 1.0:
-        inner = editor.name(f"{output}_scaled")
-        factor = editor.constant(f"{output}_alpha", np.asarray([alpha], np.float32))
-        nodes.append(onnx.helper.make_node("Mul", [source, factor], [inner], f"{label}/scale"))
-    gate = editor.name(f"{output}_gate")
-    nodes.append(onnx.helper.make_node("Sigmoid", [inner], [gate], f"{label}/Sigmoid"))
-    nodes.append(onnx.helper.make_node("Mul", [source, gate], [output], node.name))
-    return nodes
+        factor = instead.constant("alpha", np.asarray([alpha], editor.float_type(source)))
+        inner = instead.add("Mul", [source, factor], "scaled")
+    gate = instead.add("Sigmoid", [inner], "gate")
+    instead.add("Mul", [source, gate], "gated")
+    return instead.nodes()

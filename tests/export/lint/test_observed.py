@@ -110,10 +110,14 @@ PLANTED: list[tuple[str, onnx.ModelProto, str, str]] = [
         ("fails", _failing(operator), f"{operator} whatever", "seen in the compiler, Pulsar2 6.0")
         for operator in sorted(FAILING_OPERATORS)
     ),
-    ("squeeze", _squeezed("Abs"), "it stands alone", "seen in the compiler, Pulsar2 7.0"),
+    (
+        "squeeze",
+        _one("Squeeze", ["x", "axis"], shape=(1, 4), constants={"axis": int64(0)}),
+        "it is the only node",
+        "seen in the compiler, Pulsar2 6.0",
+    ),
     ("conv-transpose", _one("ConvTranspose", ["x", "w"], constants=MINIMAL_KERNEL), "default", "compiler, Pulsar2 6.0"),
     ("reduce-axes", _one("ReduceMean"), "it names no axes: the card reduced the last axis only", "seen on the card"),
-    ("reduce-axes", _one("ReduceSum"), "it names no axes", "seen on the card"),
     ("low-rank", _one("Sub", ["x", "z"], shape=(6,), more={"z": (6,)}), "its result has one axis", "Pulsar2 7.0"),
     ("low-rank", _one("Mul", ["x", "x"], shape=()), "its result has no axes", "Pulsar2 7.0"),
     ("low-rank", _summed_up(), "its result has no axes", "Pulsar2 7.0"),
@@ -149,6 +153,23 @@ PLANTED: list[tuple[str, onnx.ModelProto, str, str]] = [
         "Pulsar2 6.0 or 7.0",
     ),
 ]
+RESEMBLING: list[tuple[str, onnx.ModelProto, str, str]] = [
+    ("squeeze", _squeezed("Abs"), "it is one of several nodes: of one that was a graph's only node", "Pulsar2 6.0"),
+    ("reduce-axes", _one("ReduceSum"), "it names no axes: of a ReduceMean the card reduced", "seen on the card"),
+    (
+        "reduce-axes",
+        _one("ReduceSum", ["x", "none"], constants={"none": int64()}),
+        "it names no axes: of a ReduceMean",
+        "seen on the card",
+    ),
+    ("low-rank", _one("Add", ["x", "z"], shape=(6,), more={"z": (6,)}), "one axis: of Sub and Mul", "Pulsar2 7.0"),
+    (
+        "gather-table",
+        _one("Gather", ["x", "i"], shape=(2, 4, 6), constants={"i": int64(5, 1)}, axis=2),
+        "its table 'x' has 3 axes and is read along the last",
+        "Pulsar2 7.0",
+    ),
+]
 IDS = [f"{rule}-{model.graph.node[0].op_type}-{number}" for number, (rule, model, _, _) in enumerate(PLANTED)]
 
 
@@ -166,6 +187,16 @@ def test_a_planted_fault_is_an_error_with_its_evidence(
     assert why in f"{finding.operator} {finding.why}"
     assert evidence in str(finding.evidence)
     assert evidence in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("rule", "model", "why", "evidence"), RESEMBLING, ids=[model.graph.node[0].op_type for _, model, _, _ in RESEMBLING]
+)
+def test_what_resembles_what_was_seen_is_a_warning(rule: str, model: onnx.ModelProto, why: str, evidence: str) -> None:
+    (finding,) = _findings(model, rule)
+    assert finding.severity is Severity.WARNING
+    assert why in finding.why
+    assert evidence in str(finding.evidence)
 
 
 def test_every_observation_has_a_planted_fault() -> None:
@@ -186,7 +217,7 @@ def test_what_failed_is_an_error_for_every_chip_and_is_not_named_twice(chip: str
 
 MENDED = [
     (rule, model)
-    for rule, model, _, _ in PLANTED
+    for rule, model, _, _ in (*PLANTED, *RESEMBLING)
     if any("run the passes" in finding.advice for finding in _findings(model, rule))
     and "bytes at once" not in _findings(model, rule)[0].why
     and "Swish" not in {node.op_type for node in model.graph.node}  # ONNX Runtime has none to compare with
@@ -211,8 +242,14 @@ def test_what_was_seen_to_work_is_not_an_error() -> None:
     assert _findings(_one("Mul", ["x", "half"], constants={"half": np.float32(0.5)}), "low-rank") == []
     fits = _one("Gather", ["x", "i"], shape=(190, 4096), constants={"i": int64(7)})
     assert _findings(fits, "gather-table") == []
-    along_last = _one("Gather", ["x", "i"], shape=(2, 4, 6), constants={"i": int64(7, 1)}, axis=2)
+    along_last = _one("Gather", ["x", "i"], shape=(8, 6), constants={"i": int64(5, 1)}, axis=1)
     assert _findings(along_last, "gather-table") == []
+    of_a_vector = helper.make_node("MatMul", ["x", "z"], ["product"], "product")
+    add = helper.make_node("Add", ["product", "b"], ["y"], "it")
+    constants = {"b": np.ones(3, np.float32)}
+    vector = model_of([of_a_vector, add], {"x": (4,), "z": (4, 3)}, {"y": (3,)}, constants=constants)
+    assert _findings(vector, "product-bias") == []
+    assert _findings(_one("ReduceMean", shape=()), "reduce-axes") == []
     assert _findings(_behind_relu("Mul", "half", constants={"half": np.float32([0.5])}), "factor-one") == []
 
 

@@ -36,7 +36,14 @@ def test_indices_of_two_axes_are_flattened_in_a_table_of_two() -> None:
     np.testing.assert_array_equal(run_model(result.model)["y"], run_model(model)["y"])
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((4, 5), 0), ((4, 5, 6), 2)])
+def test_along_the_last_axis_nothing_is_turned() -> None:
+    model = _gather((4, 5, 6), int64(0, 1), 2)
+    result = flat_gather.apply(model)
+    assert operators(result.model) == ["Relu", "Reshape", "Gather", "Reshape"]
+    np.testing.assert_array_equal(run_model(result.model)["y"], run_model(model)["y"])
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4, 5), 0), ((4, 5), 1)])
 def test_what_the_converter_takes_stays(shape: tuple[int, ...], axis: int) -> None:
     model = _gather(shape, int64(0, 1), axis)
     assert flat_gather.apply(model).model is model

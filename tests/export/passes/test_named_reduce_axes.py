@@ -30,3 +30,19 @@ def test_where_no_axes_mean_nothing_is_reduced_it_stays() -> None:
     model = _reduce("ReduceSum", 17, noop_with_empty_axes=1)
     assert named_reduce_axes.apply(model).model is model
     assert operators(model) == ["ReduceSum"]
+
+
+def test_an_empty_list_of_axes_names_none() -> None:
+    node = helper.make_node("ReduceSum", ["x", "none"], ["y"], "it")
+    model = model_of([node], {"x": (2, 3)}, {"y": (1, 1)}, constants={"none": np.zeros(0, np.int64)})
+    result = named_reduce_axes.apply(model)
+    (axes,) = result.model.graph.initializer
+    assert onnx.numpy_helper.to_array(axes).tolist() == [0, 1]
+    assert named_reduce_axes.apply(result.model).model is result.model
+    np.testing.assert_allclose(run_model(result.model)["y"], run_model(model)["y"], rtol=1e-6)
+
+
+def test_what_has_no_axes_has_none_to_name() -> None:
+    model = model_of([helper.make_node("ReduceMean", ["x"], ["y"], "it")], {"x": ()}, {"y": ()})
+    result = named_reduce_axes.apply(model)
+    assert result.model is model and result.refusals == ()

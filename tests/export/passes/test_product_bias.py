@@ -31,3 +31,9 @@ def test_behind_a_constant_weight_the_converter_fuses_well() -> None:
     model = _biased(first=False, live=False)
     assert product_bias.apply(model).model is model
     assert operators(model) == ["MatMul", "Add"]
+
+
+def test_the_product_of_a_vector_keeps_its_one_axis() -> None:
+    nodes = [helper.make_node("MatMul", ["x", "z"], ["product"]), helper.make_node("Add", ["product", "b"], ["y"])]
+    model = model_of(nodes, {"x": (4,), "z": (4, 5)}, {"y": (5,)}, constants={"b": BIAS})
+    assert product_bias.apply(model).model is model

@@ -74,7 +74,7 @@ class Bases:
         say(f"making a stand-in for {name}")
         repository, _, tag = name.partition(":")
         if name == DEBIAN:
-            docker("import", _debian(), name)
+            docker("import", debian_archive(), name)
         elif repository == "python":
             self._prepare_python()
             self._build(name, _PYTHON)
@@ -90,7 +90,14 @@ class Bases:
                 'ENTRYPOINT ["bash", "/start"]\n',
             )
         elif repository == "redis":
-            self._build(name, f"RUN {_APT} redis-server && mkdir -p /data\nWORKDIR /data\n")
+            # The real one is built without the mode that lets only its own host in.
+            start = 'exec /usr/bin/redis-server "$@" --protected-mode no'
+            (self._folder / "redis-server").write_text(f"#!/bin/sh\n{start}\n")
+            self._build(
+                name,
+                f"RUN {_APT} redis-server && mkdir -p /data\nCOPY redis-server /usr/local/bin/\n"
+                "RUN chmod +x /usr/local/bin/redis-server\nWORKDIR /data\n",
+            )
         elif repository == "prefecthq/prefect":
             version, _, python = tag.partition("-python")
             self.make(f"python:{python}-slim-bookworm")
@@ -130,7 +137,7 @@ class Bases:
         self._made.clear()
 
 
-def _debian() -> Path:
+def debian_archive() -> Path:
     """Return Debian's base system as an archive, made at most once a machine."""
     archive = CACHE / "bookworm.tar"
     if not archive.exists():
