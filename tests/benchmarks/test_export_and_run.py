@@ -26,11 +26,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_encoder_is_cut_out_at_the_named_tensors(folder: Path) -> None:
-    encoder = onnx.load(str(folder / "slots_encoder.onnx"))
+    encoder = onnx.load(str(folder / "visible_encoder.onnx"))
     levels = {f"fpn.level{level}" for level in range(4)}
     assert {value.name for value in encoder.graph.input} == {*levels, INPUT_CAN_BUS, INPUT_LIDAR2IMG, INPUT_PREV_BEV}
     assert [value.name for value in encoder.graph.output] == ["encoder.layer1"]
-    whole = onnx.load(str(folder / "slots.onnx"))
+    whole = onnx.load(str(folder / "visible.onnx"))
     assert 0.2 < len(encoder.graph.node) / len(whole.graph.node) < 0.8
 
 

@@ -42,8 +42,8 @@ def test_every_output_follows_the_float_graph(spatial: SpatialForm, tmp_path: Pa
         expected.append(session.run(names, samples[-1]))
         prev_bev = expected[-1][names.index("bev_embed")]
 
-    ranges = calibrate(graph, samples, lambda *_: None)
-    quantized = quantize(graph, built_types(EVERYTHING_U16, graph.graph), ranges)
+    operators = built_types(EVERYTHING_U16, graph.graph)
+    quantized = quantize(graph, operators, calibrate(graph, samples, operators, lambda *_: None))
     compiled = onnxruntime.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])
     for sample, outputs in zip(samples, expected, strict=True):
         for name, reference, given in zip(names, outputs, compiled.run(names, sample), strict=True):

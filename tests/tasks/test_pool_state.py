@@ -33,7 +33,7 @@ def test_a_deployment_and_its_pool_are_found(server: FakeServer) -> None:
 def test_a_missing_deployment_is_an_error_with_the_command_that_registers_it(
     server: FakeServer, name: str, said: str
 ) -> None:
-    with pytest.raises(PoolError, match=rf"{name}: {said}.*prefect --no-prompt deploy .*prefect\.yaml --all"):
+    with pytest.raises(PoolError, match=rf"{name}: {said}; register it: python deployments/register\.py"):
         Deployed.find(server, name)  # type: ignore[arg-type]
 
 

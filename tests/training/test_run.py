@@ -79,7 +79,13 @@ def test_a_few_steps_lower_the_loss_and_leave_a_checkpoint(tmp_path: Path) -> No
     output = tmp_path / "out"
     run = TrainingRun(str(config), output, synthetic_seeds=(20, 22), held_out_seeds=(10, 11), frames=2, workers=2)
     settings = TrainingSettings(
-        streams=2, total_steps=100, warmup_steps=10, learning_rate=2e-3, checkpoint_steps=50, evaluation_steps=100
+        streams=2,
+        total_steps=100,
+        warmup_steps=10,
+        learning_rate=2e-3,
+        velocity_weight=2.0,  # velocities take longer than these few steps
+        checkpoint_steps=50,
+        evaluation_steps=100,
     )
 
     train(run, settings)
