@@ -18,7 +18,7 @@ demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
 		--store $(DEMO)/seen/store --num-samples 12 --policy bevformer_lib/gates/demo.yaml
 
 $(DEMO)/seen/scenes/scene_index.json: | $(BIN)/.installed-cpu
-	$(BIN)/bevformer make-scenes --model demo --seed 950000 --output $(DEMO)/seen/scenes --num-scenes 3 --frames 8
+	$(BIN)/bevformer make-scenes --model demo --seed 950000 --output $(DEMO)/seen/scenes --num-scenes 3 --frames 8 --workers 3
 
 # The image of the README: what the emulated model finds in one of the demo's frames.
 demo-image: demo
