@@ -130,7 +130,7 @@ class _Chain:
         passes = self._request.pulsar2.ptq_passes
         if self._inputs.pulsar2 is None or not passes:
             return {}
-        return self.do(PtqWork(graph=graph, calibration=calibration, passes=tuple(passes), device=self._request.device))
+        return self.do(PtqWork(graph=graph, calibration=calibration, passes=passes, device=self._request.device))
 
     def convert(self, graph: Artifact, calibration: Mapping[str, Artifact]) -> tuple[Artifact, Mapping[str, Artifact]]:
         """Return the compiled model, and everything that the converter put out."""

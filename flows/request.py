@@ -20,7 +20,7 @@ from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
-from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES
+from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES, as_they_run
 from bevformer_lib.pulsar2.build_config import NpuMode
 from tasks.settings import in_order
 
@@ -60,11 +60,6 @@ class Place:
         return {**handler(core), "pattern": f"^({'|'.join(kinds)})$"}
 
 
-def _in_their_order(passes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return passes as they run, each once: the same work has the same key."""
-    return tuple(name for name in PASSES if name in passes)
-
-
 class Pulsar2Request(BaseModel):
     """How Pulsar2 converts; what is not given is the recipe's or the tool's own choice."""
 
@@ -78,7 +73,7 @@ class Pulsar2Request(BaseModel):
         tuple[_PtqPass, ...],
         Field(description="Pulsar2, emulator: changes of the float weights so that less is lost in 8 bits."),
         Parameter(negative="--no-ptq-passes"),
-        AfterValidator(_in_their_order),
+        AfterValidator(as_they_run),  # the same work has the same key
     ] = DEFAULT_PASSES
     npu_mode: Annotated[
         NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")

@@ -95,12 +95,11 @@ def command(
 def _steps(
     model: Path, calibration: Path, device: str, threads: int | None, on_progress: ProgressCallback
 ) -> tuple[TensorStep, ...]:
-    from bevformer_lib.calibration.archive import read_calibration
-    from bevformer_lib.convert.float_model import check_inputs, load_float_model
+    from bevformer_lib.convert.float_model import load_float_model, read_calibration_for
     from bevformer_lib.profile.steps import tensor_steps
 
-    graph, samples = load_float_model(model), read_calibration(calibration)
-    check_inputs(graph, model, samples)
+    graph = load_float_model(model)
+    samples = read_calibration_for(graph, model, calibration)
     return tensor_steps(
         graph, samples, num_samples=samples.num_samples, device=device, threads=threads, on_progress=on_progress
     )

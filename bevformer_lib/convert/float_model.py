@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from bevformer_lib.calibration.archive import CalibrationSet
+from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.convert.base import FLOAT_MODEL_SHA256
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.export.graph import default_opset, node_label
@@ -60,12 +60,24 @@ def external_files(path: Path) -> list[str]:
     return sorted(named)
 
 
-def check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
-    """Compare the model's inputs with the samples: names, shapes and types.
+def read_calibration_for(model: onnx.ModelProto, path: Path, folder: Path) -> CalibrationSet:
+    """Read a calibration set whose tensors have the names, shapes and types of a model's inputs.
+
+    Args:
+        model: the float model.
+        path: its file, for errors.
+        folder: with the archives.
 
     Raises:
-        ConversionError: with every disagreement.
+        CalibrationError: the set is broken.
+        ConversionError: it was not made for the model; with every disagreement.
     """
+    samples = read_calibration(folder)
+    _check_inputs(model, path, samples)
+    return samples
+
+
+def _check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     wanted = {
         value.name: (

@@ -16,11 +16,11 @@ from typing import Final
 
 import onnx
 
-from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
+from bevformer_lib.calibration.archive import CalibrationSet
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
 from bevformer_lib.convert.float_layers import check_kept, restore_kept_inputs
-from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model
+from bevformer_lib.convert.float_model import float_model_sha256, load_float_model, read_calibration_for
 from bevformer_lib.convert.own_weights import give_own_weights
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
@@ -73,8 +73,7 @@ class OnnxRuntimeConverter:
         if output.suffix != ".onnx":
             raise ConversionError(f"{output}: name the quantised model to write with the suffix .onnx")
         require_writable_file(output)
-        samples = read_calibration(calibration)
-        check_inputs(float_model, model, samples)
+        samples = read_calibration_for(float_model, model, calibration)
         check_kept(select_nodes(float_model.graph), self._keep_float)
         selection = select_nodes(float_model.graph, self._keep_float)
         if not selection.layers:

@@ -13,10 +13,9 @@ from typing import Any, Final
 
 import onnx
 
-from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import METADATA_PREFIX, PTQ_PASSES, Conversion
-from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model, load_graph
+from bevformer_lib.convert.float_model import float_model_sha256, load_float_model, load_graph, read_calibration_for
 from bevformer_lib.emulator.emulate import UNCERTAIN, EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.emulation import optimistic_path
 from bevformer_lib.emulator.formats import FP32
@@ -100,8 +99,7 @@ class EmulatorConverter:
         if output.suffix != ".onnx":
             raise ConversionError(f"{output}: name the emulated model to write with the suffix .onnx")
         require_writable_file(output)
-        samples = read_calibration(calibration)
-        check_inputs(float_model, model, samples)
+        samples = read_calibration_for(float_model, model, calibration)
         record = None if options.build is None else read_record(options.build)
         build_config = generate_build_config(
             load_graph(model),

@@ -17,8 +17,6 @@ MOVEMENT: Final = frozenset(
     }
 )
 """Operators whose output has the scale of their first input. Unsqueeze, Flatten, Split, Expand and Tile by analogy."""
-PERMUTATIONS: Final = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Tile"})
-"""Movement operators that give exactly the values that they take, so that nobody need measure their range again."""
 JOINING: Final = frozenset({"Concat", "Where"})
 """Operators that only choose among the values of several inputs; rounded over their own range, which is assumed."""
 MAY_BE_UNDEFINED: Final = frozenset({"Div", "Log", "Sqrt", "Pow", "Reciprocal"})

@@ -25,7 +25,6 @@ from bevformer_lib.export.graph import attributes, drop_unused_nodes, without_la
 
 _FLOAT: Final = onnx.TensorProto.FLOAT
 _LARGEST_FOLDED: Final = 1 << 24
-_SHAPE_DATA: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _replace_initializers(graph: onnx.GraphProto, arrays: dict[str, NDArray[Any]
 
 
 def _infer(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    light = without_large_weights(model, max_elements=_SHAPE_DATA)
+    light = without_large_weights(model)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except Exception as error:

@@ -12,9 +12,8 @@ from typing import Final, Protocol
 import numpy as np
 import onnx
 
-from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.convert.base import Converter
-from bevformer_lib.convert.float_model import check_inputs, load_float_model, load_graph
+from bevformer_lib.convert.float_model import load_float_model, load_graph, read_calibration_for
 from bevformer_lib.convert.onnxruntime import quantize_nodes
 from bevformer_lib.convert.ranges import Range, activation_ranges
 from bevformer_lib.convert.selection import select_nodes
@@ -43,10 +42,23 @@ class CandidateBuilder(Protocol):
         """Load what it wrote."""
 
 
-class EmbeddedBuilder:
-    """The embedded quantiser; kept layers stay in float. The model is calibrated once, and the ranges are kept."""
+class _OnnxBuilder:
+    """Candidates that ONNX Runtime runs."""
 
     suffix = ".onnx"
+
+    def __init__(self, device: str, threads: int | None) -> None:
+        self._device, self._threads = device, threads
+
+    def open(self, model: Path) -> Runtime:
+        """Load a candidate with ONNX Runtime."""
+        from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(model, device=self._device, threads=self._threads)
+
+
+class EmbeddedBuilder(_OnnxBuilder):
+    """The embedded quantiser; kept layers stay in float. The model is calibrated once, and the ranges are kept."""
 
     def __init__(
         self,
@@ -72,14 +84,13 @@ class EmbeddedBuilder:
             ConversionError: the model can't be read or does not fit the set.
             CalibrationError: the set is broken.
         """
+        super().__init__(device, threads)
         self._float_path = model
-        self._device, self._threads = device, threads
         self._model = load_float_model(model)
         self.layers = select_nodes(self._model.graph).layers
         path = state / RANGES_FILE
         if not path.is_file():
-            samples = read_calibration(calibration)
-            check_inputs(self._model, model, samples)
+            samples = read_calibration_for(self._model, model, calibration)
             ranges = activation_ranges(
                 self._model,
                 select_nodes(self._model.graph).tensors,
@@ -104,21 +115,13 @@ class EmbeddedBuilder:
         quantized = quantize_nodes(model, select_nodes(model.graph, kept), self._ranges, kept)
         output.write_bytes(quantized.SerializeToString())
 
-    def open(self, model: Path) -> Runtime:
-        """Load it with ONNX Runtime."""
-        from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime(model, device=self._device, threads=self._threads)
-
-
-class EmulatorBuilder:
+class EmulatorBuilder(_OnnxBuilder):
     """The emulator of the NPU's converter; kept layers are in 16 bits, all others in 8.
 
     The model is calibrated once, with all constants in 8 bits. As overrides do, the kept layers take the place of what
     the recipe asks of layers.
     """
-
-    suffix = ".onnx"
 
     def __init__(
         self,
@@ -148,10 +151,9 @@ class EmulatorBuilder:
             CalibrationError: the set is broken.
         """
         float_model = load_float_model(model)
-        samples = read_calibration(calibration)
-        check_inputs(float_model, model, samples)
+        samples = read_calibration_for(float_model, model, calibration)
         config = generate_build_config(load_graph(model), samples, recipe=recipe, target=target)
-        self._device, self._threads = device, threads
+        super().__init__(device, threads)
         self._emulated = emulate(
             float_model,
             samples,
@@ -168,12 +170,6 @@ class EmulatorBuilder:
     def build(self, kept: Collection[str], output: Path) -> None:
         """Write the pessimistic bound with these layers in 16 bits."""
         output.write_bytes(self._with(kept).main.SerializeToString())
-
-    def open(self, model: Path) -> Runtime:
-        """Load it with ONNX Runtime."""
-        from bevformer_lib.runtime.onnxruntime import OnnxRuntime
-
-        return OnnxRuntime(model, device=self._device, threads=self._threads)
 
     def findings(self, kept: Collection[str]) -> tuple[str, ...]:
         """Return what the converter would not grant of a set."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -22,3 +22,8 @@ A module gives ``apply(model, samples, *, device, threads, on_progress)``, which
 facts about the change: plain JSON data, with a ``summary`` for people.
 """
 DEFAULT_PASSES: Final = (LEARN_ROUNDING,)
+
+
+def as_they_run(passes: Collection[str]) -> tuple[str, ...]:
+    """Return passes as they run, each once, whatever the order that they were named in."""
+    return tuple(name for name in PASSES if name in passes)

@@ -9,13 +9,12 @@ from typing import Any, TypeAlias
 
 import onnx
 
-from bevformer_lib.calibration.archive import CalibrationSet, read_calibration
 from bevformer_lib.convert.base import FLOAT_MODEL_SHA256, PTQ_PASSES
-from bevformer_lib.convert.float_model import check_inputs, float_model_sha256, load_float_model
+from bevformer_lib.convert.float_model import float_model_sha256, load_float_model, read_calibration_for
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES
+from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES, as_they_run
 
 PassFacts: TypeAlias = Mapping[str, Any]
 Pass: TypeAlias = Callable[..., tuple[onnx.ModelProto, PassFacts]]
@@ -61,11 +60,10 @@ def apply_passes(
     if output.resolve() == graph.resolve():
         raise ConversionError(f"{output}: is the float model itself; give another output")
     require_writable_file(output)
-    samples: CalibrationSet = read_calibration(calibration)
-    check_inputs(model, graph, samples)
+    samples = read_calibration_for(model, graph, calibration)
     origin = float_model_sha256(model, graph)
     facts: dict[str, PassFacts] = {}
-    for name in (name for name in PASSES if name in passes):
+    for name in as_they_run(passes):
         run: Pass = import_module(PASSES[name]).apply
         model, facts[name] = run(model, samples, device=device, threads=threads, on_progress=on_progress)
     onnx.helper.set_model_props(model, {**properties, FLOAT_MODEL_SHA256: origin, PTQ_PASSES: ", ".join(facts)})

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_model import (
-    check_inputs,
     float_model_sha256,
     load_float_model,
     load_graph,
+    read_calibration_for,
 )
 from bevformer_lib.errors import BevformerError, ConversionError
 from bevformer_lib.files import atomic_path, sha256_of_file
@@ -135,8 +134,7 @@ class Pulsar2Converter:
             raise ConversionError(f"{output}: is the float model itself; give another output")
         if self._options.keep_build is not None and self._options.keep_build.exists():
             raise ConversionError(f"{self._options.keep_build}: exists; name a new folder for the build's files")
-        samples = read_calibration(calibration)
-        check_inputs(float_model, model, samples)
+        samples = read_calibration_for(float_model, model, calibration)
         options = self._options
         config = generate_build_config(
             load_graph(model),  # with the names that are in the file

@@ -38,13 +38,11 @@ class StepResult:
         prev_bev: the state, (bev_h * bev_w, 1, embed_dims) float32, before the host rotates it where a model needs
             that; zeros for a first frame.
         outputs: all outputs by name, float32.
-        prepare_seconds: time that it took to bring the tensors into the model's types.
         seconds: time inside the runtime.
     """
 
     prev_bev: NDArray[np.float32]
     outputs: Mapping[str, NDArray[np.float32]]
-    prepare_seconds: float
     seconds: float
 
 
@@ -126,7 +124,6 @@ class TemporalSession:
         prev_bev = self._zero_state() if first else self._prev_bev
         if prev_bev is None:
             raise RuntimeUnavailableError("the first frame of a session has no prev_bev state; pass first=True")
-        begun = time.perf_counter()
         feed = self._feed(inputs, prev_bev)
         if self._capacity_check is not None:
             self._capacity_check.require(inputs.lidar2img[0], frame=inputs.source)
@@ -135,7 +132,7 @@ class TemporalSession:
         ended = time.perf_counter()
         outputs = {name: raw[name].astype(np.float32, copy=False) for name in OUTPUT_NAMES}
         self._prev_bev = outputs[OUTPUT_BEV_EMBED]
-        return StepResult(prev_bev=prev_bev, outputs=outputs, prepare_seconds=started - begun, seconds=ended - started)
+        return StepResult(prev_bev=prev_bev, outputs=outputs, seconds=ended - started)
 
     @property
     def prev_bev(self) -> NDArray[np.float32]:

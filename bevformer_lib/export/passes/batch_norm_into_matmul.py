@@ -41,7 +41,6 @@ from bevformer_lib.export.graph import (
 from bevformer_lib.export.passes.base import PassResult, Refusal
 
 _DEFAULT_EPSILON: Final = 1e-5
-_MAX_ELEMENTS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _facts(model: onnx.ModelProto) -> _Facts:
         producers={name: index for index, node in enumerate(graph.node) for name in node.output},
         readers=readers,
         constants={tensor.name: tensor for tensor in graph.initializer},
-        shapes=static_shapes(without_large_weights(model, max_elements=_MAX_ELEMENTS)),
+        shapes=static_shapes(without_large_weights(model)),
     )
 
 

@@ -31,7 +31,6 @@ from bevformer_lib.export.passes.base import PassResult, Refusal
 
 _OPERATORS: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
 _AUTOMATIC: Final = ("SAME_UPPER", "SAME_LOWER", "VALID")
-_MAX_ELEMENTS: Final = 1024
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -46,7 +45,7 @@ def apply(model: onnx.ModelProto) -> PassResult:
     candidates = [index for index, node in enumerate(model.graph.node) if _is_candidate(node)]
     if not candidates:
         return PassResult(model, 0)
-    shapes = static_shapes(without_large_weights(model, max_elements=_MAX_ELEMENTS))
+    shapes = static_shapes(without_large_weights(model))
     refusals: list[Refusal] = []
     pads: dict[int, list[int]] = {}
     for index in candidates:

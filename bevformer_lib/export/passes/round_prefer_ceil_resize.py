@@ -30,6 +30,7 @@ import onnx
 from numpy.typing import NDArray
 
 from bevformer_lib.export.graph import (
+    MAX_SHAPE_ELEMENTS,
     STANDARD_DOMAINS,
     StaticShape,
     attributes,
@@ -42,7 +43,6 @@ from bevformer_lib.export.passes.base import PassResult, Refusal
 
 ROUNDING: Final = "round_prefer_ceil"
 
-_MAX_ELEMENTS: Final = 1024
 _SCALES: Final = 2
 """Position of the input; the sizes that may stand in its place show in the shape of the output."""
 _HALF: Final = Fraction(1, 2)
@@ -75,8 +75,8 @@ def apply(model: onnx.ModelProto) -> PassResult:
     candidates = [index for index, node in enumerate(model.graph.node) if _is_candidate(node)]
     if not candidates:
         return PassResult(model, 0)
-    shapes = static_shapes(without_large_weights(model, max_elements=_MAX_ELEMENTS))
-    values = constant_values(model.graph, max_elements=_MAX_ELEMENTS)
+    shapes = static_shapes(without_large_weights(model))
+    values = constant_values(model.graph, max_elements=MAX_SHAPE_ELEMENTS)
     reasons = {index: why_not(model.graph.node[index], shapes, values) for index in candidates}
     refusals = tuple(
         Refusal(node_label(model.graph.node[index]), model.graph.node[index].op_type, reason)

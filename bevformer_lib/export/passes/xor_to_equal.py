@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
+from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
@@ -31,8 +31,6 @@ def apply(model: onnx.ModelProto) -> PassResult:
 
 
 def _not_equal(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto]:
-    same = editor.name(f"{node.output[0]}_same")
-    return [
-        onnx.helper.make_node("Equal", node.input, [same], f"{node.name or node.output[0]}/Equal"),
-        onnx.helper.make_node("Not", [same], node.output, node.name),
-    ]
+    instead = InPlaceOf(node, editor)
+    instead.add("Not", [instead.add("Equal", node.input, "same")], "not")
+    return instead.nodes()
