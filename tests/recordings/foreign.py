@@ -119,10 +119,10 @@ def write_ros2_bag(folder: Path, scene: Scene, *, without: Sequence[str] = (), p
         told = header(stamp_ns, f"{name.lower()}_optical")
         pixels = cv2.imread(str(image))
         height, width = pixels.shape[:2]
-        k = placed_camera(projection).intrinsics
+        k, region = placed_camera(projection).intrinsics, types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
         yield f"{topic}/camera_info", "sensor_msgs/msg/CameraInfo", stamp_ns, types["sensor_msgs/msg/CameraInfo"](
             told, height, width, "plumb_bob", np.zeros(5), k.ravel(), np.eye(3).ravel(),
-            np.hstack([k, np.zeros((3, 1))]).ravel(), 0, 0, types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+            np.hstack([k, np.zeros((3, 1))]).ravel(), 0, 0, region,
         )  # fmt: skip
         if name in ("CAM_FRONT", "CAM_BACK"):
             encoding, padding = ("bgr8", 0) if name == "CAM_FRONT" else ("rgb8", 4)

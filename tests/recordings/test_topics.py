@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,13 @@ def test_a_file_may_tell_all_or_nothing(tmp_path: Path) -> None:
     assert read_topics(path).pose is None
     path.write_text("pose: /odom\ncameras:\n  CAM_BACK: {image: /back}\nlidar_frame: top\n")
     assert read_topics(path).cameras["CAM_BACK"].image == "/back"
+
+
+def test_the_file_that_the_page_shows_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "infer.md"
+    [shown] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "topics.yaml"
+    path.write_text(shown)
+    topics = read_topics(path)
+    assert topics.lidar_to_ego is not None
+    assert topics.lidar_to_ego[0] == [0, 1, 0, 0.94]
