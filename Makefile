@@ -3,9 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-# Small machines: two workers share two cores, so each keeps to one thread.
+# Small machines: workers share two cores, so each keeps to one thread; one more than cores, since some wait for servers.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1
-PYTEST_ARGUMENTS ?= -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGUMENTS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt

@@ -78,7 +78,7 @@ def pack_calibration(
         model_sha256: the model that made the prev_bev states, for the manifest; ``None``: not known.
         host_geometry: of the network that the set is for; ``None``: it computes its geometry itself.
         threads: threads that compress; ``None``: one per core that this process may use.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Returns:
         The manifest.

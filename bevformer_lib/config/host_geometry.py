@@ -23,8 +23,8 @@ HOST_GEOMETRY_KEY: Final = "bevformer.host_geometry"
 """Key of a graph's metadata under which it stands, as JSON."""
 
 DEFAULT_GEOMETRY: Final[GeometryForm] = "host"
-"""The form of graphs where nobody asks for another, for every chip: all have the integer arithmetic that blurs a
-projection, whose values span 1e-5 to 1e5."""
+"""The default form of graphs, for every chip: all have the integer arithmetic that blurs a projection, whose values
+span 1e-5 to 1e5."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def activation_ranges(
         num_samples: how many samples there are, for the progress.
         device: where to run.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.
@@ -159,7 +159,7 @@ def outputs_over_samples(
         num_samples: how many samples there are, for the progress.
         device: where to run.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample that was dealt with.
+        on_progress: called for every sample that was dealt with.
         task: what the progress calls it.
     """
     with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:

@@ -38,7 +38,7 @@ UNCERTAIN: Final = (
     "decompositions of Silu, Gelu and normalisations: fused in one measured model, rounded inside in others",
     "versions 4.2 and 5.x: never measured; the rules are those of 7.0-lite",
 )
-"""What nobody has measured, in the order of its effect."""
+"""What is not measured, in the order of its effect."""
 _NOT_EMULATED: Final = (
     "enable_smooth_quant",
     "transformer_opt_level",
@@ -171,7 +171,7 @@ def emulate(
         num_samples: how many samples there are, for the progress; ``None``: counted.
         device: where ONNX Runtime runs the float graph.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: the graph can't be emulated, or holds NaN or infinity on a sample.

@@ -46,7 +46,7 @@ class Emulation:
         formats: format -> tensors kept in it.
         widest: the tensors with the largest steps, largest first, one for every scale.
         findings: requests that have no effect, and differences to a real build.
-        uncertain: what nobody has measured.
+        uncertain: what is not measured.
         bounds: name of a bound -> its file.
         optimistic_map: mAP of the other bound; ``None``: not measured.
         optimistic_nds: NDS of the other bound; likewise.

@@ -103,7 +103,7 @@ def export_onnx(
         geometry: who computes sampling locations, visibility and ego motion; ``None``: the host.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
-        on_progress: told of stages, passes and frames of the parity check.
+        on_progress: called with the progress of stages, passes and frames of the parity check.
 
     Raises:
         CheckpointError: the checkpoint can't be read, or is not of this configuration.

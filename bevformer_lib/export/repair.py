@@ -77,7 +77,7 @@ def repair_graph(
         output: the ``.onnx`` file to write.
         target: the chip to check for.
         input_shapes: shapes of inputs that the graph leaves open.
-        on_progress: told of the rewrites and of what is run.
+        on_progress: called with the progress of the rewrites and of what is run.
 
     Raises:
         ExportError: the graph can't be read, an input's shape is not fixed, a rewrite failed or changed what the graph

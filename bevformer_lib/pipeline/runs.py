@@ -1,4 +1,4 @@
-"""What every run of a build did and why: kept with the artifacts, for whoever asks later."""
+"""What every run of a build did and why: kept with the artifacts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def recorded_run(
         store: gets the record.
         executor: does the work.
         names: what else the run is known by.
-        on_end: told of the run when it was recorded.
+        on_end: called with the run once it is recorded.
     """
     run = _begun(names)
     try:

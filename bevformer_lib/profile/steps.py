@@ -90,7 +90,7 @@ def tensor_steps(
         num_samples: how many samples there are.
         device: where ONNX Runtime runs.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.

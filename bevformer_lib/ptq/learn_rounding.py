@@ -92,7 +92,7 @@ def learn_rounding(
         num_samples: how many samples there are, for the progress.
         device: where ONNX Runtime runs the graph.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a layer's inputs hold NaN or infinity.

@@ -56,8 +56,8 @@ class Building:
         limits: of time and memory, and how to cancel.
         source: where the settings come from, to name in errors.
         profile: whether to ask for the cycles of every layer.
-        on_line: told of every line of the log.
-        on_progress: told of the calibration.
+        on_line: called for every line of the log.
+        on_progress: called with the progress of the calibration.
     """
 
     tool: Tool

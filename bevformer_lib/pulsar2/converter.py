@@ -65,7 +65,7 @@ class Pulsar2Options:
             ``None``: where no overrides are given, so that nobody asked for these layers by name.
         profile: ask the compiler for the cycles of every layer.
         keep_build: folder to copy the build's own files into, which must not exist yet; ``None``: they go.
-        on_line: told of every line of the build's log.
+        on_line: called for every line of the build's log.
         cancelled: set by another thread to stop the build.
     """
 

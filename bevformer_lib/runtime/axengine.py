@@ -214,7 +214,7 @@ def start_npu(npu: str | None = None) -> Npu:
 
 
 def _release(loaded: weakref.ref[AxEngineRuntime]) -> None:
-    """Let go of a session, whoever still holds its runtime."""
+    """Release a session, even while its runtime is still referenced."""
     runtime = loaded()
     if runtime is not None:
         runtime.close()

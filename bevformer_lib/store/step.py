@@ -48,7 +48,7 @@ class Step:
 
     Attributes:
         name: which step.
-        version: of the step's own code; raised by whoever changes what it puts out.
+        version: of the step's own code; raised by hand when its output changes.
         inputs: name -> content.
         parameters: plain JSON data; everything beside the inputs that its outputs depend on.
         packages: distribution -> version of those whose arithmetic or format shows in the outputs.
