@@ -63,6 +63,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 """By the schema's name, without ROS 2's ``/msg``."""
 
+_DECODERS: Final = {"cdr": "mcap_ros2.decoder", "protobuf": "mcap_protobuf.decoder"}
 _LARGEST_SIDE: Final = 16384
 _CHANNELS: Final = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _TO_BGR: Final = {
@@ -134,38 +135,45 @@ class Decoder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._decoders: dict[int, Callable[[bytes], Any]] = {}
+        self._decoders: dict[int, tuple[Channel, Callable[[bytes], Any] | None]] = {}
         self._factories: dict[str, Any] = {}
 
-    def __call__(self, channel: Channel, data: bytes) -> Any:
-        """Return a message.
+    def reads(self, channel: Channel) -> bool:
+        """Tell whether a channel's encoding is one that is read.
 
         Raises:
             MissingPackageError: the packages for recordings are not installed.
-            RecordingError: it is damaged, or in an encoding that is not read.
+            RecordingError: its schema is damaged.
         """
-        if id(channel) not in self._decoders:
-            self._decoders[id(channel)] = self._decoder(channel)
-        with telling(self._path, channel.topic):
-            return self._decoders[id(channel)](data)
+        return self._decoder(channel) is not None
 
-    def _decoder(self, channel: Channel) -> Callable[[bytes], Any]:
+    def __call__(self, channel: Channel, data: bytes) -> Any:
+        """Return a message of a channel that is read.
+
+        Raises:
+            RecordingError: it is damaged.
+        """
+        decode = self._decoder(channel)
+        with telling(self._path, channel.topic):
+            if decode is None:
+                raise ValueError(f"is in {channel.encoding!r}, which is not read")
+            return decode(data)
+
+    def _decoder(self, channel: Channel) -> Callable[[bytes], Any] | None:
+        if id(channel) not in self._decoders:
+            self._decoders[id(channel)] = channel, self._made_for(channel)
+        return self._decoders[id(channel)][1]
+
+    def _made_for(self, channel: Channel) -> Callable[[bytes], Any] | None:
         if channel.encoding == "json":
             return _from_json
-        modules = {"cdr": "mcap_ros2.decoder", "protobuf": "mcap_protobuf.decoder"}
-        found = None
-        if channel.encoding in modules:
-            module = import_for_recordings(modules[channel.encoding])
-            factory = self._factories.setdefault(channel.encoding, module.DecoderFactory())
-            with telling(self._path, channel.topic):
-                found = factory.decoder_for(channel.encoding, channel.schema)
-        if found is None:
-            raise RecordingError(
-                f"{self._path}: topic {channel.topic} is in {channel.encoding!r} with a schema "
-                f"in {channel.schema.encoding!r}; read are cdr with ros2msg, protobuf and json. Convert the recording, "
-                "for instance with 'ros2 bag convert'"
-            )
-        return found  # type: ignore[no-any-return]
+        if channel.encoding not in _DECODERS:
+            return None
+        module = import_for_recordings(_DECODERS[channel.encoding])
+        factory = self._factories.setdefault(channel.encoding, module.DecoderFactory())
+        with telling(self._path, channel.topic):
+            found: Callable[[bytes], Any] | None = factory.decoder_for(channel.encoding, channel.schema)
+        return found
 
 
 @contextmanager

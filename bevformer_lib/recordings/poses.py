@@ -52,17 +52,17 @@ class EgoPoses:
         self._static = survey.transforms.static
         names = [topics.ego_frame] if topics.ego_frame else [*_EGO_FRAMES]
         useful = {
-            topic for topic, pose in survey.poses.items() if pose.parent != pose.child and pose.parent not in names
+            topic: pose
+            for topic, pose in survey.poses.items()
+            if pose.parent != pose.child and pose.parent not in names
         }
-        topic = pose_topic(path, topics.pose, survey.kinds, useful)
+        named = [topic for topic, pose in useful.items() if pose.child]
+        topic = pose_topic(path, topics.pose, survey.kinds, named or useful)
+        if topic is not None:
+            survey.require_some(topic)
         child = survey.poses[topic].child if topic is not None else ""
         known = [name for name in (topics.ego_frame, child, *_EGO_FRAMES) if name]
-        frame = next((name for name in known if name in survey.transforms or name == topics.ego_frame), child)
-        if not frame:
-            raise RecordingError(
-                f"{path}: which frame is the car's can't be told; name it in a file for --topics as ego_frame. The "
-                f"frames are {', '.join(sorted(survey.transforms.frames)) or 'none'}"
-            )
+        frame = next((name for name in known if name in survey.transforms or name == topics.ego_frame), known[0])
         self.ego_frame = frame
         self._way = [("", survey.poses[topic].track)] if topic is not None else survey.transforms.above(frame)
         if not self._way:

@@ -203,7 +203,11 @@ class _Geometry:
 
 def _camera(path: Path, survey: Survey, name: str, told: CameraTopics) -> _Camera:
     topic = image_topic(path, name, told.image, survey.kinds)
-    calibrations = survey.calibrations[calibration_topic(path, name, told.calibration, topic, survey.kinds)]
+    calibrated = calibration_topic(path, name, told.calibration, topic, survey.kinds)
+    for needed in (topic, calibrated):
+        survey.require_some(needed)
+    calibrations = survey.calibrations[calibrated]
+    kind = Kind.ENCODED_IMAGE if survey.kinds[topic] is Kind.ENCODED_IMAGE else Kind.RAW_IMAGE
     frame, rectified = calibrations[0][1].frame or survey.image_frames[topic], is_rectified(topic)
     images = sorted(survey.images[topic], key=lambda image: image.log_time_ns)
     if not rectified and calibrations[0][1].distorted:
@@ -213,7 +217,7 @@ def _camera(path: Path, survey: Survey, name: str, told: CameraTopics) -> _Camer
             path,
             topic,
         )
-    return _Camera(name, survey.channels[topic], survey.kinds[topic], images, calibrations, rectified, frame)
+    return _Camera(name, survey.channels[topic], kind, images, calibrations, rectified, frame)
 
 
 def _scale(path: Path, camera: _Camera, image_hw: tuple[int, int]) -> float:

@@ -44,9 +44,14 @@ class PoseTrack:
 
 @dataclass
 class Survey:
-    """What a recording holds, by topic; images only by their places."""
+    """What a recording holds, by topic; images only by their places.
 
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    ``kinds`` holds the type's name where it is not read, and ``defects`` the first error and the number of messages
+    that were left out.
+    """
+
+    kinds: dict[str, Kind | str] = field(default_factory=dict)
+    defects: dict[str, tuple[RecordingError, int]] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     images: dict[str, list[FoundImage]] = field(default_factory=lambda: defaultdict(list))
     image_frames: dict[str, str] = field(default_factory=dict)
@@ -55,13 +60,23 @@ class Survey:
     accelerations: dict[str, tuple[str, Track]] = field(default_factory=dict)
     transforms: Transforms = field(default_factory=Transforms)
 
+    def require_some(self, topic: str) -> None:
+        """Find out that not all messages of a topic were left out.
+
+        Raises:
+            RecordingError: they were; says why.
+        """
+        if topic in self.defects and not (self.images[topic] or self.calibrations[topic] or topic in self.poses):
+            raise self.defects[topic][0]
+
 
 def survey_recording(
     path: Path, topics: Topics, cameras: Collection[str], *, on_progress: ProgressCallback = no_progress
 ) -> Survey:
     """Read a recording once.
 
-    Images of other cameras are passed over; those of the cameras are checked, but not decoded.
+    Images of other cameras are passed over; those of the cameras are checked, but not decoded. A message that is
+    damaged, or tells what can't be, is left out; a warning says so.
 
     Args:
         path: the recording.
@@ -71,27 +86,31 @@ def survey_recording(
 
     Raises:
         MissingPackageError: the packages for recordings are not installed.
-        RecordingError: the file, or a message of it, is damaged or can't be read.
+        RecordingError: the file is damaged or can't be read.
     """
     found, decode = Survey(), Decoder(path)
     told = {camera.image for camera in topics.cameras.values()}
     megabytes = path.stat().st_size >> 20 if path.is_file() else 0
-    unread: set[str] = set()
     for message in recorded_messages(path):
         on_progress(_PROGRESS_LABEL, message.file_offset >> 20, megabytes)
-        topic, kind = message.channel.topic, kind_of(message.channel)
-        if kind is None:
-            unread.add(topic)
+        channel = message.channel
+        topic, kind = channel.topic, kind_of(channel)
+        if kind is None or not decode.reads(channel):
+            found.kinds.setdefault(topic, f"{channel.schema.name if channel.schema else 'no type'}, which is not read")
             continue
-        before = found.channels.setdefault(topic, message.channel)
-        if kind_of(before) is not kind:
-            raise RecordingError(f"{path}: topic {topic} holds messages of two types; name another one for --topics")
-        found.kinds[topic] = kind
+        if found.kinds.setdefault(topic, kind) is not kind:
+            raise RecordingError(f"{path}: topic {topic} holds messages of several types; record it again")
+        found.channels.setdefault(topic, channel)
         if not kind.is_image or topic in told or any(shows_camera(topic, camera) for camera in cameras):
-            decoded = decode(message.channel, message.data)
-            with telling(path, topic):
-                _keep(found, message, kind, decoded)
-    _log.info("%s: topics of types that are not read: %s", path, ", ".join(sorted(unread)) or "none")
+            try:
+                decoded = decode(channel, message.data)
+                with telling(path, topic):
+                    _keep(found, message, kind, decoded)
+            except RecordingError as error:
+                known = found.defects.get(topic, (error, 0))
+                found.defects[topic] = known[0], known[1] + 1
+    for first, count in found.defects.values():
+        _log.warning("warning: %s (%d message%s left out)", first, count, "" if count == 1 else "s")
     return found
 
 

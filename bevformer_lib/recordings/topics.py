@@ -78,7 +78,7 @@ def shows_camera(topic: str, camera: str) -> bool:
     return any(_plain(part) == _plain(camera) for part in topic.split("/"))
 
 
-def image_topic(path: Path, camera: str, told: str | None, found: Mapping[str, Kind]) -> str:
+def image_topic(path: Path, camera: str, told: str | None, found: Mapping[str, Kind | str]) -> str:
     """Return the topic of a camera's images: rectified ones rather than others, and raw rather than compressed ones.
 
     Args:
@@ -92,12 +92,13 @@ def image_topic(path: Path, camera: str, told: str | None, found: Mapping[str, K
     """
     if told is not None:
         return _told(path, told, found, Kind.ENCODED_IMAGE, Kind.RAW_IMAGE)
-    named = [topic for topic, kind in found.items() if kind.is_image and shows_camera(topic, camera)]
+    images = [topic for topic, kind in found.items() if isinstance(kind, Kind) and kind.is_image]
+    named = [topic for topic in images if shows_camera(topic, camera)]
     ranks = {topic: (not is_rectified(topic), found[topic] is Kind.ENCODED_IMAGE) for topic in named}
     return _only(path, f"images of {camera}", [topic for topic in named if ranks[topic] == min(ranks.values())], found)
 
 
-def calibration_topic(path: Path, camera: str, told: str | None, image: str, found: Mapping[str, Kind]) -> str:
+def calibration_topic(path: Path, camera: str, told: str | None, image: str, found: Mapping[str, Kind | str]) -> str:
     """Return the topic of a camera's calibration: of its name, and beside its images rather than elsewhere.
 
     Raises:
@@ -112,7 +113,7 @@ def calibration_topic(path: Path, camera: str, told: str | None, image: str, fou
     return _only(path, f"calibration of {camera}", beside if len(beside) == 1 else named, found)
 
 
-def pose_topic(path: Path, told: str | None, found: Mapping[str, Kind], useful: Collection[str]) -> str | None:
+def pose_topic(path: Path, told: str | None, found: Mapping[str, Kind | str], useful: Collection[str]) -> str | None:
     """Return the topic of the car's pose; ``None``: it is in the transforms.
 
     Args:
@@ -136,16 +137,17 @@ def is_rectified(topic: str) -> bool:
     return "rect" in topic.lower()
 
 
-def described(found: Mapping[str, Kind]) -> str:
+def described(found: Mapping[str, Kind | str]) -> str:
     """Return the topics that a recording has, for errors."""
-    return ", ".join(f"{topic} ({kind.value})" for topic, kind in sorted(found.items())) or "no topic that is read"
+    told = (f"{topic} ({kind.value if isinstance(kind, Kind) else kind})" for topic, kind in sorted(found.items()))
+    return ", ".join(told) or "no topic"
 
 
 def _plain(name: str) -> str:
     return _PREFIX.sub("", name.lower().replace("-", "_")).replace("rear", "back")
 
 
-def _told(path: Path, topic: str, found: Mapping[str, Kind], *kinds: Kind) -> str:
+def _told(path: Path, topic: str, found: Mapping[str, Kind | str], *kinds: Kind) -> str:
     if found.get(topic) not in kinds:
         raise RecordingError(
             f"{path}: has no {kinds[0].value} under the topic {topic}, which --topics names; it has {described(found)}"
@@ -153,7 +155,7 @@ def _told(path: Path, topic: str, found: Mapping[str, Kind], *kinds: Kind) -> st
     return topic
 
 
-def _only(path: Path, what: str, topics: list[str], found: Mapping[str, Kind], *, key: str = "cameras") -> str:
+def _only(path: Path, what: str, topics: list[str], found: Mapping[str, Kind | str], *, key: str = "cameras") -> str:
     if not topics:
         raise RecordingError(
             f"{path}: has no topic with the {what}; name it in a file for --topics (under {key}), or record it. It has "

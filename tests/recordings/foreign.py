@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,16 +194,28 @@ def foxglove_messages(scene: Scene, *, delays_ms: Sequence[int] = (0,) * 6) -> I
 
 
 def write_foxglove_protobuf(
-    path: Path, scene: Scene, *, compression: CompressionType = CompressionType.LZ4, **more: Any
+    path: Path,
+    scene: Scene,
+    *,
+    compression: CompressionType = CompressionType.LZ4,
+    change: Callable[[str, Any, int], None] | None = None,
+    **more: Any,
 ) -> Path:
-    """Write a recording as nuscenes2mcap does."""
+    """Write a recording as nuscenes2mcap does; ``change`` may change each message, and is told how many were before."""
+    counts: Counter[str] = Counter()
     with path.open("wb") as stream, ProtobufWriter(stream, compression=compression) as writer:
         for topic, stamp_ns, message in foxglove_messages(scene, **more):
+            if change is not None:
+                child = getattr(message, "child_frame_id", "")
+                change(topic, message, counts[topic + child])
+                counts[topic + child] += 1
             writer.write_message(topic, message, stamp_ns, stamp_ns)
     return path
 
 
-def write_foxglove_json(path: Path, scene: Scene, *, chunked: bool = True, indexed: bool = True) -> Path:
+def write_foxglove_json(
+    path: Path, scene: Scene, *, chunked: bool = True, indexed: bool = True, renamed: Mapping[str, str] | None = None
+) -> Path:
     """Write the same in JSON, as Foxglove's JSON schemas have it; also without chunks or without any index."""
     options: dict[str, Any] = {"use_chunking": chunked}
     if not indexed:
@@ -216,7 +229,7 @@ def write_foxglove_json(path: Path, scene: Scene, *, chunked: bool = True, index
         channels: dict[str, int] = {}
         for topic, stamp_ns, message in foxglove_messages(scene):
             if topic not in channels:
-                name = message.DESCRIPTOR.full_name
+                name = (renamed or {}).get(message.DESCRIPTOR.full_name, message.DESCRIPTOR.full_name)
                 schema = writer.register_schema(name, "jsonschema", b'{"type": "object"}')
                 channels[topic] = writer.register_channel(topic, "json", schema)
             writer.add_message(channels[topic], stamp_ns, json.dumps(plain(message)).encode(), stamp_ns)

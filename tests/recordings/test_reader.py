@@ -18,7 +18,7 @@ from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.types import Scene
-from tests.recordings.foreign import write_foxglove_json, write_foxglove_protobuf, write_ros2_bag
+from tests.recordings.foreign import ego_quaternion, write_foxglove_json, write_foxglove_protobuf, write_ros2_bag
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 
@@ -177,3 +177,52 @@ def test_a_recording_that_changed_is_told(scene: Scene, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(RecordingError, match=r"is cut off|is not as it was"):
         Preprocessor(REQUIREMENTS.image_hw, REQUIREMENTS.img_norm).load(read.frames[1])
+
+
+def test_messages_that_tell_nonsense_are_left_out_and_told(
+    scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(topic: str, message: Any, count: int) -> None:
+        if topic == "/CAM_BACK/image_rect_compressed" and count == 1:
+            message.data = message.data[:50]
+        if topic == "/tf" and message.child_frame_id == "base_link" and count == 1:
+            message.rotation.w = message.rotation.z = 0.0
+
+    path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene, change=damaged)
+    [read] = read_recording(path, REQUIREMENTS, options())
+    assert [frame.timestamp_us for frame in read.frames] == [scene.frames[n].timestamp_us for n in (0, 2)]
+    assert "/CAM_BACK/image_rect_compressed is truncated" in caplog.text
+    assert "(1 message left out)" in caplog.text
+    assert "frames that are left out, of CAM_FRONT: 1 lack CAM_BACK" in caplog.text
+
+    def all_damaged(topic: str, message: Any, count: int) -> None:
+        if topic == "/CAM_BACK/image_rect_compressed":
+            message.data = b"GIF89a"
+
+    with pytest.raises(RecordingError, match="topic /CAM_BACK/image_rect_compressed is neither PNG nor JPEG"):
+        read_recording(write_foxglove_protobuf(path, scene, change=all_damaged), REQUIREMENTS, options())
+
+
+def test_types_that_are_not_read_are_named(scene: Scene, tmp_path: Path) -> None:
+    path = write_foxglove_json(tmp_path / "drive.mcap", scene, renamed={"foxglove.CompressedImage": "h264.Video"})
+    with pytest.raises(RecordingError, match=r"images of CAM_FRONT; .* /CAM_BACK/image_rect_compressed \(h264.Video, "):
+        read_recording(path, REQUIREMENTS, options())
+
+
+def test_a_pose_is_enough_where_the_car_has_no_frame_of_its_own(scene: Scene, tmp_path: Path) -> None:
+    def without_base(topic: str, message: Any, count: int) -> None:
+        if topic == "/pose":
+            frame = scene.frames[count]
+            message.frame_id = "map"
+            message.pose.orientation.w, _, _, message.pose.orientation.z = ego_quaternion(frame)
+            message.pose.position.x, message.pose.position.y = frame.can_bus_absolute[:2].tolist()
+        if topic == "/tf":
+            message.parent_frame_id = {"map": "earth", "base_link": "mast"}[message.parent_frame_id]
+            message.child_frame_id = message.child_frame_id.replace("base_link", "antenna")
+
+    path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene, change=without_base)
+    [read] = read_recording(path, REQUIREMENTS, options())
+    for frame, expected in zip(read.frames, scene.frames, strict=True):
+        np.testing.assert_allclose(frame.can_bus_absolute[16], expected.can_bus_absolute[16], rtol=1e-12)
+        np.testing.assert_allclose(frame.lidar_to_image, expected.lidar_to_image, rtol=1e-12, atol=1e-9)
+        assert frame.lidar_to_ego is None
