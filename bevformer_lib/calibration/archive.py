@@ -41,8 +41,6 @@ class CalibrationSet:
     in memory at a time.
 
     Attributes:
-        folder: where the archives are.
-        num_samples: N.
         tensors: name, shape and dtype of every input, the same in all samples.
     """
 
