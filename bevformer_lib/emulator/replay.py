@@ -64,12 +64,7 @@ class ReplayedGraph:
 
 
 def replay(predicted: EmulatedGraph, record: QuantizationRecord) -> ReplayedGraph:
-    """Return the graph with the numbers of a build.
-
-    Args:
-        predicted: the emulation of the same float graph.
-        record: of the build.
-    """
+    """Return the graph with the numbers of a build."""
     prepared = predicted.prepared
     outputs = dict(_outputs(prepared, record))
     fused = {name for layer in predicted.layers for node in layer.nodes[:-1] for name in node.output}

@@ -45,13 +45,7 @@ def holding(lock: Path) -> Iterator[int]:
 
 
 def stop_orphaned(docker: Path, folder: Path, prefix: str) -> None:
-    """Stop the containers whose lock files in ``folder`` are not held; what can't be stopped is left for next time.
-
-    Args:
-        docker: the command.
-        folder: where lock files are.
-        prefix: of the containers' names.
-    """
+    """Stop the containers whose lock files in ``folder`` are not held; what can't be stopped is left for next time."""
     for lock in sorted(folder.glob(f"{prefix}*{SUFFIX}")):
         # Another user's file, one that is held, and one that is gone by now are no concern of ours.
         with contextlib.suppress(OSError), lock.open("rb") as file:

@@ -66,9 +66,6 @@ class _Facts:
 def apply(model: onnx.ModelProto) -> PassResult:
     """Merge every batch normalisation that follows a product with a constant matrix.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of normalisations merged, and why others were not.
     """

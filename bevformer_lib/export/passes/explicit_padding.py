@@ -36,9 +36,6 @@ _AUTOMATIC: Final = ("SAME_UPPER", "SAME_LOWER", "VALID")
 def apply(model: onnx.ModelProto) -> PassResult:
     """Write out every automatic padding of an input of known size.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """

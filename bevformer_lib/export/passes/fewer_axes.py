@@ -46,9 +46,6 @@ _SAME_ORDER: Final = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Un
 def apply(model: onnx.ModelProto) -> PassResult:
     """Fold axes until no tensor has more than five.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """

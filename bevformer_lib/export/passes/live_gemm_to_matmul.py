@@ -25,9 +25,6 @@ from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, repl
 def apply(model: onnx.ModelProto) -> PassResult:
     """Replace every Gemm whose second factor is computed.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """

@@ -25,9 +25,6 @@ from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
 def apply(model: onnx.ModelProto) -> PassResult:
     """Name the axes of every reduction that leaves them out.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """

@@ -66,9 +66,6 @@ _ROUNDINGS: Final[Mapping[str, Callable[[Fraction], int]]] = {
 def apply(model: onnx.ModelProto) -> PassResult:
     """Set the accepted rounding on every nearest-neighbour ``Resize`` that picks the same pixels with it.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """

@@ -23,9 +23,6 @@ from bevformer_lib.export.passes.base import PassResult, Refusal
 def apply(model: onnx.ModelProto) -> PassResult:
     """Set ``count_include_pad`` wherever it has no effect.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes changed, and why others were not.
     """
