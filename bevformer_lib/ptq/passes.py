@@ -42,9 +42,6 @@ def apply_passes(
         threads: threads inside an operator, or ``None``.
         on_progress: called for every sample.
 
-    Returns:
-        Facts by pass.
-
     Raises:
         ConversionError: a pass is not known or was applied before, the graph can't be read or does not fit the
             calibration set, or nothing can be written.
