@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
-from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
+from bevformer_lib.calibration.pack import ARCHIVE_ORDER, add_member, archive_name, new_archive
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import (
     HOST_GEOMETRY_INPUTS,
@@ -84,6 +85,14 @@ def read_calibration(folder: Path) -> CalibrationSet:
             )
         tensors[name] = spec
     return CalibrationSet(folder, len(order or ()), tensors)
+
+
+def write_as_float(samples: CalibrationSet, name: str, output: Path) -> None:
+    """Write the archive of one input once more, as float32, with the members' names that it has in the set."""
+    path = samples.folder / archive_name(name)
+    with new_archive(output) as archive:
+        for number, content in _members(path):
+            add_member(archive, number, _load(content, path).astype(np.float32))
 
 
 def _archived_inputs(folder: Path) -> tuple[str, ...]:

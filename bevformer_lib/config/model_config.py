@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ class BoxCoderConfig:
     max_num: int
     num_classes: int
     score_threshold: float | None = None
+
+
+ImageDtype: TypeAlias = Literal["float32", "uint8"]
+"""What a graph takes of the cameras: images that the host has normalised, or pixels, which it normalises itself."""
 
 
 @dataclass(frozen=True)

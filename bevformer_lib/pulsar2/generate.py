@@ -12,6 +12,8 @@ import onnx
 from bevformer_lib.calibration.archive import CalibrationSet
 from bevformer_lib.calibration.pack import archive_name
 from bevformer_lib.errors import ConversionError
+from bevformer_lib.export.pixel_input import takes_pixels
+from bevformer_lib.names import INPUT_IMG
 from bevformer_lib.pulsar2.build_config import (
     ARCHIVE_SUFFIXES,
     DEFAULT_TENSORS,
@@ -41,7 +43,8 @@ def generate_build_config(
 ) -> BuildConfig:
     """Return the build config; its paths are those of this machine.
 
-    Every input calibrated with its NumPy archive, and processors that keep inputs and outputs in float.
+    Every input calibrated with its NumPy archive, and processors that keep inputs and outputs in float, but for images
+    that are pixels.
 
     Args:
         graph: the float graph.
@@ -111,6 +114,7 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
     size = min(RECIPE_SAMPLES.get(recipe, samples.num_samples), samples.num_samples)
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in constants]
+    pixels = {INPUT_IMG} if takes_pixels(graph) else set()
     return {
         "quant": {
             "input_configs": [
@@ -123,7 +127,7 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
                 for name in inputs
             ]
         },
-        "input_processors": [{"tensor_name": name, "src_dtype": "FP32"} for name in inputs],
+        "input_processors": [{"tensor_name": name, "src_dtype": "U8" if name in pixels else "FP32"} for name in inputs],
         "output_processors": [{"tensor_name": value.name, "output_dtype": "FP32"} for value in graph.output],
         "compiler": {"check": 0},
     }
