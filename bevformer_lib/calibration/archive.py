@@ -6,12 +6,11 @@ import gzip
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.calibration.pack import ARCHIVE_ORDER, add_member, archive_name, new_archive
@@ -87,12 +86,14 @@ def read_calibration(folder: Path) -> CalibrationSet:
     return CalibrationSet(folder, len(order or ()), tensors)
 
 
-def write_as_float(samples: CalibrationSet, name: str, output: Path) -> None:
-    """Write the archive of one input once more, as float32, with the members' names that it has in the set."""
+def rewrite_archive(
+    samples: CalibrationSet, name: str, output: Path, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """Write the archive of one input once more, its arrays changed, its members named as they are in the set."""
     path = samples.folder / archive_name(name)
     with new_archive(output) as archive:
         for number, content in _members(path):
-            add_member(archive, number, _load(content, path).astype(np.float32))
+            add_member(archive, number, change(_load(content, path)))
 
 
 def _archived_inputs(folder: Path) -> tuple[str, ...]:

@@ -139,8 +139,8 @@ def export_onnx(
             graph, reports = run_passes(raw, _PROVEN_PASSES, on_progress)
             for model_proto, path in ((raw, raw_file), (graph, file)):
                 drop_outputs(model_proto.graph, intermediate_names(config))
-                if model_proto is graph and input_dtype == "uint8":
-                    normalize_inside(graph.graph, config.img_norm)
+                if input_dtype == "uint8":
+                    normalize_inside(model_proto.graph, config.img_norm)
                 _save(model_proto, provenance, metadata, path)
             del raw
         with stages.run("check"):

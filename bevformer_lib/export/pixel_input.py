@@ -1,18 +1,20 @@
 """A graph that takes camera pixels, and normalises them by itself.
 
-img (float32) -> Reshape -> Conv      =>      img (uint8) -> Cast -> Reshape -> Sub mean -> Div std -> Conv
+img (float32) -> ...      =>      img (uint8) -> Cast -> Sub mean -> Div std -> ...
 
 Sub and Div give float32 numbers that are those of :func:`bevformer_lib.scenes.preprocess.normalization_table` to the
-last bit, so the boxes are those of images normalised by the host.
+last bit, so the boxes are those of images that the host has normalised.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bevformer_lib.config.model_config import ImageNormConfig
@@ -20,57 +22,60 @@ from bevformer_lib.errors import ExportError
 from bevformer_lib.export.graph import static_shape
 from bevformer_lib.names import INPUT_IMG
 
-_CAST: Final = f"{INPUT_IMG}.float"
-_CENTERED: Final = f"{INPUT_IMG}.centered"
 _NORMALIZED: Final = f"{INPUT_IMG}.normalized"
+_MEAN: Final = f"{INPUT_IMG}.mean"
+_STD: Final = f"{INPUT_IMG}.std"
+
+
+@dataclass(frozen=True)
+class PixelNormalization:
+    """What a graph does to the pixels that it takes, in the network's order of channels.
+
+    Attributes:
+        mean: per channel, float32.
+        std: likewise.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    def apply(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (1, cameras, 3, H, W), normalised as the graph does it."""
+        channels = (1, 1, 3, 1, 1)
+        normalized: NDArray[np.float32] = pixels.astype(np.float32) - self.mean.reshape(channels)
+        normalized /= self.std.reshape(channels)
+        return normalized
 
 
 def normalize_inside(graph: onnx.GraphProto, img_norm: ImageNormConfig) -> None:
     """Make a graph, in place, take ``img`` (1, cameras, 3, H, W) as uint8 in the network's order of channels.
 
     Raises:
-        ExportError: something other than one Reshape to (cameras, 3, H, W) reads the images.
+        ExportError: the shape of the images is not fixed.
     """
-    img = _input(graph)
-    readers = [node for node in graph.node if INPUT_IMG in node.input]
-    shapes = {value.name: static_shape(value) for value in (*graph.input, *graph.value_info)}
-    shape = shapes[INPUT_IMG]
-    if len(readers) != 1 or readers[0].op_type != "Reshape" or shape is None:
-        raise ExportError(f"'{INPUT_IMG}' is not read by one Reshape alone, so the graph can't be made to take uint8")
-    reshape = readers[0]
-    for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name == reshape.output[0]:
-                node.input[place] = _NORMALIZED
+    img = _img(graph)
+    shape = None if img is None else static_shape(img)
+    if img is None or shape is None:
+        raise ExportError(f"the graph has no '{INPUT_IMG}' of a fixed shape; export it with static shapes")
+    _rename_reads(graph, INPUT_IMG, _NORMALIZED)
     img.type.tensor_type.elem_type = TensorProto.UINT8
-    reshape.input[0] = _CAST
-    constants = {f"{INPUT_IMG}.mean": img_norm.mean, f"{INPUT_IMG}.std": img_norm.std}
-    graph.initializer.extend(
-        numpy_helper.from_array(np.array(values, np.float32).reshape(1, 3, 1, 1), name)
-        for name, values in constants.items()
+    for name, values in ((_MEAN, img_norm.mean), (_STD, img_norm.std)):
+        channels = np.array(values, np.float32).reshape(1, 1, 3, 1, 1)
+        graph.initializer.append(numpy_helper.from_array(channels, name))
+    steps: tuple[tuple[str, list[str], str, dict[str, Any]], ...] = (
+        ("Cast", [INPUT_IMG], f"{INPUT_IMG}.float", {"to": TensorProto.FLOAT}),
+        ("Sub", [f"{INPUT_IMG}.float", _MEAN], f"{INPUT_IMG}.centered", {}),
+        ("Div", [f"{INPUT_IMG}.centered", _STD], _NORMALIZED, {}),
     )
-    mean, std = constants
-    made = [
-        helper.make_node("Cast", [INPUT_IMG], [_CAST], name=_CAST, to=TensorProto.FLOAT),
-        helper.make_node("Sub", [reshape.output[0], mean], [_CENTERED], name=_CENTERED),
-        helper.make_node("Div", [_CENTERED, std], [_NORMALIZED], name=_NORMALIZED),
-    ]
-    place = list(graph.node).index(reshape)
-    for node in reversed(made[1:]):
-        graph.node.insert(place + 1, node)
-    graph.node.insert(place, made[0])
-    flat = (shape[0] * shape[1], *shape[2:])
-    graph.value_info.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, size)
-        for name, size in ((_CAST, shape), (_CENTERED, flat), (_NORMALIZED, flat))
-    )
+    for place, (operator, inputs, output, given) in enumerate(steps):
+        graph.node.insert(place, helper.make_node(operator, inputs, [output], name=output, **given))
+        graph.value_info.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
 
 
 def takes_pixels(graph: onnx.GraphProto) -> bool:
     """Tell whether a graph takes its images as uint8."""
-    return any(
-        value.name == INPUT_IMG and value.type.tensor_type.elem_type == TensorProto.UINT8 for value in graph.input
-    )
+    img = _img(graph)
+    return img is not None and img.type.tensor_type.elem_type == TensorProto.UINT8
 
 
 def file_takes_pixels(path: Path) -> bool:
@@ -78,27 +83,51 @@ def file_takes_pixels(path: Path) -> bool:
     return takes_pixels(onnx.load(str(path), load_external_data=False).graph)
 
 
-def with_float_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy whose ``img`` is float32, of pixels still, for a converter that casts what comes in by itself.
+def pixel_normalization(graph: onnx.GraphProto) -> PixelNormalization:
+    """Return what :func:`normalize_inside` made a graph do.
 
     Raises:
-        ExportError: the images are read by something other than one Cast to float32.
+        ExportError: the graph takes uint8, but normalises it in another way.
     """
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name in (_MEAN, _STD)}
+    if len(constants) < 2 or all(_NORMALIZED not in node.output for node in graph.node):
+        raise ExportError(
+            f"the graph takes '{INPUT_IMG}' as uint8 and does not say how it is normalised; export it with "
+            "`bevformer export --input-dtype uint8`"
+        )
+    return PixelNormalization(*(numpy_helper.to_array(constants[name]).ravel() for name in (_MEAN, _STD)))
+
+
+def without_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that takes images as float32, normalised by whoever feeds it; of :func:`normalize_inside` undone.
+
+    Raises:
+        ExportError: the graph normalises its images in another way.
+    """
+    pixel_normalization(model.graph)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    readers = [node for node in copy.graph.node if INPUT_IMG in node.input]
-    if [node.op_type for node in readers] != ["Cast"]:
-        raise ExportError(f"the graph's uint8 '{INPUT_IMG}' is not read by one Cast alone; export it again")
-    cast = readers[0]
-    for node in copy.graph.node:
-        for place, name in enumerate(node.input):
-            if name == cast.output[0]:
-                node.input[place] = INPUT_IMG
-    copy.graph.node.remove(cast)
-    _input(copy.graph).type.tensor_type.elem_type = TensorProto.FLOAT
+    graph, made = copy.graph, {_NORMALIZED}
+    for node in reversed(list(graph.node)):
+        if made.intersection(node.output):
+            made.update(node.input)
+            graph.node.remove(node)
+    _rename_reads(graph, _NORMALIZED, INPUT_IMG)
+    for values in (graph.initializer, graph.value_info):
+        for value in [value for value in values if value.name in made]:
+            values.remove(value)
+    img = _img(graph)
+    assert img is not None  # noqa: S101 - it takes pixels
+    img.type.tensor_type.elem_type = TensorProto.FLOAT
     return copy
 
 
-def _input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
-    img: onnx.ValueInfoProto = next(value for value in graph.input if value.name == INPUT_IMG)
-    return img
+def _img(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
+    return next((value for value in graph.input if value.name == INPUT_IMG), None)
+
+
+def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == old:
+                node.input[place] = new

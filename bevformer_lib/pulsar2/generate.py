@@ -12,8 +12,6 @@ import onnx
 from bevformer_lib.calibration.archive import CalibrationSet
 from bevformer_lib.calibration.pack import archive_name
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.export.pixel_input import takes_pixels
-from bevformer_lib.names import INPUT_IMG
 from bevformer_lib.pulsar2.build_config import (
     ARCHIVE_SUFFIXES,
     DEFAULT_TENSORS,
@@ -23,6 +21,7 @@ from bevformer_lib.pulsar2.build_config import (
 from bevformer_lib.pulsar2.errors import BuildConfigError
 from bevformer_lib.pulsar2.overrides import merge, read_overrides
 from bevformer_lib.pulsar2.parse import parse_build_config
+from bevformer_lib.pulsar2.pixel_input import input_processor
 from bevformer_lib.pulsar2.recipes import RECIPE_SAMPLES, recipe_content
 
 DEFAULT_HARDWARE: Final = "AX650"
@@ -114,7 +113,6 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
     size = min(RECIPE_SAMPLES.get(recipe, samples.num_samples), samples.num_samples)
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in constants]
-    pixels = {INPUT_IMG} if takes_pixels(graph) else set()
     return {
         "quant": {
             "input_configs": [
@@ -127,7 +125,7 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
                 for name in inputs
             ]
         },
-        "input_processors": [{"tensor_name": name, "src_dtype": "U8" if name in pixels else "FP32"} for name in inputs],
+        "input_processors": [input_processor(graph, name) for name in inputs],
         "output_processors": [{"tensor_name": value.name, "output_dtype": "FP32"} for value in graph.output],
         "compiler": {"check": 0},
     }
