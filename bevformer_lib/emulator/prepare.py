@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from bevformer_lib.errors import ConversionError
 from bevformer_lib.emulator.fusion import pixel_inputs
+from bevformer_lib.errors import ConversionError
 from bevformer_lib.export.graph import attributes, drop_unused_nodes, without_large_weights
 
 _FLOAT: Final = onnx.TensorProto.FLOAT

@@ -99,11 +99,15 @@ def pixel_normalization(graph: onnx.GraphProto) -> PixelNormalization:
 
 
 def without_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy that takes images as float32, normalised by whoever feeds it; of :func:`normalize_inside` undone.
+    """Return the graph for whoever feeds it normalised float32 images.
+
+    It is the graph itself, or a copy with what :func:`normalize_inside` made undone.
 
     Raises:
-        ExportError: the graph normalises its images in another way.
+        ExportError: the graph takes uint8, but normalises it in another way.
     """
+    if not takes_pixels(model.graph):
+        return model
     pixel_normalization(model.graph)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
