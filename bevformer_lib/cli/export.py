@@ -125,6 +125,7 @@ def result_table(result: ExportResult) -> Table:
     )
     table.add_row("cameras", _cameras(result.spatial))
     table.add_row("geometry", "computed by the graph" if result.host_geometry is None else "computed by the host")
+    table.add_row("images", f"{result.image_bytes / 1e6:.1f} MB a frame")
     for report in (report for report in result.passes if report.changed or report.refusals):
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:

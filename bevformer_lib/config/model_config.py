@@ -183,6 +183,11 @@ class ModelConfig:
         """Number of BEV cells, ``bev_h * bev_w``; cell ``row * bev_w + column``."""
         return self.bev_h * self.bev_w
 
+    def image_bytes(self, dtype: ImageDtype) -> int:
+        """Return the size of a frame's images as a graph takes them."""
+        height, width = self.image_hw
+        return self.num_cams * 3 * height * width * (1 if dtype == "uint8" else 4)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain nested data."""
         return dataclasses.asdict(self)

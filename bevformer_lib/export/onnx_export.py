@@ -54,6 +54,7 @@ class ExportResult:
         parity: figures of the comparison with PyTorch, which samples every cell in every camera.
         spatial: how the graph samples the cameras.
         host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it.
+        image_bytes: of the images of a frame, as the graph takes them.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
         provenance: as carried in the file.
         checkpoint: what is known of the checkpoint.
@@ -69,6 +70,7 @@ class ExportResult:
     parity: ParityReport
     spatial: SpatialChoice
     host_geometry: HostGeometryConfig | None
+    image_bytes: int
     lint: LintReport
     provenance: Provenance
     checkpoint: CheckpointFacts
@@ -161,6 +163,7 @@ def export_onnx(
         parity=parity,
         spatial=choice,
         host_geometry=host_geometry,
+        image_bytes=config.image_bytes(input_dtype),
         lint=findings,
         provenance=provenance,
         checkpoint=facts,
