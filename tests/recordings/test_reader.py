@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from mcap.writer import CompressionType
 
-from bevformer_lib.errors import RecordingError
+from bevformer_lib.errors import MissingPackageError, RecordingError
 from bevformer_lib.recordings.reader import RecordingOptions, read_recording
 from bevformer_lib.recordings.topics import Topics
 from bevformer_lib.scenes.ego import can_bus_of_pose
@@ -226,3 +227,13 @@ def test_a_pose_is_enough_where_the_car_has_no_frame_of_its_own(scene: Scene, tm
         np.testing.assert_allclose(frame.can_bus_absolute[16], expected.can_bus_absolute[16], rtol=1e-12)
         np.testing.assert_allclose(frame.lidar_to_image, expected.lidar_to_image, rtol=1e-12, atol=1e-9)
         assert frame.lidar_to_ego is None
+
+
+def test_without_the_packages_one_error_says_what_to_install(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene)
+    for module in ("mcap_protobuf.decoder", "mcap.records"):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingPackageError, match=r"pip install bevformer-axera\[mcap\]"):
+            read_recording(path, REQUIREMENTS, options())
