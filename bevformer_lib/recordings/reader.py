@@ -184,10 +184,13 @@ class _Geometry:
         self._checked = True
         right, forward, up = lidar_to_camera[2, :3]
         if forward < _FORWARD:
+            place = self.lidar_to_ego()
+            x, y, z = (0.0, 0.0, 0.0) if place is None else place[:3, 3].round(3).tolist()
             raise RecordingError(
                 f"{self._path}: {camera.name} looks along ({right:.2f}, {forward:.2f}, {up:.2f}) of frame "
                 f"{self._lidar}; the model's LiDAR frame has x to the right, y ahead and z up, and the camera's z "
-                "ahead. Name another frame in a file for --topics as lidar_frame, or give lidar_to_ego"
+                "ahead. Name another frame in a file for --topics as lidar_frame, or one with these axes in its place: "
+                f"lidar_to_ego: [[0, 1, 0, {x}], [-1, 0, 0, {y}], [0, 0, 1, {z}], [0, 0, 0, 1]]"
             )
 
     def _mounted(self, source: str, target: str, stamp_ns: int) -> NDArray[np.float64]:

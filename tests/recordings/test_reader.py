@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from mcap.writer import CompressionType
 
 from bevformer_lib.errors import MissingPackageError, RecordingError
@@ -163,6 +164,19 @@ def test_what_the_user_tells_takes_the_place_of_what_is_found(scene: Scene, tmp_
         "cameras": {"CAM_FRONT": {"image": "/sensing/camera_front/image_rect"}},
     }
     [read] = read_recording(path, REQUIREMENTS, options(told))
+    np.testing.assert_allclose(read.frames[0].lidar_to_image, scene.frames[0].lidar_to_image, rtol=1e-12, atol=1e-9)
+
+
+def test_a_lidar_whose_x_axis_points_ahead_is_refused_with_what_to_give_instead(scene: Scene, tmp_path: Path) -> None:
+    def ros(topic: str, message: Any, count: int) -> None:
+        if topic == "/tf" and message.child_frame_id == "LIDAR_TOP":
+            message.rotation.w, message.rotation.z = 1.0, 0.0
+
+    path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene, change=ros)
+    with pytest.raises(RecordingError, match=r"CAM_FRONT looks along \(1.00, ") as caught:
+        read_recording(path, REQUIREMENTS, options())
+    given = yaml.safe_load(str(caught.value)[str(caught.value).index("lidar_to_ego") :])
+    [read] = read_recording(path, REQUIREMENTS, options(given))
     np.testing.assert_allclose(read.frames[0].lidar_to_image, scene.frames[0].lidar_to_image, rtol=1e-12, atol=1e-9)
 
 
