@@ -94,6 +94,8 @@ def command(
 
     if (scenes is None) == (source is None):
         raise ConfigError("give a folder of scenes, or --source and a recording; one of them")
+    if source is None and (topics is not None or frame_interval is not None):
+        raise ConfigError("--topics and --frame-interval tell how a recording is read; give it as --source")
     read = Topics() if topics is None else read_topics(topics)
     options = RecordingOptions(read, LONGEST_GAP_S, tolerance, frame_interval or 0.0)
     settings = InferSettings(score_threshold=score_thr, fps=fps, images=images, video=video)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,8 +70,8 @@ class _Camera:
 
     def calibration_at(self, stamp_ns: int) -> Calibration:
         """Return what held at a time: told last before it, or first of all."""
-        before = [calibration for told_ns, calibration in self.calibrations if told_ns <= stamp_ns]
-        return before[-1] if before else self.calibrations[0][1]
+        after = bisect_right(self.calibrations, stamp_ns, key=lambda told: told[0])
+        return self.calibrations[max(after - 1, 0)][1]
 
 
 def read_recording(
@@ -209,7 +210,7 @@ def _camera(path: Path, survey: Survey, name: str, told: CameraTopics) -> _Camer
     calibrated = calibration_topic(path, name, told.calibration, topic, survey.kinds)
     for needed in (topic, calibrated):
         survey.require_some(needed)
-    calibrations = survey.calibrations[calibrated]
+    calibrations = sorted(survey.calibrations[calibrated], key=lambda told: told[0])
     kind = Kind.ENCODED_IMAGE if survey.kinds[topic] is Kind.ENCODED_IMAGE else Kind.RAW_IMAGE
     frame, rectified = calibrations[0][1].frame or survey.image_frames[topic], is_rectified(topic)
     images = sorted(survey.images[topic], key=lambda image: image.log_time_ns)
