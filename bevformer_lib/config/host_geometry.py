@@ -32,8 +32,6 @@ class HostGeometryConfig:
     """The facts of a model whose geometry the host computes.
 
     Attributes:
-        grid: the pillars over the BEV cells.
-        num_cams: cameras per frame.
         cameras_per_query: cameras that a cell is sampled in; ``None``: in all of them.
         box_range: range of the detection head, m, LiDAR frame: minima of x, y, z, then maxima.
         rotate_center: (x, y) in cells about which ``prev_bev`` is rotated; ``None``: it is not.

@@ -31,8 +31,6 @@ class ReducedTensor:
     """What is kept of a tensor over all samples.
 
     Attributes:
-        lowest: its smallest value.
-        highest: its largest.
         deviation: root of the mean square of its values.
     """
 

@@ -55,7 +55,6 @@ class EmulationConfig:
     """What of a build config decides the numbers.
 
     Attributes:
-        layer_configs: precisions asked for.
         percentile: whether ranges leave outliers out.
         grid: format of what only GridSample reads, as its grid: U8, U16 or FP32, unless the layers are asked for more.
         findings: settings without effect here.
@@ -83,7 +82,6 @@ class EmulatedTensor:
     """How a tensor of the main graph is kept.
 
     Attributes:
-        name: of the tensor.
         layer: name of the node that makes it; empty for inputs.
         op_type: type of that layer; ``Input`` for inputs.
         format: U8, S8, U16, S16 or FP32.
@@ -113,11 +111,8 @@ class EmulatedGraph:
         main: the pessimistic bound: all tensors rounded.
         optimistic: movement operators don't round.
         ranges: tensor -> smallest and largest value over the calibration set.
-        tensors: the tensors of the main graph, in order.
         findings: requests that have no effect, or not the wanted one.
         prepared: the float graph that both were made from.
-        layers: its layers.
-        config: what was asked.
     """
 
     main: onnx.ModelProto

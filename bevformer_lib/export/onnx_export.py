@@ -44,18 +44,11 @@ class ExportResult:
     """A finished export.
 
     Attributes:
-        output: the graph.
         raw_output: the graph before the passes.
-        sha256: digest of ``output``.
-        size_bytes: size of ``output``.
         operators: operator -> number of nodes in ``output``, most frequent first.
-        passes: what each rewrite did.
         parity: figures of the comparison with PyTorch, which samples every cell in every camera.
-        spatial: how the graph samples the cameras.
         host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
-        provenance: as carried in the file.
-        checkpoint: what is known of the checkpoint.
         seconds: stage -> time taken.
     """
 

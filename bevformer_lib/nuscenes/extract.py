@@ -80,7 +80,6 @@ class Extracted:
     Attributes:
         scenes: all scenes of the split, in order.
         scenes_now: how many of them this run extracted; the others were there.
-        frames: frames of all scenes.
         foreign: categories that are none of nuScenes' -> their annotations, which are left out.
     """
 

@@ -40,8 +40,6 @@ class BuildDifference:
 
     Attributes:
         inputs: files and scenes from outside, by their digests.
-        parameters: of the steps.
-        packages: versions.
         code: digests of this product's own modules.
         candidates: compiled models: digests of the numbers in them. A compiled file itself differs in a few bytes each
             time it is built.

@@ -43,7 +43,6 @@ class TensorStep:
     """An activation in eight bits.
 
     Attributes:
-        name: of the tensor.
         made_by: operator that computes it; ``input`` for the graph's inputs.
         lowest: smallest value over the set.
         highest: largest.

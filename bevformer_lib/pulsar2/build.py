@@ -49,11 +49,8 @@ class Building:
     """What all runs for one conversion have in common.
 
     Attributes:
-        tool: where `pulsar2` is.
-        dialect: of its version.
         model: the float graph.
         work: a folder to write into.
-        limits: of time and memory, and how to cancel.
         source: where the settings come from, to name in errors.
         profile: whether to ask for the cycles of every layer.
         on_line: called for every line of the log.

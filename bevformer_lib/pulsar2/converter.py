@@ -53,8 +53,6 @@ class Pulsar2Options:
     """How to convert.
 
     Attributes:
-        recipe: named settings.
-        target: the chip.
         npu_mode: cores to compile for; ``None``: the recipe's choice, else all that the chip has.
         overrides: YAML file with settings of the user's own.
         image: docker image; ``None``: found.

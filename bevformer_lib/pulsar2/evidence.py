@@ -43,9 +43,7 @@ class Evidence:
     """A build, inspected.
 
     Attributes:
-        axmodel: the compiled model's own words.
         figures: cycles and multiply-accumulates.
-        operators: every operator as built.
         layer_cycles: what every layer takes, the most first; empty: the build was not profiled.
         findings: requests without effect, and what else should be looked at; empty: none.
     """

@@ -48,7 +48,6 @@ class Preprocessor:
 
     Attributes:
         image_hw: padded image size (height, width) in pixels, as the network is fed.
-        img_norm: pixel normalisation.
         black_cameras: numbers of cameras whose images are black, before normalisation, whatever the files show.
         pixels: whether the network normalises by itself, and is fed uint8 pixels in its order of channels.
         threads: threads that share the cameras of a frame.

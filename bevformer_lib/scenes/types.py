@@ -16,7 +16,6 @@ class ImageRef:
     """Where a camera's image is stored.
 
     Attributes:
-        path: the file.
         rows: (first, last + 1) pixel rows of the file that belong to this camera, or ``None`` for the whole
             image (one published spelling stacks all cameras top to bottom in one file).
         pixels: gives the image, (h, w, 3) uint8 BGR, where it is no file of its own but in a recording, ``path``.
@@ -68,7 +67,6 @@ class Frame:
         meta_path: the meta file it was read from; of a recording's frame, the recording's and below it the time, which
             is no file.
         timestamp_us: recording time in microseconds, or ``None``.
-        sample_token: nuScenes sample token, or ``None``.
         bicycle_racks: areas in which nuScenes' metric counts no bicycle or motorcycle.
         lidar_to_ego: (4, 4) float64, or ``None`` where the scene does not say.
         ego_to_global: (4, 4) float64 at the LiDAR's time, or ``None`` where the scene does not say.
