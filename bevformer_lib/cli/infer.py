@@ -58,7 +58,8 @@ def command(
         config_json: its inference_config.json.
         scenes: folder with a folder per scene; this or --source.
         output_dir: gets a folder per scene.
-        source: an MCAP recording: six cameras, their calibrations, the car's pose and transforms.
+        source: an MCAP recording, or a bag's folder with one: six cameras, their calibrations, the car's pose and
+            transforms.
         topics: YAML file that tells which topic of the recording is what, and which frame; found by names if left out.
         tolerance: how far apart in time the images of a frame, and its pose, may be, in seconds.
         frame_interval: take a frame of the recording every so many seconds (models are trained with 0.5); all, if

@@ -18,7 +18,7 @@ from bevformer_lib.errors import RecordingError
 from bevformer_lib.names import camera_names
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.recordings import messages
-from bevformer_lib.recordings.container import Channel, MessageReader
+from bevformer_lib.recordings.container import Channel, MessageReader, recording_file
 from bevformer_lib.recordings.messages import Calibration, Decoder, Kind, telling
 from bevformer_lib.recordings.poses import EgoPoses, EgoState
 from bevformer_lib.recordings.survey import FoundImage, Survey, survey_recording
@@ -86,7 +86,7 @@ def read_recording(
     A scene ends where no frame follows for long. One scene has the recording's name; several are numbered.
 
     Args:
-        path: the file.
+        path: the file, or a folder with one of them.
         requirements: what the model asks for.
         options: how it is read.
         on_progress: told the megabytes that were read.
@@ -95,6 +95,7 @@ def read_recording(
         MissingPackageError: the packages for recordings are not installed.
         RecordingError: the file can't be read, or lacks a camera, a calibration, a pose or every frame.
     """
+    path = recording_file(path)
     names, tolerance_ns = camera_names(requirements.num_cams), round(options.tolerance_s * _SECOND_NS)
     unknown = sorted(set(options.topics.cameras) - set(names))
     if unknown:

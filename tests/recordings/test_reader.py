@@ -102,6 +102,14 @@ def test_cameras_that_take_their_images_later_see_from_where_the_car_is_then(sce
         read_recording(path, REQUIREMENTS, options(tolerance_s=0.03))
 
 
+def test_the_folder_of_a_bag_may_be_named(scene: Scene, tmp_path: Path) -> None:
+    path = write_ros2_bag(tmp_path / "bag", scene)
+    [read] = read_recording(path.parent, REQUIREMENTS, options())
+    assert read.name == path.stem
+    with pytest.raises(RecordingError, match=r"is a folder with 0 \.mcap files"):
+        read_recording(tmp_path, REQUIREMENTS, options())
+
+
 def test_a_gap_begins_a_new_scene(scene: Scene, tmp_path: Path) -> None:
     path = write_foxglove_protobuf(tmp_path / "drive.mcap", Scene("gap", scene.frames))
     read = read_recording(path, REQUIREMENTS, RecordingOptions(Topics(), longest_gap_s=0.4))
