@@ -1,4 +1,4 @@
-"""A child run that ends when nobody waits for it any more.
+"""A child run that ends when its parent run has ended.
 
 A build that is cancelled ends its children itself. One that was killed can't, and a child whose worker was killed
 lives on while its run counts as crashed. So every child looks after both runs, its own and its parent's.

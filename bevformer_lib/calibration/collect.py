@@ -42,7 +42,7 @@ def collect_scene_samples(
         preprocessor: makes the model's inputs from a frame.
         output: the folder to make; it appears whole or not at all. It holds a ``.npy`` per position, see
             :func:`prev_bev_path`.
-        on_progress: told of every frame that was run.
+        on_progress: called for every frame that was run.
 
     Returns:
         ``output``.

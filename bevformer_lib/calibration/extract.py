@@ -52,7 +52,7 @@ def extract_quantization_data(
             scenes in the folder, in order of their names) at the end.
         model_sha256: digest of the model, so that a folder never mixes two.
         config_sha256: digest of the inference config, likewise.
-        on_progress: told of every frame.
+        on_progress: called for every frame.
 
     Returns:
         The global index.

@@ -54,7 +54,7 @@ def prepare_calibration(
         model_sha256: digest of the model.
         host_geometry: what the host needs to compute its geometry; ``None``: the model computes it.
         threads: threads that compress; ``None``: one per core.
-        on_progress: told of every frame that was run and every sample packed.
+        on_progress: called for every frame that was run and every sample packed.
 
     Returns:
         The manifest.
@@ -108,7 +108,7 @@ def prepare_from_quantization_data(
         seed: another seed gives another choice.
         host_geometry: what the host needs to compute the model's geometry; ``None``: the model computes it.
         threads: threads that compress; ``None``: one per core.
-        on_progress: told of every sample packed.
+        on_progress: called for every sample packed.
 
     Returns:
         The manifest.

@@ -27,7 +27,6 @@ class CalibrationSample:
     """A frame of the set with everything that the network is fed.
 
     Attributes:
-        planned: its number and place.
         frame_index: its number in the scene's file names.
         arrays: the inputs by name, float32; ``img`` of a model that takes pixels, uint8.
     """

@@ -71,7 +71,6 @@ class CameraCapacity:
 
     Attributes:
         cameras_per_query: cameras that may see a cell; a cell seen by more would lose some.
-        grid: the pillars of its cells.
     """
 
     cameras_per_query: int

@@ -23,8 +23,8 @@ HOST_GEOMETRY_KEY: Final = "bevformer.host_geometry"
 """Key of a graph's metadata under which it stands, as JSON."""
 
 DEFAULT_GEOMETRY: Final[GeometryForm] = "host"
-"""The form of graphs where nobody asks for another, for every chip: all have the integer arithmetic that blurs a
-projection, whose values span 1e-5 to 1e5."""
+"""The default form of graphs, for every chip: all have the integer arithmetic that blurs a projection, whose values
+span 1e-5 to 1e5."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,6 @@ class HostGeometryConfig:
     """The facts of a model whose geometry the host computes.
 
     Attributes:
-        grid: the pillars over the BEV cells.
-        num_cams: cameras per frame.
         cameras_per_query: cameras that a cell is sampled in; ``None``: in all of them.
         box_range: range of the detection head, m, LiDAR frame: minima of x, y, z, then maxima.
         rotate_center: (x, y) in cells about which ``prev_bev`` is rotated; ``None``: it is not.

@@ -1,6 +1,6 @@
 """Layers that stay in float in a quantised graph.
 
-A kept layer reads its input as it was before it became 8 bits, whoever else reads the same tensor in 8 bits:
+A kept layer reads its input as it was before it became 8 bits, even where other nodes read the same tensor in 8 bits:
 
     x -> QuantizeLinear -> DequantizeLinear -+-> other        x -+-> QuantizeLinear -> DequantizeLinear -> other
                                              +-> kept            +-> kept
@@ -78,7 +78,7 @@ def _before_quantization(tensor: str, producers: Mapping[str, onnx.NodeProto]) -
 
 
 def _remove_unread_pairs(graph: onnx.GraphProto) -> None:
-    """Remove pairs that nobody reads any more, and their constants."""
+    """Remove pairs that are no longer read, and their constants."""
     for op in (_DEQUANTIZE, _QUANTIZE):
         reads = Counter(name for node in graph.node for name in node.input)
         reads.update(output.name for output in graph.output)

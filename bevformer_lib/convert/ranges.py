@@ -31,8 +31,6 @@ class ReducedTensor:
     """What is kept of a tensor over all samples.
 
     Attributes:
-        lowest: its smallest value.
-        highest: its largest.
         deviation: root of the mean square of its values.
     """
 
@@ -60,7 +58,7 @@ def activation_ranges(
         num_samples: how many samples there are, for the progress.
         device: where to run.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.
@@ -159,7 +157,7 @@ def outputs_over_samples(
         num_samples: how many samples there are, for the progress.
         device: where to run.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample that was dealt with.
+        on_progress: called for every sample that was dealt with.
         task: what the progress calls it.
     """
     with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:

@@ -38,7 +38,7 @@ UNCERTAIN: Final = (
     "decompositions of Silu, Gelu and normalisations: fused in one measured model, rounded inside in others",
     "versions 4.2 and 5.x: never measured; the rules are those of 7.0-lite",
 )
-"""What nobody has measured, in the order of its effect."""
+"""What is not measured, in the order of its effect."""
 _NOT_EMULATED: Final = (
     "enable_smooth_quant",
     "transformer_opt_level",
@@ -55,7 +55,6 @@ class EmulationConfig:
     """What of a build config decides the numbers.
 
     Attributes:
-        layer_configs: precisions asked for.
         percentile: whether ranges leave outliers out.
         grid: format of what only GridSample reads, as its grid: U8, U16 or FP32, unless the layers are asked for more.
         findings: settings without effect here.
@@ -83,7 +82,6 @@ class EmulatedTensor:
     """How a tensor of the main graph is kept.
 
     Attributes:
-        name: of the tensor.
         layer: name of the node that makes it; empty for inputs.
         op_type: type of that layer; ``Input`` for inputs.
         format: U8, S8, U16, S16 or FP32.
@@ -113,11 +111,8 @@ class EmulatedGraph:
         main: the pessimistic bound: all tensors rounded.
         optimistic: movement operators don't round.
         ranges: tensor -> smallest and largest value over the calibration set.
-        tensors: the tensors of the main graph, in order.
         findings: requests that have no effect, or not the wanted one.
         prepared: the float graph that both were made from.
-        layers: its layers.
-        config: what was asked.
     """
 
     main: onnx.ModelProto
@@ -171,7 +166,7 @@ def emulate(
         num_samples: how many samples there are, for the progress; ``None``: counted.
         device: where ONNX Runtime runs the float graph.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: the graph can't be emulated, or holds NaN or infinity on a sample.

@@ -18,9 +18,7 @@ class WideTensor:
     """A tensor whose step is large.
 
     Attributes:
-        name: of the tensor.
         layer: the node that makes it; empty for inputs.
-        op_type: its type.
         format: U8, S8, U16 or S16.
         step: value of one step.
         lowest: smallest value over the calibration set.
@@ -41,12 +39,11 @@ class Emulation:
     """An emulated converter's work, in short.
 
     Attributes:
-        recipe: named settings.
         ptq_passes: passes of post-training quantisation that the float graph went through; empty: none.
         formats: format -> tensors kept in it.
         widest: the tensors with the largest steps, largest first, one for every scale.
         findings: requests that have no effect, and differences to a real build.
-        uncertain: what nobody has measured.
+        uncertain: what is not measured.
         bounds: name of a bound -> its file.
         optimistic_map: mAP of the other bound; ``None``: not measured.
         optimistic_nds: NDS of the other bound; likewise.

@@ -29,7 +29,6 @@ class Layer:
 
     Attributes:
         main: the node that gives the layer its name and type.
-        nodes: all of them, in order.
         bias: the absorbed Add of a bias, if any.
         bias_constants: names of constants that stay in float, at accumulator precision.
     """

@@ -43,7 +43,7 @@ def measure_ranges(
         percentile: whether outliers are cut off.
         device: where ONNX Runtime runs.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity, or there are no samples.

@@ -30,9 +30,7 @@ class Difference:
     """A tensor whose recorded numbers are not the predicted ones.
 
     Attributes:
-        tensor: its name.
         predicted: format, scale and zero point in words.
-        built: likewise.
     """
 
     tensor: str
@@ -48,7 +46,6 @@ class ReplayedGraph:
         main: every tensor of the compiled graph rounded.
         optimistic: outputs of movement operators not rounded.
         differences: where the prediction was wrong.
-        compared: tensors compared.
     """
 
     main: onnx.ModelProto

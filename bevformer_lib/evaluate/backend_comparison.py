@@ -40,8 +40,6 @@ class Backend:
 
     Attributes:
         name: shown, such as "ONNX".
-        source: its file, or folder.
-        runtime: runs it.
         preparation: what the host does to its tensors before; ``None``: nothing but a change of float types.
     """
 
@@ -73,9 +71,7 @@ class BelowThreshold:
     """Where a backend first fell below the threshold, compared with the first backend.
 
     Attributes:
-        backend: its name.
         tensor: the first tensor, in the order in which the model computes them.
-        place: the first frame.
         cosine: there; ``None`` where a value is not finite.
         unseen_before: whether the backend does not give the tensors computed before this one, so that the loss may have
             begun earlier inside.
@@ -93,8 +89,6 @@ class BackendResult:
     """Result of one backend.
 
     Attributes:
-        name: of the backend.
-        source: its file, or folder.
         from_first: tensors compared with the first backend, in computing order; empty for the first backend itself.
         from_previous: compared with the backend before.
         agreement: its boxes and the first backend's.
@@ -113,13 +107,7 @@ class BackendResult:
 
 @dataclass(frozen=True)
 class BackendComparison:
-    """All backends.
-
-    Attributes:
-        min_cosine: the threshold.
-        frames: how many were run.
-        backends: from the first to the last.
-    """
+    """All backends."""
 
     min_cosine: float
     frames: int

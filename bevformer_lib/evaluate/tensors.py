@@ -26,7 +26,6 @@ class SceneTensors:
     """Fidelity of named tensors through a scene.
 
     Attributes:
-        scene: its name.
         frames: numbers of its frames, in time order.
         fidelity: by tensor name, in the order of the reference's outputs: one per frame.
     """
@@ -41,13 +40,8 @@ class TensorSummary:
     """Fidelity of a tensor over all frames of all scenes; ``None`` where nothing finite was compared.
 
     Attributes:
-        name: of the tensor.
         frames: compared, the not finite ones included.
         frames_not_finite: with a value that is not finite in either model.
-        mean_cosine: mean over frames.
-        worst_cosine: smallest.
-        mean_relative_error: mean over frames.
-        max_abs_error: largest.
         mean_sqnr_db: mean over the frames that differ at all; ``None`` too where none does.
         worst_scene: the first that is not finite, else that of the smallest cosine.
     """

@@ -134,7 +134,7 @@ def _constant_node_value(given: Mapping[str, Any]) -> NDArray[Any] | None:
 
 
 def drop_unused_nodes(graph: onnx.GraphProto) -> int:
-    """Remove, in place, nodes whose outputs nobody reads and initializers nobody reads; return how many nodes."""
+    """Remove, in place, nodes whose outputs are not read and initializers that are not read; return how many nodes."""
     needed = {value.name for value in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in reversed(graph.node):

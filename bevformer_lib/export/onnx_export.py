@@ -45,19 +45,12 @@ class ExportResult:
     """A finished export.
 
     Attributes:
-        output: the graph.
         raw_output: the graph before the passes.
-        sha256: digest of ``output``.
-        size_bytes: size of ``output``.
         operators: operator -> number of nodes in ``output``, most frequent first.
-        passes: what each rewrite did.
         parity: figures of the comparison with PyTorch, which samples every cell in every camera.
-        spatial: how the graph samples the cameras.
         host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it.
         image_bytes: of the images of a frame, as the graph takes them.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
-        provenance: as carried in the file.
-        checkpoint: what is known of the checkpoint.
         seconds: stage -> time taken.
     """
 
@@ -108,7 +101,7 @@ def export_onnx(
         input_dtype: what ``img`` is: normalised images, or pixels.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
-        on_progress: told of stages, passes and frames of the parity check.
+        on_progress: called with the progress of stages, passes and frames of the parity check.
 
     Raises:
         CheckpointError: the checkpoint can't be read, or is not of this configuration.

@@ -29,7 +29,7 @@ DEFAULT_CAMERAS_PER_CELL: Final = 2
 """What nuScenes' six cameras need, with all three published models, even with :data:`UNKNOWN_CALIBRATION_MARGIN`."""
 
 UNKNOWN_CALIBRATION_MARGIN: Final = 0.2
-"""Part of the image by which every image of a camera calibration that nobody described is taken to be wider on each
+"""Part of the image by which every image of an unknown camera calibration is taken to be wider on each
 side."""
 
 

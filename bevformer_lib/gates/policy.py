@@ -54,7 +54,6 @@ class Policy(BaseModel):
     """What a build has to keep.
 
     Attributes:
-        name: for people.
         gates: in the order in which failures are told: those that name a cause go first.
         extends: ``default``: in the file, these gates follow those of the default policy.
     """

@@ -47,10 +47,7 @@ class Detector:
     behind the model's calls these: `prepare` and `decode` of other frames may run in other threads beside `run`.
 
     Attributes:
-        config: the model's inference config.
-        num_cams: cameras of a frame.
         image_hw: padded image size (height, width) in pixels, as the model is fed.
-        preprocessor: makes the model's images of the cameras'.
         was_first: whether the last frame was run without history.
     """
 

@@ -34,10 +34,7 @@ class PrevBevWork(
     """Runs a scene as far as needed; puts out the ``prev_bev`` of its chosen frames.
 
     Attributes:
-        scene: the scene.
         positions: places of the chosen frames in the scene, ascending.
-        graph: the float model.
-        requirements: what the model asks of scenes.
         device: where to run it: any device gives the same up to rounding.
     """
 
@@ -78,11 +75,8 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
     """Packs the chosen frames into the four archives and their manifest.
 
     Attributes:
-        plan: the chosen frames.
         scenes: the scenes that hold one.
         histories: what :class:`PrevBevWork` put out, by scene.
-        graph: the float model, for the manifest.
-        requirements: what the model asks of scenes.
     """
 
     plan: CalibrationPlan

@@ -1,7 +1,7 @@
 """The code that a module runs with: the modules of this product that it imports, however far, and their data files.
 
 Found by reading the sources, without importing them: also imports inside functions count, those for type checkers
-alone do not. Modules that are named by strings are not found; whoever chooses one of them gives it as a root.
+alone do not. Modules that are named by strings are not found; a step that chooses one by name gives it as a root.
 
 The sources are scanned rather than parsed: Python's parser takes several times as long, and what it tells of a source
 differs with its version. Where the scan is unsure whether something is a docstring, it counts it.

@@ -63,7 +63,6 @@ class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxrunti
     """Quantises the graph with the calibration set and nothing else.
 
     Attributes:
-        graph: the float model.
         calibration: the four archives and their manifest, by file name.
         converter: one of ``backends.converters.CONVERTERS``.
         device: where the embedded quantiser or the emulator runs the float model.
@@ -136,7 +135,7 @@ class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxrunti
 
             def keep(line: str) -> None:
                 log.write(line + "\n")
-                on_progress("convert", 0, 1)  # which also ends a build that nobody waits for any more
+                on_progress("convert", 0, 1)  # which also ends a build that was cancelled
 
             options = backend.Pulsar2Options(**chosen, on_line=keep)
             converter: Pulsar2Converter = backend.Pulsar2Converter(options)

@@ -54,16 +54,8 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
     """Tries the frame on which the car moves most, and compares the calibration set with what it was made from.
 
     Attributes:
-        scenes: all scenes.
-        reference: the float model.
-        candidate: the compiled model.
-        calibration: the archives and their manifest, by file name.
-        requirements: what the models ask of scenes.
-        runtime: what executes the candidate.
-        device: where.
         recording: what ``RecordDiagnosisWork`` put out, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
-        inference_config: of both models.
         npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
     """
 

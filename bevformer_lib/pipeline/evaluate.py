@@ -38,13 +38,8 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
     """Runs both models over a scene, each with its own history, and compares them frame by frame.
 
     Attributes:
-        scene: the scene.
         reference: the float model.
         candidate: the compiled model.
-        inference_config: how to feed and decode both.
-        requirements: what the models ask of scenes.
-        runtime: what executes the candidate.
-        device: where.
         score_threshold: boxes at or below are dropped; ``None``: as the inference config says.
         recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.

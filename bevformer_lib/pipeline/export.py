@@ -25,7 +25,6 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
     """Turns a checkpoint into a proven graph; puts out the graph, the raw graph and the inference config.
 
     Attributes:
-        model: configuration of the model.
         checkpoint: its weights.
         target: chip whose operator list the graph must keep to.
         spatial: ``dense`` or ``visible``; ``None``: what is best for the model.

@@ -42,7 +42,6 @@ class Baseline:
 
     Attributes:
         build: its id.
-        metrics: of that build.
     """
 
     build: str
@@ -54,11 +53,8 @@ class GatesWork(Work, step=_STEP):
     """Judges a build; a failed gate does not fail this step, so that its evidence is kept.
 
     Attributes:
-        model: name of the model.
-        scenes: all scenes.
         evaluations: what ``EvaluateWork`` put out, by scene.
         measured: what ``MetricsWork``, ``CoverageWork`` and ``DiagnoseWork`` put out, by file name.
-        policy: what is asked.
         baseline: the published build; ``None``: there is none.
     """
 

@@ -31,7 +31,6 @@ class Place:
     """An input on this machine.
 
     Attributes:
-        path: the file or folder.
         source: address from which any machine gets the same.
         chosen: names of the scenes that were fetched, in order; ``None`` for what is not on the hub.
     """
@@ -67,7 +66,7 @@ def scenes_place(
     Args:
         address: of the folder.
         choose: is given all scenes of a folder on the hub in order, and returns those that are needed.
-        on_progress: told of the download.
+        on_progress: called with the progress of the download.
 
     Raises:
         SourceError: the address is none, or the hub does not have it or can't be reached.

@@ -37,7 +37,6 @@ class SceneSource:
     Attributes:
         content: digest over its files in order of the frames; ``source`` is the folder of scenes that holds it, or its
             address on the hub.
-        num_frames: its frames.
     """
 
     content: Artifact
@@ -114,7 +113,7 @@ def scene_inputs(
         requirements: what the model asks of scenes.
         start_scene: counted from 0.
         end_scene: scene to stop before; ``None``: all.
-        on_progress: told of the frames.
+        on_progress: called with the progress of the frames.
 
     Raises:
         SourceError: the hub does not have it, or can't be reached.

@@ -40,10 +40,6 @@ class RecordWork(
     """Runs the float model over a scene and keeps its outputs.
 
     Attributes:
-        scene: the scene.
-        reference: the float model.
-        requirements: what the model asks of scenes.
-        device: where to run it.
         black_camera: name of the camera that shows nothing; ``None``: all do.
     """
 

@@ -1,4 +1,4 @@
-"""What every run of a build did and why: kept with the artifacts, for whoever asks later."""
+"""What every run of a build did and why: kept with the artifacts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class RunStep:
         identity: of its record.
         ran: whether it was done then.
         reason: why, or why not.
-        seconds: how long it took when it was done.
     """
 
     title: str
@@ -94,7 +93,7 @@ def recorded_run(
         store: gets the record.
         executor: does the work.
         names: what else the run is known by.
-        on_end: told of the run when it was recorded.
+        on_end: called with the run once it is recorded.
     """
     run = _begun(names)
     try:

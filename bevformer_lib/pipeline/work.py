@@ -58,7 +58,7 @@ class Work(ABC):
         Args:
             store: holds the inputs that earlier steps made.
             folder: empty; gets the outputs.
-            on_progress: told of the progress.
+            on_progress: called with the progress.
 
         Returns:
             Facts about the outputs; plain JSON data.

@@ -79,7 +79,7 @@ class EmbeddedBuilder(_OnnxBuilder):
             state: folder for the ranges; of this model and this set alone.
             device: where models run.
             threads: threads inside an operator.
-            on_progress: told of the samples.
+            on_progress: called with the progress of the samples.
 
         Raises:
             ConversionError: the model can't be read or does not fit the set.
@@ -144,7 +144,7 @@ class EmulatorBuilder(_OnnxBuilder):
             target: the chip.
             device: where models run.
             threads: threads inside an operator.
-            on_progress: told of the samples.
+            on_progress: called with the progress of the samples.
 
         Raises:
             BuildConfigError: the settings are wrong.

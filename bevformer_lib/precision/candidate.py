@@ -92,8 +92,6 @@ class EvaluationSetup:
     Attributes:
         scenes: whole scenes.
         reference: the float model (or its recording).
-        config: how boxes are decoded.
-        preprocessor: turns frames into inputs.
         score_threshold: boxes at or below are dropped; ``None``: no threshold.
         reference_boxes: boxes of the float model over all frames.
         check_time: raises :class:`BudgetExhaustedError` when the time is up; called at every frame.

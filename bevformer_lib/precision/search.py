@@ -1,4 +1,4 @@
-"""The search for the cheapest set of groups to keep, over questions that somebody else answers.
+"""The search for the cheapest set of groups to keep, given a function that measures a set.
 
 1. Does everything quantised hold the thresholds? Then nothing is kept.
 2. Every group alone is quantised, on a few frames: its error, without the others'.

@@ -47,14 +47,7 @@ class TuneTask:
     """What is searched.
 
     Attributes:
-        model: the float model's file.
-        reference: the float model, loaded.
-        config: its inference config.
-        preprocessor: turns frames into its inputs.
         scenes: whole scenes, over which the thresholds must hold.
-        groups: of its layers.
-        builder: makes candidates.
-        thresholds: those that a candidate must reach.
         score_threshold: boxes at or below are dropped; ``None``: no threshold.
         probe_frames: frames over which every group alone is measured.
         seconds: time budget of this run.
@@ -87,7 +80,6 @@ class TuneResult:
         minimal: whether the search came to its end.
         sensitivity: error of every group quantised alone, as far as measured; infinite where a value was not finite.
         candidates: groups kept and result of those evaluated over scenes, in this run and earlier ones.
-        frames: frames of all scenes.
         new_candidates: how many this run evaluated, over scenes or probes.
         reference_metrics: mAP and NDS of the float model; ``None`` where no threshold asks for them.
     """

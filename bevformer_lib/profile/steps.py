@@ -43,7 +43,6 @@ class TensorStep:
     """An activation in eight bits.
 
     Attributes:
-        name: of the tensor.
         made_by: operator that computes it; ``input`` for the graph's inputs.
         lowest: smallest value over the set.
         highest: largest.
@@ -90,7 +89,7 @@ def tensor_steps(
         num_samples: how many samples there are.
         device: where ONNX Runtime runs.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.

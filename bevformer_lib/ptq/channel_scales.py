@@ -74,7 +74,7 @@ def equalize(
         samples: the calibration set.
         device: where ONNX Runtime runs the graph.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.

@@ -40,7 +40,6 @@ class RoundedLayer:
     """What learning changed in a layer.
 
     Attributes:
-        name: of the node.
         nearest: root mean square of the error of its products with every weight rounded to nearest, as a share of
             that of the products.
         learnt: the same with the learnt weights.
@@ -92,7 +91,7 @@ def learn_rounding(
         num_samples: how many samples there are, for the progress.
         device: where ONNX Runtime runs the graph.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Raises:
         ConversionError: a layer's inputs hold NaN or infinity.
@@ -174,7 +173,6 @@ class _Product:
     """A MatMul, or a Conv as the product of its weights with the patches that it reads.
 
     Attributes:
-        node: the node.
         inputs: input channels of a MatMul; those times the kernel's size for a Conv.
         positions: of a Conv's output per image: height and width; (0, 0) where they are not known.
     """

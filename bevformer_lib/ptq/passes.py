@@ -39,7 +39,7 @@ def apply_passes(
         passes: names of :data:`PASSES`; they run in that order, whatever the order given.
         device: where ONNX Runtime runs the graph.
         threads: threads inside an operator, or ``None``.
-        on_progress: told of every sample.
+        on_progress: called for every sample.
 
     Returns:
         Facts by pass.

@@ -50,16 +50,13 @@ class Building:
     """What all runs for one conversion have in common.
 
     Attributes:
-        tool: where `pulsar2` is.
-        dialect: of its version.
         model: the float graph.
         instead: absolute paths of files -> those that the tool is given in their place.
         work: a folder to write into.
-        limits: of time and memory, and how to cancel.
         source: where the settings come from, to name in errors.
         profile: whether to ask for the cycles of every layer.
-        on_line: told of every line of the log.
-        on_progress: told of the calibration.
+        on_line: called for every line of the log.
+        on_progress: called with the progress of the calibration.
     """
 
     tool: Tool

@@ -54,8 +54,6 @@ class Pulsar2Options:
     """How to convert.
 
     Attributes:
-        recipe: named settings.
-        target: the chip.
         npu_mode: cores to compile for; ``None``: the recipe's choice, else all that the chip has.
         overrides: YAML file with settings of the user's own.
         image: docker image; ``None``: found.
@@ -66,7 +64,7 @@ class Pulsar2Options:
             ``None``: where no overrides are given, so that nobody asked for these layers by name.
         profile: ask the compiler for the cycles of every layer.
         keep_build: folder to copy the build's own files into, which must not exist yet; ``None``: they go.
-        on_line: told of every line of the build's log.
+        on_line: called for every line of the build's log.
         cancelled: set by another thread to stop the build.
     """
 

@@ -43,9 +43,7 @@ class Evidence:
     """A build, inspected.
 
     Attributes:
-        axmodel: the compiled model's own words.
         figures: cycles and multiply-accumulates.
-        operators: every operator as built.
         layer_cycles: what every layer takes, the most first; empty: the build was not profiled.
         findings: requests without effect, and what else should be looked at; empty: none.
     """
@@ -179,7 +177,7 @@ def _precision_findings(
 
 
 def _never_float(requests: Sequence[Any], graph: onnx.GraphProto, dialect: Dialect) -> list[str]:
-    """Name operator types that are asked to be float and that nobody knows to become it in this version."""
+    """Name operator types that are asked to be float, but were not observed to become float in this version."""
     kinds = {node.name: node.op_type for node in graph.node if node.name}
     findings = []
     for place, request in enumerate(requests):

@@ -95,6 +95,6 @@ def ran_out_of_memory(lines: Sequence[str]) -> bool:
 
 
 def remedy(lines: Sequence[str]) -> str | None:
-    """Return what was seen to be behind a failed build's last words; ``None``: nobody is known to have met them."""
+    """Return the observed cause of a failed build's last message; ``None``: not observed before."""
     said = "\n".join(last_meaningful_lines(lines))
     return next((advice for words, advice in _REMEDIES if words.search(said)), None)

@@ -1,4 +1,4 @@
-"""Containers that go on when whoever started them is gone, found by a lock that nobody holds any more.
+"""Containers that outlive the process that started them, found by a lock that is no longer held.
 
 A container is no child of its client. Where the caller and its watchdog end at the same moment, as when the worker's
 own container is killed, it goes on. Its name is therefore kept as that of a file which the two hold locked. The kernel
@@ -44,7 +44,7 @@ def holding(lock: Path) -> Iterator[int]:
 
 
 def stop_orphaned(docker: Path, folder: Path, prefix: str) -> None:
-    """Stop the containers whose lock files in ``folder`` nobody holds; what can't be stopped is left for next time.
+    """Stop the containers whose lock files in ``folder`` are not held; what can't be stopped is left for next time.
 
     Args:
         docker: the command.
@@ -60,6 +60,6 @@ def stop_orphaned(docker: Path, folder: Path, prefix: str) -> None:
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
             )
             if killed.returncode == 0:
-                _log.warning("stopped container %s, which whoever started it had left behind", lock.stem)
+                _log.warning("stopped container %s, left behind by a process that is gone", lock.stem)
             if killed.returncode == 0 or any(words in killed.stderr.lower() for words in _NOT_THERE):
                 lock.unlink()

@@ -48,10 +48,8 @@ class Invocation:
     """A command, and how to stop what it starts.
 
     Attributes:
-        command: the command line.
         stop: command that stops the container behind it; empty: there is none, the process group is all.
-        lock: file that is made, and held locked while somebody is there to stop the container; ``None``: none.
-        cwd: folder to run in.
+        lock: file that is made and held locked while the process that can stop the container lives; ``None``: none.
     """
 
     command: tuple[str, ...]
@@ -82,7 +80,6 @@ class Completed:
     Attributes:
         returncode: its exit status; negative: the signal that ended it.
         lines: its output, at most the last :data:`MAX_KEPT_LINES` lines.
-        seconds: how long it ran.
     """
 
     returncode: int
@@ -295,7 +292,7 @@ def _held(lock: Path | None) -> Iterator[tuple[int, ...]]:
 def _sigterm_interrupts() -> Iterator[None]:
     """Make SIGTERM an interrupt, so that what is cleaned up on Ctrl-C is cleaned up then too.
 
-    Only where nobody else has decided what SIGTERM does, and only in the main thread, where signals can be set.
+    Only where SIGTERM has its default handler, and only in the main thread, where signals can be set.
     """
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if not ours:

@@ -93,13 +93,13 @@ class Tool(Protocol):
         """Return the text of the first of some files of the tool's own installation; ``None``: none can be read."""
 
     def stop_orphaned(self) -> None:
-        """Stop what earlier runs left behind: they hold memory, and write where nobody looks any more."""
+        """Stop what earlier runs left behind: they hold memory and write into abandoned folders."""
 
     def own(self, folder: Path) -> None:
-        """Make what the tool wrote into a folder the caller's, whoever wrote it."""
+        """Make the caller the owner of what the tool wrote into a folder."""
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder that the tool wrote into, whoever owns the files."""
+        """Remove a folder that the tool wrote into, files of other owners included."""
 
 
 class NativeTool:

@@ -1,7 +1,7 @@
 """What differs between versions of the converter, in one place: chosen by what `pulsar2 version` says.
 
-4.2 is known from its documentation alone; nobody published what it does. 7.0 is known from its documentation and from
-what third parties saw (6.0-lite and 7.0-lite). The keys of the build config are the same in every documentation
+4.2 is known from its documentation alone; no measurements of it are published. 7.0 is known from its documentation and
+from what third parties saw (6.0-lite and 7.0-lite). The keys of the build config are the same in every documentation
 from 4.1 on, but for those that 7.0 adds.
 """
 

@@ -214,7 +214,7 @@ def start_npu(npu: str | None = None) -> Npu:
 
 
 def _release(loaded: weakref.ref[AxEngineRuntime]) -> None:
-    """Let go of a session, whoever still holds its runtime."""
+    """Release a session, even while its runtime is still referenced."""
     runtime = loaded()
     if runtime is not None:
         runtime.close()
@@ -238,7 +238,7 @@ def import_axengine() -> ModuleType:
     """
     try:
         with _library_at_work():
-            return importlib.import_module("axengine")
+            axengine = importlib.import_module("axengine")
     except ModuleNotFoundError as error:
         if error.name != "axengine":
             raise package_error(error) from error
@@ -249,6 +249,12 @@ def import_axengine() -> ModuleType:
         raise driver_error(error) from error
     except Exception as error:
         raise start_error(error) or driver_error(error) from error
+    if not callable(getattr(axengine, "InferenceSession", None)):
+        place = axengine.__file__ or ", ".join(getattr(axengine, "__path__", ()))
+        raise RuntimeUnavailableError(
+            f"{place} is named axengine and is not AXEngine (it has no InferenceSession); remove it, and {_WHEEL}"
+        )
+    return axengine
 
 
 def _specs(arguments: Iterable[Any], model: Path) -> Mapping[str, TensorSpec]:

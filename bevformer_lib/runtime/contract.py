@@ -36,7 +36,6 @@ class ModelGeometry:
     """The facts that a model's interface holds and the inference config does not.
 
     Attributes:
-        num_cams: cameras per frame.
         image_hw: image size (height, width) in pixels, padded, as the model is fed.
         decoder_layers: decoder layers whose outputs the model gives.
     """

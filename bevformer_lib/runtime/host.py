@@ -25,7 +25,6 @@ class HostRotation:
     :func:`bevformer_lib.geometry.host.rotated_source`.
 
     Attributes:
-        bev_hw: BEV rows and columns.
         center_xy: rotation centre (x, y) in cells; the published models have (100, 100), also on a map of 50 x 50.
     """
 

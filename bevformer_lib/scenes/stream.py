@@ -16,9 +16,7 @@ class DecodedFrame:
     """A frame, ready to be fed.
 
     Attributes:
-        frame: the frame.
-        inputs: what the network is fed.
-        load_seconds: time that reading and decoding the images took, whoever waited for it.
+        load_seconds: time that reading and decoding the images took, in the background included.
         preprocess_seconds: time that normalising and padding them took.
     """
 

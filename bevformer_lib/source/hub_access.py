@@ -71,13 +71,13 @@ _current: ContextVar[HubAccess | None] = ContextVar("hub_access", default=None)
 
 
 def current_hub_access() -> HubAccess:
-    """Return how this run reaches the hub; what nobody chose comes from the environment."""
+    """Return how this run reaches the hub; what was not chosen comes from the environment."""
     return _current.get() or HubAccess()
 
 
 @contextmanager
 def using_hub_access(access: HubAccess) -> Iterator[None]:
-    """Reach the hub like this within the block, whoever asks."""
+    """Reach the hub like this within the block, in every call."""
     token = _current.set(access)
     try:
         yield

@@ -51,7 +51,7 @@ def fetch(
 
     Args:
         source: from :func:`resolve_source`.
-        on_progress: told of the bytes.
+        on_progress: called with the progress of the bytes.
         access: how the hub is reached.
 
     Raises:
@@ -72,7 +72,7 @@ def source_digests(source: ResolvedSource, path: Path, digests: DigestCache | No
     Args:
         source: from :func:`resolve_source`.
         path: from :func:`fetch`.
-        digests: remembers the digests of files that nobody touched; the cache's own if left out.
+        digests: remembers the digests of unchanged files; the cache's own if left out.
     """
     known = digests or local_digests()
     return {

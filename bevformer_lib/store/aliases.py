@@ -26,7 +26,7 @@ class AliasEntry:
         number: counted from 1.
         target: what it names, usually a build's id.
         set_at: UTC, ISO 8601.
-        note: why, where whoever set it said so.
+        note: the reason given when it was set.
     """
 
     number: int

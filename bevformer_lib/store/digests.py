@@ -20,7 +20,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, stamp TEXT
 class DigestCache:
     """Answers :meth:`digest` from memory when size, modification time, change time and inode of a file are the same.
 
-    Any ordinary write moves at least the change time, which no program can set back, so gigabytes that nobody touched
+    Any ordinary write moves at least the change time, which no program can set back, so gigabytes of unchanged files
     are not read again. What this can't see is a disk that rots beneath the file system; for that there is
     ``digest(path, trust=False)``.
 

@@ -5,7 +5,7 @@ Layout::
     objects/ab/abcdef...        content, read-only, named by its sha256
     records/<kind>/<key>.json   what each step did
     scratch/                    unfinished work
-    cache/digests.sqlite        digests of files that nobody touched since
+    cache/digests.sqlite        digests of files, valid while they are unchanged
 
 Everything but ``cache`` and ``scratch`` is written elsewhere first, flushed to the disk, and then given its name in one
 operation, so a crash at any moment leaves either nothing or the whole under a final name.

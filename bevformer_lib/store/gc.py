@@ -51,7 +51,7 @@ def find_garbage(
     keep_builds: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Garbage:
-    """Return what no published build reaches and nobody has written or used for ``grace_s``; removes nothing.
+    """Return what no published build reaches and what was not written or used for ``grace_s``; removes nothing.
 
     Kept are: builds that an alias names or ever named, the newest ``keep_builds`` builds (all, if left out), whatever
     is younger than the grace period, records that can't be understood, and everything that any of these reaches.

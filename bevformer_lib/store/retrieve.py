@@ -27,7 +27,7 @@ def retrieve(store: Store, what: str, output: Path, *, on_progress: ProgressCall
         what: an alias, a build's id, a step's record (``kind/key``), or the first digits of an object's sha256 (six at
             least). An object is copied to a file, all else to a folder with the files under their names.
         output: file or folder to write.
-        on_progress: told of the files.
+        on_progress: called with the progress of the files.
 
     Raises:
         StoreError: there is nothing of that name, or the content is missing or broken.

@@ -33,7 +33,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Hold a lock that lies under its name: whoever looks for abandoned ones may have removed it before it was held."""
+    """Hold a lock that lies under its name: a search for abandoned ones may have removed it before it was held."""
     while True:
         with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

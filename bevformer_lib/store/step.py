@@ -48,7 +48,7 @@ class Step:
 
     Attributes:
         name: which step.
-        version: of the step's own code; raised by whoever changes what it puts out.
+        version: of the step's own code; raised by hand when its output changes.
         inputs: name -> content.
         parameters: plain JSON data; everything beside the inputs that its outputs depend on.
         packages: distribution -> version of those whose arithmetic or format shows in the outputs.
@@ -94,7 +94,6 @@ class StepRecord:
         step: what it was made from.
         outputs: name (path within what the step wrote) -> content.
         facts: what the step has to say about its outputs: shapes, counts, metrics; plain JSON data.
-        seconds: how long it took.
         created_at: UTC, ISO 8601.
         product_version: version of this package that did it.
     """

@@ -32,7 +32,7 @@ def pedestrian(size_wlh_m: tuple[float, float, float], clothes: Clothes, walked_
     Args:
         size_wlh_m: the person's box; arms and legs at full swing just fill its length.
         clothes: colours.
-        walked_m: way walked so far, which sets the phase of the stride; keep it constant for somebody who stands.
+        walked_m: way walked so far, which sets the phase of the stride; keep it constant for a standing person.
     """
     width, length, height = size_wlh_m
     swing = 0.36 * length * math.sin(2 * math.pi * walked_m / STRIDE_M)

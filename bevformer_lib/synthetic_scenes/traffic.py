@@ -1,4 +1,4 @@
-"""Who is on the street: parked and moving vehicles, people, road works; nobody drives through anybody."""
+"""Parked and moving vehicles, people and road works, placed without collisions."""
 
 from __future__ import annotations
 

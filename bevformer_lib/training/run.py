@@ -208,7 +208,7 @@ def _wait(pool: ScenePool, numbers: Sequence[int], least: int, renderers: Sequen
     """Wait until a pool holds ``least`` of the scenes.
 
     Raises:
-        TrainingError: they aren't there and nobody makes them.
+        TrainingError: they do not exist and are not to be made.
     """
     while (there := sum(pool.holds(number) for number in numbers)) < max(1, least):
         if not any(process.is_alive() for process in renderers):

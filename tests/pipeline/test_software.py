@@ -27,6 +27,7 @@ BY_STRING = {
     "pipeline/convert.py": "the step gives the chosen converter",
     "pipeline/serialization.py": "no step",
     "ptq/passes.py": "the step gives the chosen passes",
+    "recordings/packages.py": "no step",
     "report/page.py": "the step gives the package of the sections",
     "runtime/axengine.py": "the vendor's package",
     "verify/openmmlab.py": "no step",

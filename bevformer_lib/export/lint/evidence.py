@@ -10,7 +10,7 @@ class Level(Enum):
     """Where the knowledge comes from, the firmest last."""
 
     DOCUMENTED = "documented"
-    """The vendor's documentation or the ONNX standard says so; nobody is known to have tried."""
+    """The vendor's documentation or the ONNX standard says so; no trial is known."""
     COMPILER = "seen in the compiler"
     """A real build did it."""
     CARD = "seen on the card"
@@ -23,7 +23,7 @@ class Evidence:
 
     Attributes:
         level: where it comes from.
-        version: of Pulsar2, as in ``7.0``; ``6.0 or 7.0`` where whoever saw it did not say which; ``any`` for what
+        version: of Pulsar2, as in ``7.0``; ``6.0 or 7.0`` where the source does not say which; ``any`` for what
             follows from the ONNX standard or from what an NPU model is.
     """
 

@@ -61,7 +61,7 @@ def unknown_list(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Place
 
 
 def unlisted_operators(model: onnx.ModelProto, facts: GraphFacts, chip: Chip) -> Places:
-    """Standard operators that the chip's list does not hold, and that nobody saw fail."""
+    """Standard operators that are not on the chip's list and were not observed to fail."""
     if chip.operators is None:
         return
     for node in _standard_nodes(model):

@@ -50,7 +50,7 @@ def lint(model: onnx.ModelProto, chip: Chip, *, waivers: Sequence[Waiver] = ()) 
 
 
 def require_no_errors(report: LintReport, path: Path) -> None:
-    """Raise where a graph has errors that nobody waived.
+    """Raise where a graph has errors that are not waived.
 
     Args:
         report: what was found.

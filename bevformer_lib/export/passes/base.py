@@ -30,7 +30,6 @@ class Refusal:
     """A place that looked like a match and was left as it is.
 
     Attributes:
-        node: label of the node.
         operator: its operator, with the domain where that is not the standard one.
         reason: why the rewrite would not have kept the meaning, or could not be done.
     """

@@ -13,7 +13,7 @@ after::
     z = Reshape(y, [6, -1, 15, 25])
 
 with g = scale / sqrt(var + epsilon) and b' = bias - mean * g (ONNX standard, BatchNormalization), computed in float64.
-The ``Reshape`` may be missing, and must keep the first two axes. Where somebody else reads what lies between the
+The ``Reshape`` may be missing, and must keep the first two axes. Where another node reads what lies between the
 product and the normalisation, the place is refused: its values change.
 """
 

@@ -11,7 +11,7 @@ after::
     y = Reshape(z, shape)                       # shape: int64 initializer [6, -1, 256]
 
 The same is done for ``Expand``, ``Resize``, ``Tile`` and ``ConstantOfShape``. The value of every shape is found by
-evaluating, node by node, what depends on constants and fixed shapes alone; nodes that nobody reads afterwards go.
+evaluating, node by node, what depends on constants and fixed shapes alone; nodes that are not read afterwards go.
 A shape that depends on the data is refused, and the refusal names the node where the data comes in.
 """
 

@@ -1,4 +1,4 @@
-"""What the emulated converter does to the numbers, in both bounds, and what of it nobody knows."""
+"""What the emulated converter does to the numbers, in both bounds, and what is uncertain."""
 
 from __future__ import annotations
 
