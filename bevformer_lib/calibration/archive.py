@@ -6,14 +6,14 @@ import gzip
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
+from bevformer_lib.calibration.pack import ARCHIVE_ORDER, add_member, archive_name, new_archive
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import (
     HOST_GEOMETRY_INPUTS,
@@ -87,6 +87,16 @@ def read_calibration(folder: Path, most_bytes: int = MOST_BYTES) -> CalibrationS
             )
         tensors[name] = spec
     return CalibrationSet(folder, len(order or ()), tensors)
+
+
+def rewrite_archive(
+    samples: CalibrationSet, name: str, output: Path, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """Write the archive of one input once more, its arrays changed, its members named as they are in the set."""
+    path = samples.folder / archive_name(name)
+    with new_archive(output) as archive:
+        for number, content in _members(path, samples.tensors[name].num_bytes + HEADER_BYTES):
+            add_member(archive, number, change(_load(content, path)))
 
 
 def _archived_inputs(folder: Path) -> tuple[str, ...]:

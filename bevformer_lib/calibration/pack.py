@@ -92,7 +92,7 @@ def pack_calibration(
         manifest_path = whole.enter_context(atomic_path(manifest))
         paths = {name: whole.enter_context(atomic_path(output / archive_name(name))) for name in inputs}
         with ExitStack() as writing:
-            archives = {name: writing.enter_context(_archive(path, threads or -1)) for name, path in paths.items()}
+            archives = {name: writing.enter_context(new_archive(path, threads)) for name, path in paths.items()}
             tensors, entries = _add_samples(archives, samples, num_samples, on_progress)
         if len(entries) != num_samples:
             raise CalibrationError(f"{output}: {num_samples} samples were planned, {len(entries)} came")
@@ -101,10 +101,10 @@ def pack_calibration(
 
 
 @contextmanager
-def _archive(path: Path, threads: int) -> Iterator[tarfile.TarFile]:
-    """Open a new ``.tar.gz``."""
+def new_archive(path: Path, threads: int | None = None) -> Iterator[tarfile.TarFile]:
+    """Open a new ``.tar.gz``; ``threads``: that compress, ``None``: one per core that this process may use."""
     with (
-        igzip_threaded.open(path, "wb", GZIP_LEVEL, threads=threads) as compressed,  # type: ignore[no-untyped-call]
+        igzip_threaded.open(path, "wb", GZIP_LEVEL, threads=threads or -1) as compressed,  # type: ignore[no-untyped-call]
         tarfile.open(fileobj=compressed, mode="w|", format=tarfile.USTAR_FORMAT) as tar,
     ):
         yield tar
@@ -123,13 +123,13 @@ def _add_samples(
         described = {name: _described(name, sample.arrays[name]) for name in archives}
         tensors = tensors or described
         _check_sample(sample, number, described, tensors)
-        digests = {name: _add_member(tar, number, sample.arrays[name]) for name, tar in archives.items()}
+        digests = {name: add_member(tar, number, sample.arrays[name]) for name, tar in archives.items()}
         entries.append(_entry(sample, digests))
         on_progress("pack calibration samples", number, num_samples)
     return tensors, entries
 
 
-def _add_member(tar: tarfile.TarFile, number: int, array: NDArray[np.float32]) -> str:
+def add_member(tar: tarfile.TarFile, number: int, array: NDArray[Any]) -> str:
     """Add an array as ``<number>.npy``; return the sha256 of these bytes."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array))
@@ -141,7 +141,7 @@ def _add_member(tar: tarfile.TarFile, number: int, array: NDArray[np.float32]) -
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
-def _described(name: str, array: NDArray[np.float32]) -> dict[str, Any]:
+def _described(name: str, array: NDArray[Any]) -> dict[str, Any]:
     return {"archive": archive_name(name), "shape": list(array.shape), "dtype": str(array.dtype)}
 
 
@@ -152,8 +152,10 @@ def _check_sample(
     if sample.planned.number != number:
         raise CalibrationError(f"{where}: sample {sample.planned.number} came in place {number}")
     for name, array in sample.arrays.items():
-        if array.dtype != np.float32:
-            raise CalibrationError(f"{where}: {name} is {array.dtype}; it must be float32")
+        if array.dtype != np.float32 and not (name == INPUT_IMG and array.dtype == np.uint8):
+            raise CalibrationError(
+                f"{where}: {name} is {array.dtype}; it must be float32, or uint8 if it is {INPUT_IMG}"
+            )
         if described[name] != expected[name]:
             raise CalibrationError(
                 f"{where}: {name} is {array.shape}, that of the first sample is "

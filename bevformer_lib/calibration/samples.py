@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,12 @@ class CalibrationSample:
 
     Attributes:
         frame_index: its number in the scene's file names.
-        arrays: the inputs by name, float32.
+        arrays: the inputs by name, float32; ``img`` of a model that takes pixels, uint8.
     """
 
     planned: PlannedSample
     frame_index: int
-    arrays: Mapping[str, NDArray[np.float32]]
+    arrays: Mapping[str, NDArray[Any]]
 
 
 def samples_from_scenes(

@@ -58,7 +58,8 @@ def command(
         config_json: its inference_config.json.
         scenes: folder with a folder per scene; this or --source.
         output_dir: gets a folder per scene.
-        source: an MCAP recording: six cameras, their calibrations, the car's pose and transforms.
+        source: an MCAP recording, or a bag's folder with one: six cameras, their calibrations, the car's pose and
+            transforms.
         topics: YAML file that tells which topic of the recording is what, and which frame; found by names if left out.
         tolerance: how far apart in time the images of a frame, and its pose, may be, in seconds.
         frame_interval: take a frame of the recording every so many seconds (models are trained with 0.5); all, if
@@ -94,6 +95,8 @@ def command(
 
     if (scenes is None) == (source is None):
         raise ConfigError("give a folder of scenes, or --source and a recording; one of them")
+    if source is None and (topics is not None or frame_interval is not None):
+        raise ConfigError("--topics and --frame-interval tell how a recording is read; give it as --source")
     read = Topics() if topics is None else read_topics(topics)
     options = RecordingOptions(read, LONGEST_GAP_S, tolerance, frame_interval or 0.0)
     settings = InferSettings(score_threshold=score_thr, fps=fps, images=images, video=video)

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,10 @@ class BoxCoderConfig:
     score_threshold: float | None = None
 
 
+ImageDtype: TypeAlias = Literal["float32", "uint8"]
+"""What a graph takes of the cameras: images that the host has normalised, or pixels, which it normalises itself."""
+
+
 @dataclass(frozen=True)
 class ImageNormConfig:
     """Pixel normalisation: BGR to RGB if ``to_rgb``, then ``(x - mean) / std`` per channel in that order."""
@@ -165,6 +169,11 @@ class ModelConfig:
     def num_bev_cells(self) -> int:
         """Number of BEV cells, ``bev_h * bev_w``; cell ``row * bev_w + column``."""
         return self.bev_h * self.bev_w
+
+    def image_bytes(self, dtype: ImageDtype) -> int:
+        """Return the size of a frame's images as a graph takes them."""
+        height, width = self.image_hw
+        return self.num_cams * 3 * height * width * (1 if dtype == "uint8" else 4)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain nested data."""

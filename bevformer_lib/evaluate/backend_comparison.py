@@ -24,7 +24,7 @@ from bevformer_lib.export.intermediates_runtime import IntermediatesRuntime, com
 from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host import HostPreparation, fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -172,6 +172,7 @@ def compare_backends(
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
     runs = [_start(backend, config) for backend in backends]
+    preprocessor = fed_to(preprocessor, *(run.runtime for run in runs))
     total = sum(len(scene.frames) for scene in scenes)
     done = 0
     for scene in scenes:
@@ -198,8 +199,9 @@ def _start(backend: Backend, config: InferenceConfig) -> _BackendRun:
     runtime = (
         backend.runtime if isinstance(backend.runtime, IntermediatesRuntime) else IntermediatesRuntime(backend.runtime)
     )
+    preparation = backend.preparation or HostPreparation(config.img_norm)
     session = TemporalSession(
-        runtime, backend.preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
+        runtime, preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
     )
     return _BackendRun(backend, runtime, session)
 

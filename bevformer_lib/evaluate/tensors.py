@@ -14,7 +14,7 @@ from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime, TensorSpec
-from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host import HostPreparation, fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -87,10 +87,11 @@ def compare_tensors(
     for name, (expected, found) in shapes.items():
         if expected != found:
             raise ConfigError(f"tensor {name} is {expected} in the reference and {found} in the candidate")
-    sessions = TemporalSession(watched[0]), TemporalSession(watched[1], candidate_preparation)
+    types_only = HostPreparation(preprocessor.img_norm)
+    sessions = TemporalSession(watched[0], types_only), TemporalSession(watched[1], candidate_preparation or types_only)
     frames: list[int] = []
     fidelity: dict[str, list[Fidelity]] = {name: [] for name in names}
-    for decoded in stream_inputs(scene.frames, preprocessor):
+    for decoded in stream_inputs(scene.frames, fed_to(preprocessor, reference, candidate)):
         for session in sessions:
             session.step(decoded.inputs, first=not frames)
         for name in names:

@@ -18,6 +18,7 @@ from bevformer_lib.convert.onnxruntime import quantize_nodes
 from bevformer_lib.convert.ranges import Range, SampleRuns, activation_ranges
 from bevformer_lib.convert.selection import select_nodes
 from bevformer_lib.emulator.emulate import EmulatedGraph, EmulationConfig, emulate
+from bevformer_lib.emulator.fusion import pixel_inputs
 from bevformer_lib.errors import ConversionError, RuntimeUnavailableError
 from bevformer_lib.files import write_json
 from bevformer_lib.precision.requests import layer_configs
@@ -156,7 +157,9 @@ class EmulatorBuilder(_OnnxBuilder):
             threads=threads,
             on_progress=on_progress,
         )
-        built = (node for layer in self._emulated.layers for node in (layer.main, layer.bias) if node is not None)
+        pixels = pixel_inputs(float_model.graph)
+        layers = [layer for layer in self._emulated.layers if not pixels.intersection(layer.nodes[0].input)]
+        built = (node for layer in layers for node in (layer.main, layer.bias) if node is not None)
         self.layers = tuple(node.name for node in built)
         """Those that can be asked for by name: what is fused into them follows them, but for the Add of a bias."""
 

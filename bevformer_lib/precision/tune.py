@@ -28,6 +28,7 @@ from bevformer_lib.precision.search import Kept, PrecisionSearch
 from bevformer_lib.precision.state import CandidateState
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.runtime.recorded import RecordingRuntime
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
@@ -202,7 +203,7 @@ def _prepare(
     )
     detections: dict[str, list[Detections]] = {scene.name: [] for scene in task.scenes}
     for scene in task.scenes:
-        for position, decoded in enumerate(stream_inputs(scene.frames, task.preprocessor)):
+        for position, decoded in enumerate(stream_inputs(scene.frames, fed_to(task.preprocessor, recording))):
             check_time()
             outputs = session.step(decoded.inputs, first=position == 0).outputs
             boxes += len(decode_detections(outputs, task.config.box_coder, score_threshold=task.score_threshold).scores)

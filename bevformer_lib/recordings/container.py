@@ -77,6 +77,20 @@ class Recorded:
     file_offset: int
 
 
+def recording_file(path: Path) -> Path:
+    """Return the file of a recording: itself, or the only one in a folder, as ROS 2 records.
+
+    Raises:
+        RecordingError: there is none, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.mcap"))
+    if len(found) != 1:
+        raise RecordingError(f"{path}: is a folder with {len(found)} .mcap files; name one of them")
+    return found[0]
+
+
 def recorded_messages(path: Path) -> Iterator[Recorded]:
     """Yield all messages in the order in which they stand in the file.
 
@@ -100,7 +114,7 @@ def recorded_messages(path: Path) -> Iterator[Recorded]:
                 channels[channel.id] = Channel(channel.topic, channel.message_encoding, schemas.get(channel.schema_id))
 
     if not path.is_file():
-        raise RecordingError(f"{path}: is no file; name a recording, the .mcap file itself")
+        raise RecordingError(f"{path}: is no file; name a recording, an .mcap file")
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)

@@ -307,7 +307,7 @@ def acceleration_mps2(message: Any) -> tuple[float, ...]:
 
 def _content(message: Any) -> bytes:
     data = message.data
-    return base64.b64decode(data, validate=True) if isinstance(data, str) else data
+    return base64.b64decode(data, validate=True) if isinstance(data, str) else bytes(data)
 
 
 def _frame(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from bevformer_lib.errors import RecordingError
 from bevformer_lib.names import camera_names
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.recordings import messages
-from bevformer_lib.recordings.container import Channel, MessageReader
+from bevformer_lib.recordings.container import Channel, MessageReader, recording_file
 from bevformer_lib.recordings.messages import Calibration, Decoder, Kind, telling
 from bevformer_lib.recordings.poses import EgoPoses, EgoState
 from bevformer_lib.recordings.survey import FoundImage, Survey, survey_recording
@@ -69,8 +70,8 @@ class _Camera:
 
     def calibration_at(self, stamp_ns: int) -> Calibration:
         """Return what held at a time: told last before it, or first of all."""
-        before = [calibration for told_ns, calibration in self.calibrations if told_ns <= stamp_ns]
-        return before[-1] if before else self.calibrations[0][1]
+        after = bisect_right(self.calibrations, stamp_ns, key=lambda told: told[0])
+        return self.calibrations[max(after - 1, 0)][1]
 
 
 def read_recording(
@@ -85,7 +86,7 @@ def read_recording(
     A scene ends where no frame follows for long. One scene has the recording's name; several are numbered.
 
     Args:
-        path: the file.
+        path: the file, or a folder with one of them.
         requirements: what the model asks for.
         options: how it is read.
         on_progress: told the megabytes that were read.
@@ -94,6 +95,7 @@ def read_recording(
         MissingPackageError: the packages for recordings are not installed.
         RecordingError: the file can't be read, or lacks a camera, a calibration, a pose or every frame.
     """
+    path = recording_file(path)
     names, tolerance_ns = camera_names(requirements.num_cams), round(options.tolerance_s * _SECOND_NS)
     unknown = sorted(set(options.topics.cameras) - set(names))
     if unknown:
@@ -184,10 +186,13 @@ class _Geometry:
         self._checked = True
         right, forward, up = lidar_to_camera[2, :3]
         if forward < _FORWARD:
+            place = self.lidar_to_ego()
+            x, y, z = (0.0, 0.0, 0.0) if place is None else place[:3, 3].round(3).tolist()
             raise RecordingError(
                 f"{self._path}: {camera.name} looks along ({right:.2f}, {forward:.2f}, {up:.2f}) of frame "
                 f"{self._lidar}; the model's LiDAR frame has x to the right, y ahead and z up, and the camera's z "
-                "ahead. Name another frame in a file for --topics as lidar_frame, or give lidar_to_ego"
+                "ahead. Name another frame in a file for --topics as lidar_frame, or one with these axes in its place: "
+                f"lidar_to_ego: [[0, 1, 0, {x}], [-1, 0, 0, {y}], [0, 0, 1, {z}], [0, 0, 0, 1]]"
             )
 
     def _mounted(self, source: str, target: str, stamp_ns: int) -> NDArray[np.float64]:
@@ -206,7 +211,7 @@ def _camera(path: Path, survey: Survey, name: str, told: CameraTopics) -> _Camer
     calibrated = calibration_topic(path, name, told.calibration, topic, survey.kinds)
     for needed in (topic, calibrated):
         survey.require_some(needed)
-    calibrations = survey.calibrations[calibrated]
+    calibrations = sorted(survey.calibrations[calibrated], key=lambda told: told[0])
     kind = Kind.ENCODED_IMAGE if survey.kinds[topic] is Kind.ENCODED_IMAGE else Kind.RAW_IMAGE
     frame, rectified = calibrations[0][1].frame or survey.image_frames[topic], is_rectified(topic)
     images = sorted(survey.images[topic], key=lambda image: image.log_time_ns)

@@ -131,6 +131,7 @@ def test_a_recording_gives_what_its_scenes_give(
     [
         ((), "give a folder of scenes, or --source and a recording"),
         (("{given}/scenes", "--source", "{given}/toy.onnx"), "give a folder of scenes, or --source and a recording"),
+        (("{given}/scenes", "--frame-interval", "0.5"), "give it as --source"),
         (("--source", "{given}/toy.onnx"), "toy.onnx: is no MCAP file"),
         (("--source", "{given}/none.mcap"), "none.mcap: is no file"),
         (("--source", "{given}/none.mcap", "--topics", "{given}/none.yaml"), "none.yaml: "),

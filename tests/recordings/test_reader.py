@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from mcap.writer import CompressionType
 
-from bevformer_lib.errors import RecordingError
+from bevformer_lib.errors import MissingPackageError, RecordingError
 from bevformer_lib.recordings.reader import RecordingOptions, read_recording
 from bevformer_lib.recordings.topics import Topics
 from bevformer_lib.scenes.ego import can_bus_of_pose
@@ -100,6 +102,14 @@ def test_cameras_that_take_their_images_later_see_from_where_the_car_is_then(sce
         read_recording(path, REQUIREMENTS, options(tolerance_s=0.03))
 
 
+def test_the_folder_of_a_bag_may_be_named(scene: Scene, tmp_path: Path) -> None:
+    path = write_ros2_bag(tmp_path / "bag", scene)
+    [read] = read_recording(path.parent, REQUIREMENTS, options())
+    assert read.name == path.stem
+    with pytest.raises(RecordingError, match=r"is a folder with 0 \.mcap files"):
+        read_recording(tmp_path, REQUIREMENTS, options())
+
+
 def test_a_gap_begins_a_new_scene(scene: Scene, tmp_path: Path) -> None:
     path = write_foxglove_protobuf(tmp_path / "drive.mcap", Scene("gap", scene.frames))
     read = read_recording(path, REQUIREMENTS, RecordingOptions(Topics(), longest_gap_s=0.4))
@@ -165,6 +175,19 @@ def test_what_the_user_tells_takes_the_place_of_what_is_found(scene: Scene, tmp_
     np.testing.assert_allclose(read.frames[0].lidar_to_image, scene.frames[0].lidar_to_image, rtol=1e-12, atol=1e-9)
 
 
+def test_a_lidar_whose_x_axis_points_ahead_is_refused_with_what_to_give_instead(scene: Scene, tmp_path: Path) -> None:
+    def ros(topic: str, message: Any, count: int) -> None:
+        if topic == "/tf" and message.child_frame_id == "LIDAR_TOP":
+            message.rotation.w, message.rotation.z = 1.0, 0.0
+
+    path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene, change=ros)
+    with pytest.raises(RecordingError, match=r"CAM_FRONT looks along \(1.00, ") as caught:
+        read_recording(path, REQUIREMENTS, options())
+    given = yaml.safe_load(str(caught.value)[str(caught.value).index("lidar_to_ego") :])
+    [read] = read_recording(path, REQUIREMENTS, options(given))
+    np.testing.assert_allclose(read.frames[0].lidar_to_image, scene.frames[0].lidar_to_image, rtol=1e-12, atol=1e-9)
+
+
 def test_images_of_another_size_are_refused(scene: Scene, tmp_path: Path) -> None:
     path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene)
     with pytest.raises(RecordingError, match=r"holds images of 96 x 160 pixels .* the model takes 480 x 800"):
@@ -226,3 +249,13 @@ def test_a_pose_is_enough_where_the_car_has_no_frame_of_its_own(scene: Scene, tm
         np.testing.assert_allclose(frame.can_bus_absolute[16], expected.can_bus_absolute[16], rtol=1e-12)
         np.testing.assert_allclose(frame.lidar_to_image, expected.lidar_to_image, rtol=1e-12, atol=1e-9)
         assert frame.lidar_to_ego is None
+
+
+def test_without_the_packages_one_error_says_what_to_install(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_foxglove_protobuf(tmp_path / "drive.mcap", scene)
+    for module in ("mcap_protobuf.decoder", "mcap.records"):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingPackageError, match=r"pip install bevformer-axera\[mcap\]"):
+            read_recording(path, REQUIREMENTS, options())
