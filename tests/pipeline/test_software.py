@@ -106,7 +106,7 @@ def test_inputs_that_changed_as_well_do_not_hide_the_module() -> None:
     others = {name: dataclasses.replace(artifact, sha256="f" * 64) for name, artifact in step.inputs.items()}
     reason = why_run(step, dataclasses.replace(step, packages=before, inputs=others))
     assert len(others) == 5
-    assert ", 1 more of its inputs, bevformer_lib.config.load changed 000000000000 -> " in reason
+    assert ", 2 more of its inputs, bevformer_lib.config.load changed 000000000000 -> " in reason
 
 
 def test_the_code_of_all_steps_is_found_in_no_time() -> None:
