@@ -130,15 +130,6 @@ class EmulatorBuilder(_OnnxBuilder):
     ) -> None:
         """Calibrate.
 
-        Args:
-            model: the float model.
-            calibration: folder with the archives.
-            recipe: how ranges are taken.
-            target: the chip.
-            device: where models run.
-            threads: threads inside an operator.
-            on_progress: called with the progress of the samples.
-
         Raises:
             BuildConfigError: the settings are wrong.
             ConversionError: the model can't be read or emulated, or does not fit the set.
