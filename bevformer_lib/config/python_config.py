@@ -25,9 +25,6 @@ def read_python_config(path: Path) -> dict[str, Any]:
     :class:`~bevformer_lib.config.unreadable.Unreadable`: an error where they are used. A dict of the file is merged
     into the base's dict of the same name, unless it says ``_delete_=True``; anything else replaces it.
 
-    Args:
-        path: the ``.py`` file.
-
     Raises:
         ConfigError: unreadable, not such a file, or a base that is missing, includes itself or contradicts another
             base. The message names the file, the line and the construct.

@@ -64,12 +64,7 @@ class ReplayedGraph:
 
 
 def replay(predicted: EmulatedGraph, record: QuantizationRecord) -> ReplayedGraph:
-    """Return the graph with the numbers of a build.
-
-    Args:
-        predicted: the emulation of the same float graph.
-        record: of the build.
-    """
+    """Return the graph with the numbers of a build."""
     prepared = predicted.prepared
     images = _normalized_images(predicted)
     outputs = dict(_outputs(prepared, record, images))
