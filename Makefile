@@ -10,7 +10,7 @@ PYTEST_ARGUMENTS ?= -n 3 --dist loadfile --no-loadscope-reorder
 # What `make` installs, version by version; `make lock` renews it, `make test LOCK=` takes the newest that resolve.
 LOCK ?= --constraint constraints.txt
 
-.PHONY: demo demo-image planted-faults demo-full test test-fast test-infra fuzz lint format types lock install clean-demo
+.PHONY: demo demo-image planted-faults demo-full test test-fast test-lowest test-infra fuzz lint format types lock install clean-demo
 
 # A model that sees, on scenes that it was not trained on (training took seeds 100000 and up, 900000 to 900016).
 demo: $(BIN)/.installed-cpu $(DEMO)/seen/scenes/scene_index.json
@@ -49,11 +49,21 @@ test: $(BIN)/.installed-test lint types
 test-fast: $(BIN)/.installed-test
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
 
+# The fast tests with the lowest versions that pyproject.toml allows. Without `viewer`, whose reader in the tests asks for
+# numpy 2; LOWEST_TORCH names another one where 2.6 is not on the index.
+LOWEST_TORCH ?= 2.6.*
+test-lowest:
+	rm -rf $(VENV)-lowest && $(PYTHON) -m venv $(VENV)-lowest
+	$(PYTHON) tests/support/lowest_versions.py cpu test | sed 's/^torch==.*/torch==$(LOWEST_TORCH)/' > $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint $(VENV)-lowest/lowest.txt --editable '.[cpu,test]'
+	$(VENV)-lowest/bin/python -m pip install --quiet --no-deps nuscenes-devkit==1.2.0
+	$(TEST_ENVIRONMENT) $(VENV)-lowest/bin/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
+
 # The images of infra/ built by their Dockerfiles, the compose file up, a night on it, all taken down. As root, with docker
 # (Debian: apt-get install docker.io debootstrap systemd-container qemu-user-static); it starts dockerd where none runs.
 # TEST_INFRA_KEEP=1 keeps the images.
 test-infra: $(BIN)/.installed-test
-	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test,infra]'
+	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test,viewer,infra]'
 	$(TEST_ENVIRONMENT) TEST_INFRA=1 $(BIN)/python -m pytest -s tests/infra/running
 
 # Thousands of damaged files for every reader; `make test` takes a few.
@@ -83,13 +93,13 @@ $(BIN)/.installed-cpu: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test]'
+	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test,viewer]'
 	$(BIN)/python -m pip install --quiet $(LOCK) --no-deps 'nuscenes-devkit>=1.2,<2'
 	touch $@ $(BIN)/.installed-cpu
 
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[cpu,test]'
+	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[cpu,test,viewer]'
 	$(VENV)-lock/bin/python -m pip install --quiet --no-deps 'nuscenes-devkit>=1.2,<2'
 	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 	rm -rf $(VENV)-lock

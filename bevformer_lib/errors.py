@@ -40,6 +40,10 @@ class SceneError(BevformerError):
         super().__init__("\n".join([message, *lines]))
 
 
+class RecordingError(BevformerError):
+    """A recording can't be read, or lacks what is needed of it."""
+
+
 class ExportError(BevformerError):
     """The ONNX graph could not be made, or did not pass its checks."""
 

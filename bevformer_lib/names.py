@@ -18,6 +18,12 @@ CAMERA_ORDER: Final = (
 )
 """Order of the cameras in every stored and computed tensor."""
 
+
+def camera_names(num_cams: int) -> tuple[str, ...]:
+    """Return the names of a model's cameras: nuScenes' for six, numbers for others."""
+    return CAMERA_ORDER if num_cams == len(CAMERA_ORDER) else tuple(f"CAM_{number}" for number in range(num_cams))
+
+
 CAN_BUS_SIZE: Final = 18
 """Length of the ``can_bus`` vector."""
 CAN_BUS_POSITION: Final = slice(0, 3)

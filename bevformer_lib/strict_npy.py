@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 MOST_BYTES: Final = 1 << 30
 """Far above any input of a model: base's images of a frame have 107 MB."""
+HEADER_BYTES: Final = 1 << 10
+"""More than stands before the values in a .npy file."""
 _KINDS: Final = "biuf"
 _MOST_AXES: Final = 32
 
@@ -69,16 +71,16 @@ def read_npy(path: Path) -> NDArray[Any]:
         raise ValueError(f"can't be read: {error.strerror or error}") from error
 
 
-def parse_npz(content: bytes) -> dict[str, NDArray[Any]]:
+def parse_npz(content: bytes, most_bytes: int = MOST_BYTES) -> dict[str, NDArray[Any]]:
     """Return the arrays of numbers by name that the content of a .npz file holds.
 
     Raises:
-        ValueError: it is no such file, or would become larger than :data:`MOST_BYTES`; see :func:`parse_npy`.
+        ValueError: it is no such file, or would become larger than ``most_bytes``; see :func:`parse_npy`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f"would become larger than {MOST_BYTES:,} bytes")
+            if sum(entry.file_size for entry in archive.infolist()) > most_bytes:
+                raise ValueError(f"would become larger than {most_bytes:,} bytes")
             return {entry.filename.removesuffix(".npy"): parse_npy(archive.read(entry)) for entry in archive.infolist()}
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
         raise ValueError(f"is no .npz file ({error})") from error

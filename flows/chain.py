@@ -103,6 +103,7 @@ class _Chain:
                 cameras_per_query=request.cameras_per_query,
                 waive=request.waive,
                 geometry=request.geometry,
+                input_dtype=request.input_dtype,
             )
         )
 

@@ -17,6 +17,7 @@ from bevformer_lib.backends.converters import CONVERTERS, EXECUTED_BY, TAKE_PULS
 from bevformer_lib.backends.runtimes import RUNTIMES
 from bevformer_lib.cli.options import DEVICE_PATTERN, MOST_SCENES, MOST_SEED, NPU_PATTERN
 from bevformer_lib.config.host_geometry import GeometryForm
+from bevformer_lib.config.model_config import ImageDtype
 from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
@@ -150,6 +151,10 @@ class BuildRequest(BaseModel):
         GeometryForm | None,
         Field(description="Who computes where cells lie in the cameras and in prev_bev, without it host."),
     ] = None
+    input_dtype: Annotated[
+        ImageDtype,
+        Field(description="Images that the host has normalised, or pixels, a quarter of the bytes."),
+    ] = "float32"
     waive: Annotated[
         tuple[str, ...],
         Field(description="Findings of the check for the chip to let pass: RULE everywhere, or RULE:NODE."),

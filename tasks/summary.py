@@ -16,10 +16,16 @@ from prefect.artifacts import (
 )
 
 from bevformer_lib.pipeline.builds import Build, read_build
+from bevformer_lib.pipeline.gates import read_verdict
 from bevformer_lib.pipeline.inputs import open_artifact, read_json_artifact
 from bevformer_lib.pipeline.report import REPORT, SUMMARY
 from bevformer_lib.pipeline.runs import Run
+from bevformer_lib.report.content import ReportStep
+from bevformer_lib.report.lineage import lineage
+from bevformer_lib.report.mermaid import mermaid_flowchart
 from bevformer_lib.store.base import Store
+from bevformer_lib.store.records import read_step
+from tasks.gate_events import emit_gates
 
 _PICTURES: Final = 2
 _PICTURE_WIDTH: Final = 960
@@ -37,7 +43,10 @@ def show(run: Run, store: Store) -> None:
     try:
         create_table_artifact(key="steps", table=_steps(run), description="What this build did, and why.")
         if run.build is not None:
-            _show_build(read_build(store, run.build), store)
+            build = read_build(store, run.build)
+            _show_build(build, store)
+            create_markdown_artifact(key="lineage", markdown=_lineage(run, store), description="What was made of what.")
+            emit_gates(build, read_verdict(store, build))
     except Exception:
         _log.exception("the artifacts of this run could not be published")
 
@@ -47,6 +56,11 @@ def _steps(run: Run) -> list[dict[str, Any]]:
         {"step": step.title, "ran": "yes" if step.ran else "no", "why": step.reason, "seconds": step.seconds}
         for step in run.steps
     ]
+
+
+def _lineage(run: Run, store: Store) -> str:
+    steps = [ReportStep(read_step(store, step.identity), step.ran, step.reason) for step in run.steps]
+    return mermaid_flowchart(lineage(steps))
 
 
 def _show_build(build: Build, store: Store) -> None:

@@ -6,14 +6,14 @@ import gzip
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
+from bevformer_lib.calibration.pack import ARCHIVE_ORDER, add_member, archive_name, new_archive
 from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import (
     HOST_GEOMETRY_INPUTS,
@@ -23,7 +23,7 @@ from bevformer_lib.names import (
     INPUT_ROTATION_GRID,
 )
 from bevformer_lib.runtime.base import TensorSpec
-from bevformer_lib.strict_npy import MOST_BYTES, parse_npy
+from bevformer_lib.strict_npy import HEADER_BYTES, MOST_BYTES, parse_npy
 
 _MEMBER: Final = re.compile(r"([1-9][0-9]*)\.npy")
 _CHUNK_BYTES: Final = 1 << 20
@@ -41,8 +41,6 @@ class CalibrationSet:
     in memory at a time.
 
     Attributes:
-        folder: where the archives are.
-        num_samples: N.
         tensors: name, shape and dtype of every input, the same in all samples.
     """
 
@@ -52,25 +50,30 @@ class CalibrationSet:
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
         paths = {name: self.folder / archive_name(name) for name in self.tensors}
-        members = {name: _members(path) for name, path in paths.items()}
+        members = {name: _members(path, self.tensors[name].num_bytes + HEADER_BYTES) for name, path in paths.items()}
         for _ in range(self.num_samples):
             yield {name: _load(next(found)[1], paths[name]) for name, found in members.items()}
 
 
-def read_calibration(folder: Path) -> CalibrationSet:
+def read_calibration(folder: Path, most_bytes: int = MOST_BYTES) -> CalibrationSet:
     """Check the archives of a calibration set.
 
     The members may come in any order (``tar`` sorts ``10.npy`` before ``2.npy``), but in the same one in all of them.
 
+    Args:
+        folder: with the archives.
+        most_bytes: of a member; larger ones are not read.
+
     Raises:
-        CalibrationError: an archive is missing or broken, or they disagree in count, names, shapes or dtypes.
+        CalibrationError: an archive is missing or broken, a member is too large, or they disagree in count, names,
+            shapes or dtypes.
     """
     order: list[int] | None = None
     tensors: dict[str, TensorSpec] = {}
     names = _archived_inputs(folder)
     for name in names:
         archive = archive_name(name)
-        numbers, spec = _scan(folder / archive, name)
+        numbers, spec = _scan(folder / archive, name, most_bytes)
         if sorted(numbers) != list(range(1, len(numbers) + 1)):
             raise CalibrationError(
                 f"{folder / archive}: its members must be 1.npy .. {len(numbers)}.npy, each once; "
@@ -86,6 +89,16 @@ def read_calibration(folder: Path) -> CalibrationSet:
     return CalibrationSet(folder, len(order or ()), tensors)
 
 
+def rewrite_archive(
+    samples: CalibrationSet, name: str, output: Path, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """Write the archive of one input once more, its arrays changed, its members named as they are in the set."""
+    path = samples.folder / archive_name(name)
+    with new_archive(output) as archive:
+        for number, content in _members(path, samples.tensors[name].num_bytes + HEADER_BYTES):
+            add_member(archive, number, change(_load(content, path)))
+
+
 def _archived_inputs(folder: Path) -> tuple[str, ...]:
     """Return the inputs that a set is for: of a graph whose geometry the host computes, or of one that computes it."""
     if not (folder / archive_name(INPUT_REFERENCE_POINTS)).exists():
@@ -96,11 +109,11 @@ def _archived_inputs(folder: Path) -> tuple[str, ...]:
     )
 
 
-def _scan(path: Path, name: str) -> tuple[list[int], TensorSpec]:
+def _scan(path: Path, name: str, most_bytes: int) -> tuple[list[int], TensorSpec]:
     """Return the numbers of an archive's members, as they lie in it, and their common shape and dtype."""
     numbers: list[int] = []
     spec: TensorSpec | None = None
-    for number, content in _members(path):
+    for number, content in _members(path, most_bytes):
         array = _load(content, path)
         found = TensorSpec(name, array.shape, array.dtype)
         spec = spec or found
@@ -115,11 +128,11 @@ def _scan(path: Path, name: str) -> tuple[list[int], TensorSpec]:
     return numbers, spec
 
 
-def _members(path: Path) -> Iterator[tuple[int, bytes]]:
+def _members(path: Path, most_bytes: int) -> Iterator[tuple[int, bytes]]:
     """Give the (number, bytes) of an archive's members in one pass, and check the archive's own checksum."""
     try:
         with gzip.open(path) as content, tarfile.open(fileobj=content, mode="r|", tarinfo=_PlainInfo) as tar:
-            yield from _read_members(tar, path)
+            yield from _read_members(tar, path, most_bytes)
             rest = 0
             while chunk := content.read(_CHUNK_BYTES):
                 rest += len(chunk)
@@ -143,7 +156,7 @@ class _PlainInfo(tarfile.TarInfo):
         return info
 
 
-def _read_members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[int, bytes]]:
+def _read_members(tar: tarfile.TarFile, path: Path, most_bytes: int) -> Iterator[tuple[int, bytes]]:
     for member in tar:
         if member.isdir():
             continue
@@ -151,9 +164,10 @@ def _read_members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[int, bytes
         file = tar.extractfile(member) if match and member.isreg() else None
         if match is None or file is None or not member.isreg() or member.issparse():
             raise CalibrationError(f"{path}: unexpected member '{member.name}'; members are named 1.npy, 2.npy, ...")
-        if member.size > MOST_BYTES:
+        if member.size > most_bytes:
             raise CalibrationError(
-                f"{path}: '{member.name}' has {member.size:,} bytes, more than any input; make the set again"
+                f"{path}: '{member.name}' has {member.size:,} bytes, more than all inputs of the model "
+                f"({most_bytes:,}); make the calibration set with this model"
             )
         yield int(match.group(1)), file.read()
 

@@ -13,6 +13,7 @@ from bevformer_lib.files import atomic_path
 from bevformer_lib.names import INPUT_PREV_BEV
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -43,9 +44,6 @@ def collect_scene_samples(
             :func:`prev_bev_path`.
         on_progress: called for every frame that was run.
 
-    Returns:
-        ``output``.
-
     Raises:
         CalibrationError: a state holds NaN or infinity, or can't be written.
     """
@@ -64,7 +62,7 @@ def collect_scene_samples(
 
         if 0 in wanted:
             keep(0)
-        for position, frame in enumerate(stream_inputs(scene.frames[:last], preprocessor), start=1):
+        for position, frame in enumerate(stream_inputs(scene.frames[:last], fed_to(preprocessor, runtime)), start=1):
             session.step(frame.inputs, first=position == 1)
             if position in wanted:
                 keep(position)

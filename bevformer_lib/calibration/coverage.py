@@ -32,7 +32,6 @@ class FrameCharacter:
     """What kind of moment a frame is; ``None`` where the scene does not say.
 
     Attributes:
-        scene: name of the scene.
         position: place in the scene, 0 for its first frame.
         ego_speed_mps: from the frame before; for a scene's first frame, to the one after.
         yaw_rate_dps: degrees per second, counter-clockwise, alike.
@@ -51,8 +50,6 @@ class QuantityCoverage:
     """A quantity in the calibration set and in all frames.
 
     Attributes:
-        name: for people.
-        unit: of the values.
         calibration: one value per sample that has one.
         scenes: one value per frame that has one.
     """
@@ -76,10 +73,6 @@ class CalibrationCoverage:
     """A calibration set beside all frames that it could have been chosen from.
 
     Attributes:
-        samples: frames in the set.
-        frames: all frames.
-        scenes_sampled: scenes that gave a sample.
-        scenes_total: all scenes.
         quantities: ego speed, yaw rate, brightness; one that no frame has is left out.
     """
 

@@ -24,6 +24,7 @@ from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_LIDAR2IMG, INPUT_PREV_BEV
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -53,9 +54,6 @@ def extract_quantization_data(
         config_sha256: digest of the inference config, likewise.
         on_progress: called for every frame.
 
-    Returns:
-        The global index.
-
     Raises:
         CalibrationError: the folder holds data of another model or config, or a scene with other frames.
     """
@@ -75,9 +73,6 @@ def extract_scene(
 ) -> Path:
     """Write the network inputs of every frame of a scene, unless that is done already.
 
-    Returns:
-        The scene's folder.
-
     Raises:
         CalibrationError: the scene is there with other frames, or can't be written.
     """
@@ -90,7 +85,7 @@ def extract_scene(
     session = TemporalSession(runtime)
     with named_disk_errors(target), atomic_path(target) as folder:
         folder.mkdir()
-        for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
+        for position, decoded in enumerate(stream_inputs(scene.frames, fed_to(preprocessor, runtime))):
             result = session.step(decoded.inputs, first=position == 0)
             _write_frame(folder, position, decoded, result.prev_bev)
             on_progress(scene.name, position + 1, len(scene.frames))

@@ -24,7 +24,6 @@ class PlannedSample:
 
     Attributes:
         number: 1..N, its name in the archives.
-        scene: name of its scene.
         position: its place in the scene, 0 for the first frame (which is fed no state).
     """
 
@@ -38,8 +37,6 @@ class CalibrationPlan:
     """The chosen frames of a calibration set.
 
     Attributes:
-        num_samples: what was asked for.
-        seed: likewise; another one chooses other frames.
         samples: the choice, in the order of the numbers.
     """
 

@@ -19,6 +19,7 @@ from bevformer_lib.errors import CalibrationError
 from bevformer_lib.names import INPUT_PREV_BEV
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Scene
 
@@ -55,13 +56,11 @@ def prepare_calibration(
         threads: threads that compress; ``None``: one per core.
         on_progress: called for every frame that was run and every sample packed.
 
-    Returns:
-        The manifest.
-
     Raises:
         CalibrationError: there are not enough frames, the folder holds a set already, or the set can't be made.
     """
     refuse_finished_set(output)
+    preprocessor = fed_to(preprocessor, runtime)
     by_name = {scene.name: scene for scene in scenes}
     plan = plan_samples({scene.name: len(scene.frames) for scene in scenes}, num_samples, seed)
     work = output / f".collected-{_work_digest(by_name, plan, preprocessor, model_sha256)}"
@@ -107,9 +106,6 @@ def prepare_from_quantization_data(
         host_geometry: what the host needs to compute the model's geometry; ``None``: the model computes it.
         threads: threads that compress; ``None``: one per core.
         on_progress: called for every sample packed.
-
-    Returns:
-        The manifest.
 
     Raises:
         CalibrationError: there are not enough frames, they are of another model, the folder holds a set already,

@@ -29,7 +29,6 @@ class QuantizationData:
     """A folder of extracted network inputs.
 
     Attributes:
-        folder: where it is.
         frame_indices: the numbers in the file names of every scene, in time order.
         frame_numbers: the frames' own numbers in the scenes they come from, where that was recorded.
         model_sha256: the model that made the prev_bev states, or ``None`` where that was not recorded.

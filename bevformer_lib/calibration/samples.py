@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +27,13 @@ class CalibrationSample:
     """A frame of the set with everything that the network is fed.
 
     Attributes:
-        planned: its number and place.
         frame_index: its number in the scene's file names.
-        arrays: the inputs by name, float32.
+        arrays: the inputs by name, float32; ``img`` of a model that takes pixels, uint8.
     """
 
     planned: PlannedSample
     frame_index: int
-    arrays: Mapping[str, NDArray[np.float32]]
+    arrays: Mapping[str, NDArray[Any]]
 
 
 def samples_from_scenes(

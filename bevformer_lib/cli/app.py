@@ -33,6 +33,10 @@ LIBRARY_COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("bevformer_lib.cli.train", "Train a model on synthetic or annotated scenes."),
     "make-scenes": ("bevformer_lib.cli.make_scenes", "Render synthetic scenes with known boxes."),
     "extract-scenes": ("bevformer_lib.cli.extract_scenes", "Write scenes from a nuScenes dataset."),
+    "write-recordings": (
+        "bevformer_lib.cli.write_recordings",
+        "Write scenes as MCAP recordings, as a car makes them.",
+    ),
     "check-scenes": ("bevformer_lib.cli.check_scenes", "Check a folder of scenes and report every defect."),
     "export": ("bevformer_lib.cli.export", "Export a static ONNX graph, with a parity check."),
     "lint": ("bevformer_lib.cli.lint", "Check an ONNX graph against what a chip's converter accepts."),

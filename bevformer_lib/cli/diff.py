@@ -14,7 +14,7 @@ _LONGEST: Final = 60
 
 
 def command(build_a: str, build_b: str, /, *, store: str) -> None:
-    """Print what changed: inputs, parameters, packages, code, and the numbers, per class and per tensor.
+    """Print what changed: inputs, parameters, packages, code, compiled models, and metrics, per class and per tensor.
 
     Args:
         build_a: a build's id, its first digits (six at least), or an alias such as latest.
@@ -38,6 +38,7 @@ def command(build_a: str, build_b: str, /, *, store: str) -> None:
         "Parameters": found.parameters,
         "Packages": found.packages,
         "Code": found.code,
+        "Compiled models, by the numbers in them": found.candidates,
         "Measured": found.totals,
         "Per class": found.per_class,
         "Per tensor: mean cosine": found.per_tensor,

@@ -36,6 +36,7 @@ def command(
     cameras_per_query: Count | None = None,
     cameras_from: Path | None = None,
     geometry: Literal["graph", "host"] | None = None,
+    input_dtype: Literal["float32", "uint8"] = "float32",
     target: str = "AX650",
     waive: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
@@ -55,6 +56,8 @@ def command(
         cameras_from: folder of scenes whose camera calibrations decide it, instead of cameras-per-query.
         geometry: who computes where cells lie in the cameras and in prev_bev: graph, the network itself, or host,
             in floating point before every frame, which eight bits can't blur. Left out: host.
+        input_dtype: what the graph takes of the cameras: float32, images that the host has normalised, or uint8,
+            pixels, a quarter of the bytes, which it normalises itself.
         target: chip whose converter must accept the graph: AX650, AX620E, AX615, AX637, M57, M76H,
             AX8850 or AX8860.
         waive: a finding of the check for the chip to let pass: RULE everywhere, or RULE:NODE; may be given several
@@ -82,6 +85,7 @@ def command(
             spatial=spatial,
             cameras_per_query=cameras_per_query,
             geometry=geometry,
+            input_dtype=input_dtype,
             target=target,
             waivers=waivers,
             on_progress=on_progress,
@@ -121,6 +125,7 @@ def result_table(result: ExportResult) -> Table:
     )
     table.add_row("cameras", _cameras(result.spatial))
     table.add_row("geometry", "computed by the graph" if result.host_geometry is None else "computed by the host")
+    table.add_row("images", f"{result.image_bytes / 1e6:.1f} MB a frame")
     for report in (report for report in result.passes if report.changed or report.refusals):
         table.add_row(f"pass {report.name}", f"{report.changed} changes, {len(report.refusals)} refused")
     for output in OUTPUT_NAMES:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevformer_lib.cli.options import CellsXY, Device, FirstScene, Fraction, FramesPerSecond, LastScene, Npu, Threads
+from bevformer_lib.cli.options import (
+    CellsXY,
+    Device,
+    FirstScene,
+    Fraction,
+    FramesPerSecond,
+    LastScene,
+    Npu,
+    Seconds,
+    Threads,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,10 +28,14 @@ _SCENES_NAMED = 5
 def command(
     model: Path,
     config_json: Path,
-    scenes: Path,
+    scenes: Path | None = None,
     /,
     *,
     output_dir: Path,
+    source: Path | None = None,
+    topics: Path | None = None,
+    tolerance: Seconds = 0.05,
+    frame_interval: Seconds | None = None,
     runtime: str = "onnxruntime",
     device: Device | None = None,
     npu: Npu | None = None,
@@ -34,7 +48,7 @@ def command(
     video: bool = True,
     host_rotate_center: CellsXY | None = None,
 ) -> None:
-    """Run a model over scenes: per scene a JSON of detections, an image per frame and a video.
+    """Run a model over scenes, or a recording: per scene a JSON of detections, an image per frame and a video.
 
     Scenes that were finished before with the same model and settings are left alone; timings.json tells how long
     every stage took.
@@ -42,8 +56,14 @@ def command(
     Args:
         model: the compiled model.
         config_json: its inference_config.json.
-        scenes: folder with a folder per scene.
+        scenes: folder with a folder per scene; this or --source.
         output_dir: gets a folder per scene.
+        source: an MCAP recording, or a bag's folder with one: six cameras, their calibrations, the car's pose and
+            transforms.
+        topics: YAML file that tells which topic of the recording is what, and which frame; found by names if left out.
+        tolerance: how far apart in time the images of a frame, and its pose, may be, in seconds.
+        frame_interval: take a frame of the recording every so many seconds (models are trained with 0.5); all, if
+            left out.
         runtime: what runs the model: onnxruntime, axengine on a board, or pulsar2, the vendor's simulator.
         device: where ONNX Runtime runs it: cpu (also if left out), cuda or cuda:N.
         npu: which NPU axengine uses: board, card or card:N; the board's, or else the first card, if left out.
@@ -63,13 +83,22 @@ def command(
 
     from bevformer_lib.backends.runtimes import DEFAULT_DEVICE, ONNXRUNTIME
     from bevformer_lib.cli.progress import progress_bar
+    from bevformer_lib.errors import ConfigError
     from bevformer_lib.files import require_writable_folder, sha256_of_file
-    from bevformer_lib.infer.detector import Detector
+    from bevformer_lib.infer.detector import LONGEST_GAP_S, Detector
     from bevformer_lib.infer.infer import infer_scenes
     from bevformer_lib.infer.scene_stages import InferModel, InferSettings
-    from bevformer_lib.scenes.reader import read_scenes
+    from bevformer_lib.recordings.reader import RecordingOptions, read_recording
+    from bevformer_lib.recordings.topics import Topics, read_topics
+    from bevformer_lib.scenes.reader import read_scenes, select_scenes
     from bevformer_lib.scenes.requirements import SceneRequirements
 
+    if (scenes is None) == (source is None):
+        raise ConfigError("give a folder of scenes, or --source and a recording; one of them")
+    if source is None and (topics is not None or frame_interval is not None):
+        raise ConfigError("--topics and --frame-interval tell how a recording is read; give it as --source")
+    read = Topics() if topics is None else read_topics(topics)
+    options = RecordingOptions(read, LONGEST_GAP_S, tolerance, frame_interval or 0.0)
     settings = InferSettings(score_threshold=score_thr, fps=fps, images=images, video=video)
     require_writable_folder(output_dir)
     started = time.perf_counter()
@@ -98,7 +127,13 @@ def command(
     bound = InferModel(detector, name=model.name, made_with=made_with, load_seconds=load_seconds)
     requirements = SceneRequirements(detector.num_cams, detector.image_hw, detector.config.img_norm)
     with progress_bar() as on_progress:
-        found = read_scenes(scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress)
+        if source is not None:
+            recorded = read_recording(source, requirements, options, on_progress=on_progress)
+            found = select_scenes(source, recorded, start_scene, end_scene)
+        elif scenes is not None:
+            found = read_scenes(
+                scenes, requirements, start_scene=start_scene, end_scene=end_scene, on_progress=on_progress
+            )
         result = infer_scenes(found, bound, settings, output_dir, on_progress=on_progress)
     console = Console()
     for line in summary_lines(result, output_dir, score_thr):

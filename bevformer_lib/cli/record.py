@@ -47,7 +47,7 @@ def command(
     from bevformer_lib.config.inference_config import read_inference_config
     from bevformer_lib.files import require_writable_folder, sha256_of_file
     from bevformer_lib.runtime.contract import check_model
-    from bevformer_lib.runtime.host import HostPreparation, HostRotation
+    from bevformer_lib.runtime.host import HostPreparation, HostRotation, fed_to
     from bevformer_lib.runtime.recorded import RecordingRuntime
     from bevformer_lib.runtime.temporal import TemporalSession, require_finite
     from bevformer_lib.scenes.preprocess import Preprocessor
@@ -59,7 +59,7 @@ def command(
     config = read_inference_config(config_json)
     loaded = open_runtime(runtime, model, device=device, npu=npu)
     geometry = check_model(loaded, config, model)
-    preprocessor = Preprocessor(geometry.image_hw, config.img_norm)
+    preprocessor = fed_to(Preprocessor(geometry.image_hw, config.img_norm), loaded)
     rotation = HostRotation((config.bev_h, config.bev_w), host_rotate_center) if host_rotate_center else None
     requirements = SceneRequirements(geometry.num_cams, geometry.image_hw, config.img_norm)
     with progress_bar() as on_progress:

@@ -90,6 +90,7 @@ def command(
     from bevformer_lib.convert.float_model import load_float_model
     from bevformer_lib.convert.selection import select_nodes
     from bevformer_lib.errors import ConversionError
+    from bevformer_lib.export.pixel_input import without_normalization
     from bevformer_lib.files import sha256_of_file
     from bevformer_lib.precision.builders import EmulatorBuilder
     from bevformer_lib.precision.candidate import Thresholds
@@ -128,7 +129,7 @@ def command(
         # The embedded quantiser has learnt layers in 8 bits, an NPU every operator.
         if converter == PULSAR2:
             identity |= {name: str(value) for name, value in options.items()}
-            layers = operators_after_fusion(float_model.graph)
+            layers = operators_after_fusion(without_normalization(float_model).graph)
             builder = _pulsar2_builder(onnx, calibration_dir, output_dir, options)
         elif converter == EMULATOR:
             identity |= {"recipe": recipe, "target": str(target)}

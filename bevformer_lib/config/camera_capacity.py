@@ -71,7 +71,6 @@ class CameraCapacity:
 
     Attributes:
         cameras_per_query: cameras that may see a cell; a cell seen by more would lose some.
-        grid: the pillars of its cells.
     """
 
     cameras_per_query: int
@@ -97,10 +96,6 @@ class CameraCapacity:
     @classmethod
     def from_metadata(cls, properties: Mapping[str, str], *, source: str) -> CameraCapacity | None:
         """Return the capacity that a graph's metadata holds; ``None``: it samples all cameras for all cells.
-
-        Args:
-            properties: the metadata, key -> value.
-            source: where it was read, for the message.
 
         Raises:
             CameraCalibrationError: the entry is damaged.

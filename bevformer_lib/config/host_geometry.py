@@ -32,8 +32,6 @@ class HostGeometryConfig:
     """The facts of a model whose geometry the host computes.
 
     Attributes:
-        grid: the pillars over the BEV cells.
-        num_cams: cameras per frame.
         cameras_per_query: cameras that a cell is sampled in; ``None``: in all of them.
         box_range: range of the detection head, m, LiDAR frame: minima of x, y, z, then maxima.
         rotate_center: (x, y) in cells about which ``prev_bev`` is rotated; ``None``: it is not.
@@ -99,10 +97,6 @@ class HostGeometryConfig:
     @classmethod
     def from_metadata(cls, properties: Mapping[str, str], *, source: str) -> HostGeometryConfig | None:
         """Return the facts that a graph's metadata holds; ``None``: it computes its geometry itself.
-
-        Args:
-            properties: the metadata, key -> value.
-            source: where it was read, for the message.
 
         Raises:
             ConfigError: the entry is damaged.

@@ -30,13 +30,8 @@ class InferenceConfig:
     Attributes:
         bev_h: BEV rows (along y, forward).
         bev_w: BEV columns (along x, right).
-        num_query: object queries.
-        num_classes: classes scored.
-        embed_dims: channels of the BEV.
         pc_range: range of the detection head, m, LiDAR frame: minima of x, y, z, then maxima.
         class_names: in the order of the class scores.
-        box_coder: how raw outputs become boxes.
-        img_norm: pixel normalisation.
         camera_capacity: cameras per BEV query that the model samples, for compiled formats, which lose the
             graph's metadata; ``None``: not known, or it samples every cell in every camera.
         host_geometry: what the host needs to compute the model's geometry, likewise; ``None``: the model computes it.

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,11 @@ class EncoderConfig:
     """BEV encoder: temporal self-attention, spatial cross-attention, feed-forward.
 
     Attributes:
-        num_layers: number of layers.
         num_heads: attention heads of both attentions.
         temporal_points: sampling points per head and queue of the temporal self-attention.
         temporal_queues: BEV maps attended to (``prev_bev`` and the current one): 2.
         pillar_points: heights per BEV cell that are projected into the cameras.
         spatial_points: sampling points per head and level of the spatial cross-attention, a multiple of the pillar's.
-        spatial_levels: feature levels of the spatial cross-attention.
-        feedforward_channels: hidden width of the feed-forward network.
         pc_range: range in which the pillars stand, m: x_min, y_min, z_min, x_max, y_max, z_max in the LiDAR frame.
     """
 
@@ -92,7 +89,6 @@ class BoxCoderConfig:
         pc_range: range that scales the normalised centres to metres.
         post_center_range: boxes whose gravity centre lies outside are dropped; bounds included.
         max_num: at most this many boxes.
-        num_classes: number of classes.
         score_threshold: boxes at or below are dropped; ``None``: no threshold.
     """
 
@@ -101,6 +97,10 @@ class BoxCoderConfig:
     max_num: int
     num_classes: int
     score_threshold: float | None = None
+
+
+ImageDtype: TypeAlias = Literal["float32", "uint8"]
+"""What a graph takes of the cameras: images that the host has normalised, or pixels, which it normalises itself."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,11 @@ class ModelConfig:
 
     Attributes:
         name: for people; not part of the digest.
-        num_cams: cameras per frame.
         image_hw: padded image size (height, width) in pixels, as the network is fed.
         image_scale: factor from the camera's own image to the unpadded network image.
         bev_h: BEV rows (along y, forward).
         bev_w: BEV columns (along x, right).
         embed_dims: channels of BEV and queries.
-        num_query: object queries.
-        num_classes: classes scored.
         class_names: in the order of the class scores.
         pc_range: range of the detection head, m, LiDAR frame.
         rotate_center: (x, y) in cells about which ``prev_bev`` is rotated.
@@ -138,12 +135,6 @@ class ModelConfig:
         num_feature_levels: rows of ``level_embeds`` (4 in every published model, also with one level).
         num_reg_fcs: hidden layers of the branches.
         code_size: values per box: cx, cy, w, l, cz, h, sin, cos, vx, vy.
-        backbone: see :class:`BackboneConfig`.
-        neck: see :class:`NeckConfig`.
-        encoder: see :class:`EncoderConfig`.
-        decoder: see :class:`DecoderConfig`.
-        box_coder: see :class:`BoxCoderConfig`.
-        img_norm: see :class:`ImageNormConfig`.
     """
 
     name: str
@@ -178,6 +169,11 @@ class ModelConfig:
     def num_bev_cells(self) -> int:
         """Number of BEV cells, ``bev_h * bev_w``; cell ``row * bev_w + column``."""
         return self.bev_h * self.bev_w
+
+    def image_bytes(self, dtype: ImageDtype) -> int:
+        """Return the size of a frame's images as a graph takes them."""
+        height, width = self.image_hw
+        return self.num_cams * 3 * height * width * (1 if dtype == "uint8" else 4)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain nested data."""

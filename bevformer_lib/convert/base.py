@@ -22,15 +22,9 @@ class Conversion:
     """What a converter did.
 
     Attributes:
-        output: the quantised model.
-        converter: name of the converter.
         settings: what it was told, in words that it understands.
-        num_samples: calibration samples used.
         quantized_nodes: operator type -> nodes that compute on quantised numbers now.
         float_nodes: operator type -> nodes of these types that stayed in float.
-        bytes_before: size of the float model.
-        bytes_after: size of the quantised model.
-        seconds: time that it took.
     """
 
     output: Path

@@ -15,6 +15,8 @@ from bevformer_lib.export.lint.facts import graph_facts
 from bevformer_lib.export.lint.validity import invalid_nodes
 from bevformer_lib.files import sha256_of_file
 from bevformer_lib.onnx_file import read_onnx
+from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.strict_npy import HEADER_BYTES
 
 
 def load_float_model(path: Path) -> onnx.ModelProto:
@@ -63,38 +65,30 @@ def external_files(path: Path) -> list[str]:
 def read_calibration_for(model: onnx.ModelProto, path: Path, folder: Path) -> CalibrationSet:
     """Read a calibration set whose tensors have the names, shapes and types of a model's inputs.
 
-    Args:
-        model: the float model.
-        path: its file, for errors.
-        folder: with the archives.
-
     Raises:
         CalibrationError: the set is broken.
         ConversionError: it was not made for the model; with every disagreement.
     """
-    samples = read_calibration(folder)
-    _check_inputs(model, path, samples)
-    return samples
-
-
-def _check_inputs(model: onnx.ModelProto, path: Path, samples: CalibrationSet) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     wanted = {
-        value.name: (
+        value.name: TensorSpec(
+            value.name,
             tuple(size.dim_value for size in value.type.tensor_type.shape.dim),
             onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
         )
         for value in model.graph.input
         if value.name not in constants
     }
+    samples = read_calibration(folder, sum(spec.num_bytes + HEADER_BYTES for spec in wanted.values()))
     defects = [f"the set has no input '{name}'" for name in wanted if name not in samples.tensors]
     defects += [f"the model has no input '{name}'" for name in samples.tensors if name not in wanted]
     defects += [
-        f"{name} is {spec.dtype} {spec.shape} in the set, the model takes {wanted[name][1]} {wanted[name][0]}"
+        f"{name} is {spec.dtype} {spec.shape} in the set, the model takes {wanted[name].dtype} {wanted[name].shape}"
         for name, spec in samples.tensors.items()
-        if name in wanted and wanted[name] != (spec.shape, spec.dtype)
+        if name in wanted and wanted[name] != spec
     ]
     if defects:
         raise ConversionError(
             f"{samples.folder} was not made for {path}: {'; '.join(defects)}; make the calibration set with this model"
         )
+    return samples

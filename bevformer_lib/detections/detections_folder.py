@@ -27,8 +27,6 @@ class FrameDetections:
 
     Attributes:
         index: the frame's number in its file names.
-        sample_token: nuScenes sample token, or ``None``.
-        detections: its boxes.
     """
 
     index: int
@@ -41,7 +39,6 @@ class SceneDetections:
     """The detections of a scene.
 
     Attributes:
-        scene: its name.
         path: the file they were read from.
         class_names: in the order of the labels.
         made_with: what decided the results: digests of model, config and scene, runtime, threshold.

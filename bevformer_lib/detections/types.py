@@ -79,8 +79,6 @@ class Agreement:
     """How far two models' boxes are the same: one frame, or summed over many.
 
     Attributes:
-        reference_boxes: boxes of the reference.
-        candidate_boxes: boxes of the candidate.
         matched: pairs of one class within the matching distance; no box is in two pairs.
         center_distance_sum_m: summed over the pairs, in the ground plane.
         score_difference_sum: absolute differences summed over the pairs.
@@ -119,7 +117,6 @@ class ClassCounts:
 
     Attributes:
         annotated: annotated objects that count.
-        detected: boxes.
         matched: boxes that found an object of their own.
     """
 
@@ -158,7 +155,6 @@ class FrameSeconds:
     Attributes:
         decode: reading and preparing the images, once for both models.
         reference: the reference's inference; ``None`` where a recording stood for it.
-        candidate: the candidate's inference.
     """
 
     decode: float
@@ -172,12 +168,8 @@ class FrameEvaluation:
 
     Attributes:
         index: the frame's number in its file names.
-        fidelity: by output name.
-        agreement: of the two models' boxes.
         truth: against the annotations, or ``None`` where the frame has none.
         seconds: how long it took; the one thing here that differs from run to run.
-        reference: boxes of the reference.
-        candidate: boxes of the candidate.
     """
 
     index: int
@@ -194,7 +186,6 @@ class SceneEvaluation:
     """A scene, run by both models, each fed its own prev_bev states.
 
     Attributes:
-        scene: its name.
         class_names: in the order of the labels.
         score_threshold: boxes at or below were dropped; ``None``: no threshold.
         match_distance_m: centres farther apart than this are not the same object.

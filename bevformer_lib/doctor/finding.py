@@ -19,8 +19,6 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: what was checked.
-        status: how it went.
         found: what is there; holds no credentials.
         fix: what to do; empty where nothing is to be done.
     """

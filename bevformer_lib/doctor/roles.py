@@ -39,9 +39,7 @@ class Surroundings:
     """What a machine is told about the others.
 
     Attributes:
-        prefect: Prefect's server.
         pool: work pool of this machine's worker; ``None``: the role's name.
-        store: the store's address, if there is one.
         hub_endpoint: ``HF_ENDPOINT``; ``None``: the public hub.
         hub_offline: whether ``HF_HUB_OFFLINE`` is set.
         database: connection URL of a server's database.

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any, Final, cast
 
 import cv2
@@ -111,7 +111,8 @@ class _DrawingProcess:
         for copy, image in zip(self._memory.array(shape), images, strict=True):
             copy[:] = image
         try:
-            pickle.dump((style, frame, shape, detections), self._requests, pickle.HIGHEST_PROTOCOL)
+            request = style, replace(frame, images=()), shape, detections
+            pickle.dump(request, self._requests, pickle.HIGHEST_PROTOCOL)
             self._requests.flush()
             answer = pickle.load(self._answers)  # noqa: S301 - of our own process
         except (OSError, EOFError, pickle.UnpicklingError) as error:

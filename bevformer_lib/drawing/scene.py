@@ -28,11 +28,8 @@ class SceneStyle:
     """What all images of a scene have in common.
 
     Attributes:
-        scene_name: in the title.
-        model_name: in the title.
         class_names: in the order of the labels.
         pc_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; the ground shown from above.
-        score_threshold: in the title, beside the number of boxes.
     """
 
     scene_name: str

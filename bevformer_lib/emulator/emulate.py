@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.emulator.constants import round_constants
 from bevformer_lib.emulator.formats import FP32, U8, Quantization
 from bevformer_lib.emulator.fusion import Layer, fuse
@@ -55,7 +56,6 @@ class EmulationConfig:
     """What of a build config decides the numbers.
 
     Attributes:
-        layer_configs: precisions asked for.
         percentile: whether ranges leave outliers out.
         grid: format of what only GridSample reads, as its grid: U8, U16 or FP32, unless the layers are asked for more.
         findings: settings without effect here.
@@ -83,7 +83,6 @@ class EmulatedTensor:
     """How a tensor of the main graph is kept.
 
     Attributes:
-        name: of the tensor.
         layer: name of the node that makes it; empty for inputs.
         op_type: type of that layer; ``Input`` for inputs.
         format: U8, S8, U16, S16 or FP32.
@@ -113,11 +112,8 @@ class EmulatedGraph:
         main: the pessimistic bound: all tensors rounded.
         optimistic: movement operators don't round.
         ranges: tensor -> smallest and largest value over the calibration set.
-        tensors: the tensors of the main graph, in order.
         findings: requests that have no effect, or not the wanted one.
         prepared: the float graph that both were made from.
-        layers: its layers.
-        config: what was asked.
     """
 
     main: onnx.ModelProto
@@ -187,12 +183,8 @@ def emulate(
     ranges = measure_ranges(
         round_constants(prepared, layers, types),
         {name: prepared.shapes.get(name, ()) for name in _measured(prepared, layers)},
-        samples,
-        num_samples=num_samples,
+        SampleRuns(samples, num_samples, device, threads, on_progress),
         percentile=config.percentile,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
     )
     return _build(prepared, config, ranges, {})
 

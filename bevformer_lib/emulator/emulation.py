@@ -18,9 +18,7 @@ class WideTensor:
     """A tensor whose step is large.
 
     Attributes:
-        name: of the tensor.
         layer: the node that makes it; empty for inputs.
-        op_type: its type.
         format: U8, S8, U16 or S16.
         step: value of one step.
         lowest: smallest value over the calibration set.
@@ -41,7 +39,6 @@ class Emulation:
     """An emulated converter's work, in short.
 
     Attributes:
-        recipe: named settings.
         ptq_passes: passes of post-training quantisation that the float graph went through; empty: none.
         formats: format -> tensors kept in it.
         widest: the tensors with the largest steps, largest first, one for every scale.
@@ -69,12 +66,7 @@ def optimistic_path(output: Path) -> Path:
 
 
 def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float | None] = (None, None)) -> Emulation:
-    """Read an emulation's facts.
-
-    Args:
-        facts: what the emulator's conversion put out.
-        optimistic: mAP and NDS of the other bound.
-    """
+    """Read an emulation's facts."""
     tensors = facts["tensors"]
     widest = _by_step(facts)[:_MOST_NAMED]
     return Emulation(

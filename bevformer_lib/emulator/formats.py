@@ -29,9 +29,6 @@ class Format:
 
     Attributes:
         name: as ``layer_configs`` call it.
-        bits: 8 or 16.
-        low: smallest code.
-        high: largest code.
         element_type: of ``onnx.TensorProto``.
     """
 

@@ -2,6 +2,7 @@
 
 Conv, ConvTranspose, Gemm, MatMul with constant weights  [ -> Add of a bias ]  [ -> Relu ]
 MatMul of two live tensors, Add, Mul                                           [ -> Relu ]
+Cast of a uint8 input [ -> Sub of constants ] [ -> Div by constants ]    (the tool's input processors do that)
 Sigmoid -> Mul with its own input (Silu)                 only on request
 
 Silu was fused in one measured model and rounded inside in others.
@@ -28,7 +29,6 @@ class Layer:
 
     Attributes:
         main: the node that gives the layer its name and type.
-        nodes: all of them, in order.
         bias: the absorbed Add of a bias, if any.
         bias_constants: names of constants that stay in float, at accumulator precision.
     """
@@ -55,6 +55,7 @@ def fuse(graph: onnx.GraphProto, constants: Mapping[str, NDArray[np.float32]], *
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
     only_reader = {name: node for node in graph.node for name in node.input if readers[name] == 1}
+    pixels = pixel_inputs(graph)
     taken: set[str] = set()
     layers = []
     for node in graph.node:
@@ -63,10 +64,17 @@ def fuse(graph: onnx.GraphProto, constants: Mapping[str, NDArray[np.float32]], *
         layer = _from(node, constants, only_reader)
         if patterns and node.op_type == "Sigmoid":
             layer = _silu(node, only_reader) or layer
+        if node.op_type == "Cast" and node.input[0] in pixels:
+            layer = _normalization(node, constants, only_reader)
         taken.update(name for member in layer.nodes for name in member.output)
         layers.append(layer)
     order = {node.output[0]: place for place, node in enumerate(graph.node)}
     return sorted(layers, key=lambda layer: order[layer.nodes[-1].output[0]])
+
+
+def pixel_inputs(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of a graph's uint8 inputs."""
+    return {value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
 
 
 def _from(
@@ -108,6 +116,17 @@ def _is_bias(shape: Collection[int], channels: int, op_type: str) -> bool:
     if op_type in ("MatMul", "Gemm"):
         return sizes == [channels]
     return sizes in ([1, channels, 1, 1], [channels, 1, 1])
+
+
+def _normalization(
+    cast: onnx.NodeProto, constants: Mapping[str, NDArray[np.float32]], only_reader: Mapping[str, onnx.NodeProto]
+) -> Layer:
+    nodes = [cast]
+    for operator in ("Sub", "Div"):
+        after = only_reader.get(nodes[-1].output[0])
+        if after is not None and after.op_type == operator and after.input[1] in constants:
+            nodes.append(after)
+    return Layer(nodes[-1], tuple(nodes), bias_constants=frozenset(node.input[1] for node in nodes[1:]))
 
 
 def _silu(sigmoid: onnx.NodeProto, only_reader: Mapping[str, onnx.NodeProto]) -> Layer | None:

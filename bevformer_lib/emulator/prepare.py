@@ -3,7 +3,7 @@
 constants of constants                        -> one constant
 Conv -> BatchNormalization                    -> Conv
 Identity, x * 1, x / 1, x + 0, same shape     -> nothing
-x / constant                                  -> x * (1 / constant)
+x / constant                                  -> x * (1 / constant), but for the std of uint8 images
 
 Nodes that make an output of the graph stay, so that it keeps its name.
 """
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from bevformer_lib.emulator.fusion import pixel_inputs
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.export.graph import attributes, drop_unused_nodes, without_large_weights
 
@@ -137,7 +138,11 @@ def _fold_batch_norms(graph: onnx.GraphProto, arrays: dict[str, NDArray[Any]]) -
 
 
 def _multiply_by_reciprocals(graph: onnx.GraphProto, arrays: dict[str, NDArray[Any]]) -> None:
+    pixels = pixel_inputs(graph)
     for node in graph.node:
+        if pixels.intersection(node.input):
+            pixels.update(node.output if node.op_type in ("Cast", "Sub") else ())
+            continue  # not the converter's: its input processors normalise
         divisor = arrays.get(node.input[1]) if node.op_type == "Div" else None
         if divisor is None or divisor.dtype != np.float32 or not divisor.all():
             continue

@@ -24,7 +24,7 @@ from bevformer_lib.export.intermediates_runtime import IntermediatesRuntime, com
 from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host import HostPreparation, fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -40,8 +40,6 @@ class Backend:
 
     Attributes:
         name: shown, such as "ONNX".
-        source: its file, or folder.
-        runtime: runs it.
         preparation: what the host does to its tensors before; ``None``: nothing but a change of float types.
     """
 
@@ -73,9 +71,7 @@ class BelowThreshold:
     """Where a backend first fell below the threshold, compared with the first backend.
 
     Attributes:
-        backend: its name.
         tensor: the first tensor, in the order in which the model computes them.
-        place: the first frame.
         cosine: there; ``None`` where a value is not finite.
         unseen_before: whether the backend does not give the tensors computed before this one, so that the loss may have
             begun earlier inside.
@@ -93,8 +89,6 @@ class BackendResult:
     """Result of one backend.
 
     Attributes:
-        name: of the backend.
-        source: its file, or folder.
         from_first: tensors compared with the first backend, in computing order; empty for the first backend itself.
         from_previous: compared with the backend before.
         agreement: its boxes and the first backend's.
@@ -113,13 +107,7 @@ class BackendResult:
 
 @dataclass(frozen=True)
 class BackendComparison:
-    """All backends.
-
-    Attributes:
-        min_cosine: the threshold.
-        frames: how many were run.
-        backends: from the first to the last.
-    """
+    """All backends."""
 
     min_cosine: float
     frames: int
@@ -184,6 +172,7 @@ def compare_backends(
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
     runs = [_start(backend, config) for backend in backends]
+    preprocessor = fed_to(preprocessor, *(run.runtime for run in runs))
     total = sum(len(scene.frames) for scene in scenes)
     done = 0
     for scene in scenes:
@@ -210,8 +199,9 @@ def _start(backend: Backend, config: InferenceConfig) -> _BackendRun:
     runtime = (
         backend.runtime if isinstance(backend.runtime, IntermediatesRuntime) else IntermediatesRuntime(backend.runtime)
     )
+    preparation = backend.preparation or HostPreparation(config.img_norm)
     session = TemporalSession(
-        runtime, backend.preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
+        runtime, preparation, stated_capacity=config.camera_capacity, stated_geometry=config.host_geometry
     )
     return _BackendRun(backend, runtime, session)
 

@@ -89,8 +89,9 @@ def try_frame(
     """
     zeros = np.zeros(reference.inputs[INPUT_PREV_BEV].shape, dtype=np.float32)
     first = frame_feed(previous, zeros)
-    prev_bev = np.asarray(reference.run(first)[OUTPUT_BEV_EMBED], dtype=np.float32)
-    responses = Responses(frame_feed(inputs, prev_bev), reference, candidate, HostPreparation(img_norm))
+    preparation = HostPreparation(img_norm)
+    prev_bev = np.asarray(reference.run(preparation.feed(first, reference.inputs))[OUTPUT_BEV_EMBED], dtype=np.float32)
+    responses = Responses(frame_feed(inputs, prev_bev), reference, candidate, preparation)
     images = image_faults(responses, inputs.img, img_norm)
     on_progress("diagnosis", 1, 2)
     seen = {} if images.seen is None else {INPUT_IMG: images.seen}

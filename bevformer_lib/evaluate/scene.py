@@ -13,7 +13,7 @@ from bevformer_lib.fidelity import tensor_fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
-from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host import HostPreparation, fed_to
 from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession
@@ -61,11 +61,13 @@ def evaluate_scene(
     _check_same_outputs(reference, candidate)
     if score_threshold is None:
         score_threshold = config.box_coder.score_threshold
-    reference_session = TemporalSession(reference, stated_capacity=config.camera_capacity)
-    preparation = candidate_preparation or HostPreparation(preprocessor.img_norm)
-    candidate_session = TemporalSession(candidate, preparation, stated_capacity=config.camera_capacity)
+    types_only = HostPreparation(preprocessor.img_norm)
+    reference_session = TemporalSession(reference, types_only, stated_capacity=config.camera_capacity)
+    candidate_session = TemporalSession(
+        candidate, candidate_preparation or types_only, stated_capacity=config.camera_capacity
+    )
     frames: list[FrameEvaluation] = []
-    for decoded in stream_inputs(scene.frames, preprocessor):
+    for decoded in stream_inputs(scene.frames, fed_to(preprocessor, reference, candidate)):
         first = not frames
         expected = reference_session.step(decoded.inputs, first=first)
         given = candidate_session.step(decoded.inputs, first=first)

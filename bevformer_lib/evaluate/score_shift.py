@@ -17,7 +17,6 @@ class ScoreShift:
     """Candidate minus reference over the boxes that both models have.
 
     Attributes:
-        class_name: detection class name.
         pairs: boxes of the class that both have, within the matching distance.
         mean: mean shift; ``None`` without pairs. A class below zero is detected later by any fixed threshold.
         mean_absolute: mean size of the shift; ``None`` without pairs.

@@ -23,7 +23,6 @@ class FramePlace:
     """A frame to look at.
 
     Attributes:
-        scene: name.
         index: the frame's number in its file names.
         position: 0 for the scene's first frame.
     """
@@ -38,13 +37,6 @@ class OutputSummary:
     """Fidelity of one output over all frames; frames with values that are not finite are counted, not averaged.
 
     Attributes:
-        mean_cosine: mean over frames.
-        worst_cosine: smallest.
-        worst_cosine_at: the frame of the smallest.
-        mean_relative_error: mean over frames.
-        worst_relative_error: largest.
-        worst_relative_error_at: the frame of the largest.
-        max_abs_error: largest over all frames.
         frames_not_finite: frames in which the reference or the candidate has a value that is not finite.
         not_finite_at: the first of these.
     """
@@ -67,10 +59,6 @@ class DriftPoint:
     Attributes:
         position: frames since the scene's first.
         frames: how many frames have it, without those whose values are not finite.
-        mean_cosine: over these.
-        worst_cosine: over these.
-        mean_relative_error: over these.
-        worst_relative_error: over these.
     """
 
     position: int
@@ -95,9 +83,6 @@ class EvaluationSummary:
     """All scenes together.
 
     Attributes:
-        scenes: how many.
-        frames: how many.
-        annotated_frames: how many carry annotations.
         class_names: in the order of the labels.
         score_threshold: boxes at or below were dropped; ``None``: no threshold.
         match_distance_m: centres farther apart than this are not the same object.

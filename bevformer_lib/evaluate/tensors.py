@@ -14,7 +14,7 @@ from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime, TensorSpec
-from bevformer_lib.runtime.host import HostPreparation
+from bevformer_lib.runtime.host import HostPreparation, fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -26,7 +26,6 @@ class SceneTensors:
     """Fidelity of named tensors through a scene.
 
     Attributes:
-        scene: its name.
         frames: numbers of its frames, in time order.
         fidelity: by tensor name, in the order of the reference's outputs: one per frame.
     """
@@ -41,13 +40,8 @@ class TensorSummary:
     """Fidelity of a tensor over all frames of all scenes; ``None`` where nothing finite was compared.
 
     Attributes:
-        name: of the tensor.
         frames: compared, the not finite ones included.
         frames_not_finite: with a value that is not finite in either model.
-        mean_cosine: mean over frames.
-        worst_cosine: smallest.
-        mean_relative_error: mean over frames.
-        max_abs_error: largest.
         mean_sqnr_db: mean over the frames that differ at all; ``None`` too where none does.
         worst_scene: the first that is not finite, else that of the smallest cosine.
     """
@@ -93,10 +87,11 @@ def compare_tensors(
     for name, (expected, found) in shapes.items():
         if expected != found:
             raise ConfigError(f"tensor {name} is {expected} in the reference and {found} in the candidate")
-    sessions = TemporalSession(watched[0]), TemporalSession(watched[1], candidate_preparation)
+    types_only = HostPreparation(preprocessor.img_norm)
+    sessions = TemporalSession(watched[0], types_only), TemporalSession(watched[1], candidate_preparation or types_only)
     frames: list[int] = []
     fidelity: dict[str, list[Fidelity]] = {name: [] for name in names}
-    for decoded in stream_inputs(scene.frames, preprocessor):
+    for decoded in stream_inputs(scene.frames, fed_to(preprocessor, reference, candidate)):
         for session in sessions:
             session.step(decoded.inputs, first=not frames)
         for name in names:

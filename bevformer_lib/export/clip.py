@@ -1,6 +1,7 @@
 """A synthetic clip for the parity check: six cameras on a car that drives a curve.
 
-Everything follows from the seed. The images are smooth noise: a wrong sampling position shows, a difference in its
+Everything follows from the seed. The images are smooth noise of whole
+gray levels, which pixels hold too: a wrong sampling position shows, a difference in its
 last bit does not. The cameras stand as on the nuScenes car, so that every direction is seen. The car moves several
 metres and turns several degrees per frame, so that the shift and the rotation of the history matter.
 """
@@ -55,7 +56,7 @@ def _images(config: ModelConfig, generator: np.random.Generator) -> NDArray[np.f
     images = np.empty((1, config.num_cams, 3, height, width), dtype=np.float32)
     for camera in range(config.num_cams):
         coarse = generator.uniform(0, 255, (*coarse_hw, 3)).astype(np.float32)
-        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+        smooth = np.rint(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
         normalised = (smooth - np.asarray(config.img_norm.mean)) / np.asarray(config.img_norm.std)
         images[0, camera] = normalised.transpose(2, 0, 1)
     return images

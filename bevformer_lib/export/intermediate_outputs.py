@@ -29,7 +29,6 @@ class NamedTensor:
     """A tensor of the model that keeps its name.
 
     Attributes:
-        name: in the graph.
         module: dotted path of the module that puts it out.
         item: which of the module's outputs, where it puts out a list.
     """

@@ -24,6 +24,8 @@ def made_up_feed(
 ) -> dict[str, NDArray[Any]]:
     """Return random values for every input of a graph, the same every time; zeros for integers, which may be indices.
 
+    Eight bits without a sign are pixels.
+
     A BEVFormer's cameras are set up around the car: how much of the images the cells sample decides what sampling
     costs, and random matrices would point almost every cell outside.
 
@@ -42,8 +44,12 @@ def made_up_feed(
         if shape is None:
             raise ExportError(f"the shape of input {value.name!r} is not fixed; export the graph with static shapes")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        is_integer = np.issubdtype(dtype, np.integer)
-        feed[value.name] = np.zeros(shape, dtype) if is_integer else generator.standard_normal(shape).astype(dtype)
+        if dtype == np.uint8:
+            feed[value.name] = generator.integers(0, 256, shape, dtype)
+        elif np.issubdtype(dtype, np.integer):
+            feed[value.name] = np.zeros(shape, dtype)
+        else:
+            feed[value.name] = generator.standard_normal(shape).astype(dtype)
     if _has_cameras(feed):
         cameras, _, height, width = feed[INPUT_IMG].shape[1:]
         drawn = feed[INPUT_LIDAR2IMG]

@@ -13,7 +13,7 @@ from typing import Final
 import onnx
 
 from bevformer_lib.config.host_geometry import DEFAULT_GEOMETRY, GeometryForm, HostGeometryConfig
-from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.config.model_config import ImageDtype, ModelConfig
 from bevformer_lib.errors import ExportError
 from bevformer_lib.export.chip import DEFAULT_CHIP, Chip, load_chip
 from bevformer_lib.export.graph import OPSET
@@ -23,6 +23,7 @@ from bevformer_lib.export.lint.run import lint, require_no_errors
 from bevformer_lib.export.parity import ParityReport, check_parity
 from bevformer_lib.export.passes import simplify
 from bevformer_lib.export.passes.pipeline import PASSES, GraphPass, PassReport, run_passes
+from bevformer_lib.export.pixel_input import normalize_inside
 from bevformer_lib.export.provenance import Provenance, package_versions, write_provenance
 from bevformer_lib.export.reachability import require_all_paths
 from bevformer_lib.export.spatial import SpatialChoice, choose_spatial
@@ -44,18 +45,12 @@ class ExportResult:
     """A finished export.
 
     Attributes:
-        output: the graph.
         raw_output: the graph before the passes.
-        sha256: digest of ``output``.
-        size_bytes: size of ``output``.
         operators: operator -> number of nodes in ``output``, most frequent first.
-        passes: what each rewrite did.
         parity: figures of the comparison with PyTorch, which samples every cell in every camera.
-        spatial: how the graph samples the cameras.
         host_geometry: what the host needs to compute its geometry; ``None``: the graph computes it.
+        image_bytes: of the images of a frame, as the graph takes them.
         lint: what the check for the chip found: no errors, perhaps warnings and waived findings.
-        provenance: as carried in the file.
-        checkpoint: what is known of the checkpoint.
         seconds: stage -> time taken.
     """
 
@@ -68,6 +63,7 @@ class ExportResult:
     parity: ParityReport
     spatial: SpatialChoice
     host_geometry: HostGeometryConfig | None
+    image_bytes: int
     lint: LintReport
     provenance: Provenance
     checkpoint: CheckpointFacts
@@ -87,6 +83,7 @@ def export_onnx(
     spatial: SpatialForm | None = None,
     cameras_per_query: int | None = None,
     geometry: GeometryForm | None = None,
+    input_dtype: ImageDtype = "float32",
     target: str = DEFAULT_CHIP,
     waivers: Sequence[Waiver] = (),
     on_progress: ProgressCallback = no_progress,
@@ -101,6 +98,7 @@ def export_onnx(
         spatial: how the cameras are sampled; ``None``: what :func:`choose_spatial` finds best.
         cameras_per_query: most cameras of a cell; ``None``: what so many cameras around a car need.
         geometry: who computes sampling locations, visibility and ego motion; ``None``: the host.
+        input_dtype: what ``img`` is: normalised images, or pixels.
         target: the chip whose converter must accept the graph.
         waivers: findings of the check to let pass.
         on_progress: called with the progress of stages, passes and frames of the parity check.
@@ -136,6 +134,8 @@ def export_onnx(
             graph, reports = run_passes(raw, _PROVEN_PASSES, on_progress)
             for model_proto, path in ((raw, raw_file), (graph, file)):
                 drop_outputs(model_proto.graph, intermediate_names(config))
+                if input_dtype == "uint8":
+                    normalize_inside(model_proto.graph, config.img_norm)
                 _save(model_proto, provenance, metadata, path)
             del raw
         with stages.run("check"):
@@ -156,6 +156,7 @@ def export_onnx(
         parity=parity,
         spatial=choice,
         host_geometry=host_geometry,
+        image_bytes=config.image_bytes(input_dtype),
         lint=findings,
         provenance=provenance,
         checkpoint=facts,

@@ -28,6 +28,7 @@ from bevformer_lib.names import (
 )
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.types import FrameInputs
@@ -106,7 +107,9 @@ def check_parity(
     figures: list[ParityFigure] = []
     effects = (0.0, 0.0)
     for index, reference in enumerate(references):
-        feed = _feed(clip_frame(config, index, seed=PROOF_SEED), history)
+        feed = HostPreparation(config.img_norm).feed(
+            _feed(clip_frame(config, index, seed=PROOF_SEED), history), runtime.inputs
+        )
         outputs = runtime.run(feed)
         figures += _compare(index, outputs, reference)
         if index == _MOTION_FRAME:

@@ -32,11 +32,8 @@ class Provenance:
 
     Attributes:
         checkpoint_name: file name of the checkpoint, without folders.
-        checkpoint_sha256: its digest.
-        config_name: name of the model configuration.
         config_digest: digest of everything in it but the name.
         image_hw: image size (height, width) in pixels that the graph takes.
-        opset: version of the standard operator set.
         exporter: which exporter made the raw graph.
         versions: package -> version.
     """
@@ -87,10 +84,6 @@ def read_provenance(path: Path) -> Provenance:
 
 def provenance_of(properties: Mapping[str, str], *, source: str) -> Provenance:
     """Return the provenance held in a graph's metadata.
-
-    Args:
-        properties: the metadata, key -> value, as ``onnx`` or ONNX Runtime gives it.
-        source: where it was read, for the message.
 
     Raises:
         ExportError: an entry is missing or damaged.

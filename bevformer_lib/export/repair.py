@@ -41,10 +41,6 @@ class RepairResult:
     """What was made of a graph.
 
     Attributes:
-        output: the repaired graph.
-        nodes_before: of the graph as it was given.
-        nodes_after: of the repaired one.
-        passes: what each rewrite did.
         differences: output -> largest norm of the difference over norm, over all feeds.
         compared_from: the rewrite behind which ONNX Runtime could run the graph first, so that only what the later ones
             did was compared; empty where it could run the graph as it was given.

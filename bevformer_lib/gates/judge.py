@@ -18,7 +18,6 @@ class GateResult:
     """What became of one gate.
 
     Attributes:
-        name: of the metric.
         rule: what is asked of it, as people write it.
         value: what was found; ``None``: there was nothing to compute it from.
         bound: what it was compared with, as a number; ``None``: not known.
@@ -53,7 +52,6 @@ class Verdict:
     """A policy's verdict on a build.
 
     Attributes:
-        policy: its name.
         baseline: id of the build that was compared with; empty: there is none.
         results: one per gate, in the policy's order.
     """

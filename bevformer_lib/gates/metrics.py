@@ -70,9 +70,7 @@ class BuildMetrics:
     """The metrics of a build.
 
     Attributes:
-        model: name of the model.
         scenes: name -> digest of the scenes that were evaluated.
-        metrics: by name.
     """
 
     model: str

@@ -54,7 +54,6 @@ class Policy(BaseModel):
     """What a build has to keep.
 
     Attributes:
-        name: for people.
         gates: in the order in which failures are told: those that name a cause go first.
         extends: ``default``: in the file, these gates follow those of the default policy.
     """
@@ -68,10 +67,6 @@ class Policy(BaseModel):
 
 def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
     """Read a policy, with the gates that it extends, and check that it asks for metrics that builds of a model have.
-
-    Args:
-        path: the YAML file.
-        class_names: of the model.
 
     Raises:
         ConfigError: with every defect: the file, the key, and what is wrong.

@@ -23,10 +23,9 @@ from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.detections.types import Detections
 from bevformer_lib.errors import ConfigError, LateFrameError, RuntimeUnavailableError
 from bevformer_lib.infer.given_frame import absolute_motion, camera_images, camera_projections
-from bevformer_lib.names import INPUT_IMG
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.contract import check_model
-from bevformer_lib.runtime.host import HostPreparation, HostRotation
+from bevformer_lib.runtime.host import HostPreparation, HostRotation, fed_to
 from bevformer_lib.runtime.temporal import StepResult, TemporalSession, require_finite
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -48,10 +47,7 @@ class Detector:
     behind the model's calls these: `prepare` and `decode` of other frames may run in other threads beside `run`.
 
     Attributes:
-        config: the model's inference config.
-        num_cams: cameras of a frame.
         image_hw: padded image size (height, width) in pixels, as the model is fed.
-        preprocessor: makes the model's images of the cameras'.
         was_first: whether the last frame was run without history.
     """
 
@@ -105,8 +101,7 @@ class Detector:
             loaded = model
         geometry = check_model(loaded, self.config, model if isinstance(model, Path) else Path("the model"))
         self.num_cams, self.image_hw = geometry.num_cams, geometry.image_hw
-        takes_pixels = loaded.inputs[INPUT_IMG].dtype == np.uint8
-        preprocessor = Preprocessor(self.image_hw, self.config.img_norm, pixels=takes_pixels)
+        preprocessor = fed_to(Preprocessor(self.image_hw, self.config.img_norm), loaded)
         self.preprocessor = preprocessor if frame_threads is None else replace(preprocessor, threads=frame_threads)
         bev_hw = self.config.bev_h, self.config.bev_w
         rotation = None if host_rotate_center is None else HostRotation(bev_hw, host_rotate_center)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevformer_lib.errors import FrameError
-from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_SIZE
+from bevformer_lib.names import CAN_BUS_SIZE, camera_names
 from bevformer_lib.scenes.ego import can_bus_of_pose, is_pose
 from bevformer_lib.scenes.layout import padded_hw
 
@@ -29,7 +29,7 @@ def camera_images(
     Raises:
         FrameError: cameras are missing or not known, none gave an image, or an image doesn't fit.
     """
-    names = CAMERA_ORDER if num_cams == len(CAMERA_ORDER) else tuple(f"camera {number}" for number in range(num_cams))
+    names = camera_names(num_cams)
     if isinstance(images, Mapping):
         missing = [name for name in names if name not in images]
         unknown = [str(name) for name in images if name not in names]

@@ -40,10 +40,7 @@ class InferResult:
     """What a run did.
 
     Attributes:
-        inferred: names of the scenes that were run.
         finished_before: names of the scenes that an earlier run had finished, and this one left alone.
-        frames: frames that were run.
-        boxes: boxes found in these.
         latency: by stage; ``None`` where no scene was run that has a second frame (first frames are warm-up).
         throughput: ``None`` where less than two frames were run.
     """

@@ -33,7 +33,6 @@ class InferModel:
     """A loaded model and what belongs to it.
 
     Attributes:
-        detector: runs it.
         name: shown in the images.
         made_with: what decides its results (digests of model and config, runtime, device); recorded with
             them, and compared on the next run.

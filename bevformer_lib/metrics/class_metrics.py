@@ -35,7 +35,6 @@ class ClassPairs:
     """The boxes of one class, and which of them are near each other.
 
     Attributes:
-        name: the class.
         truth: annotations.
         found: predictions, in the order they are matched in.
         given: (m,) index into ``found`` of every pair; ascending, then by distance, then by ``wanted``.

@@ -31,10 +31,7 @@ class ScoredFrame:
     """One frame to score.
 
     Attributes:
-        scene: name of its scene.
         frame: the frame; where ``ground_truth`` comes from elsewhere, only its poses and racks are used.
-        detections: boxes to score.
-        ground_truth: boxes to find.
     """
 
     scene: str

@@ -29,7 +29,6 @@ class LostCamera:
     """Metrics of both models without one camera.
 
     Attributes:
-        camera: its name.
         objects: annotated objects whose centre it shows, over all frames.
         alone: those of them whose centre no other camera shows.
         reference: of the float model.

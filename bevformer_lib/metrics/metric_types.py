@@ -74,7 +74,6 @@ class SubsetMetrics:
     """A scene, or a band of distances; averaged over the classes that are annotated there.
 
     Attributes:
-        frames: frames it covers.
         ground_truth: annotated boxes that count there.
         predictions: predicted boxes that count there.
         mean_ap: ``None`` where nothing is annotated.
@@ -97,7 +96,6 @@ class DistanceBand:
     Attributes:
         nearest_m: included.
         farthest_m: excluded.
-        metrics: of these boxes.
     """
 
     nearest_m: float
@@ -110,18 +108,14 @@ class DetectionMetrics:
     """nuScenes' detection metric (`detection_cvpr_2019`), as nuscenes-devkit computes it.
 
     Attributes:
-        nds: nuScenes detection score.
         mean_ap: mean over the ten classes; one that is not annotated counts 0, as in the devkit.
         errors: means over classes; one that is not annotated counts 1, as in the devkit.
         truth: what was compared with: ``ANNOTATIONS``, or ``REFERENCE_MODEL``.
-        frames: how many.
         ground_truth: annotated boxes that count.
         predictions: predicted boxes that count.
         classes_without_truth: classes of which no annotated box counts.
         recall_grid: recalls at which the curves are given.
-        classes: by name.
         bands: by distance from the car.
-        scenes: by name.
     """
 
     nds: float

@@ -119,7 +119,6 @@ class VisibleCameraViews:
     """Every cell in the cameras of its slots.
 
     Attributes:
-        levels: the stacked maps of every level.
         share: (1, slots, 1, cells): 1 / number of cameras that see the cell; 0 for an empty slot.
     """
 

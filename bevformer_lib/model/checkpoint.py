@@ -44,8 +44,6 @@ class CheckpointFacts:
 
     Attributes:
         file_name: its name, without folders.
-        sha256: digest of the file.
-        num_tensors: tensors loaded.
         random_weights_seed: seed of a synthetic checkpoint, ``None`` for a trained one.
     """
 

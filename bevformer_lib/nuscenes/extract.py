@@ -25,10 +25,11 @@ from bevformer_lib.names import CAMERA_ORDER
 from bevformer_lib.nuscenes.annotations import annotated_boxes, foreign_categories
 from bevformer_lib.nuscenes.can_bus import can_bus_absolute, can_bus_root, read_pose_messages
 from bevformer_lib.nuscenes.devkit import LIDAR_CHANNEL, open_dataset, samples_of_scene, scenes_of_split
-from bevformer_lib.nuscenes.poses import lidar_to_image, scaled, sensor_pose
+from bevformer_lib.nuscenes.poses import lidar_to_image, sensor_pose
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.layout import SCENE_INDEX_NAME
 from bevformer_lib.scenes.preprocess import READ_COLOR
+from bevformer_lib.scenes.scaling import scaled_image, scaled_projections
 from bevformer_lib.scenes.writer import padded_with_mean, write_frame, write_scene_index
 from bevformer_lib.strict_json import read_json
 
@@ -79,7 +80,6 @@ class Extracted:
     Attributes:
         scenes: all scenes of the split, in order.
         scenes_now: how many of them this run extracted; the others were there.
-        frames: frames of all scenes.
         foreign: categories that are none of nuScenes' -> their annotations, which are left out.
     """
 
@@ -144,8 +144,6 @@ def extract_scenes(
 def camera_image(path: Path, extraction: Extraction, recorded_hw: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8 BGR: a camera's image scaled as the original does it, and padded.
 
-    Scaled in float32, since OpenCV's 8-bit scaling rounds its weights too.
-
     Args:
         path: the image.
         extraction: says scale and size.
@@ -162,17 +160,14 @@ def camera_image(path: Path, extraction: Extraction, recorded_hw: tuple[int, int
             f"{path}: has {image.shape[0]} x {image.shape[1]} pixels (height x width), but {recorded_hw[0]} x "
             f"{recorded_hw[1]} in sample_data.json, which its calibration is for; download it again"
         )
-    if extraction.image_scale != 1.0:
-        height, width = (int(size * extraction.image_scale) for size in image.shape[:2])
-        resized = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        image = np.rint(resized).astype(np.uint8)
+    image = scaled_image(image.astype(np.uint8, copy=False), extraction.image_scale)
     height, width = image.shape[:2]
     if height > extraction.image_hw[0] or width > extraction.image_hw[1]:
         raise SceneError(
             f"{path}: scaled by {extraction.image_scale:g} it has {height} x {width} pixels, more than the model's "
             f"{extraction.image_hw[0]} x {extraction.image_hw[1]}; choose a model config for such images"
         )
-    return padded_with_mean(image.astype(np.uint8, copy=False), extraction.image_hw, extraction.img_norm)
+    return padded_with_mean(image, extraction.image_hw, extraction.img_norm)
 
 
 def _write_frame(
@@ -193,7 +188,7 @@ def _write_frame(
             camera_image(path, extraction, recorded_hw)
             for path, recorded_hw in zip(_image_paths(dataset, sample), _recorded_sizes(dataset, sample), strict=True)
         ],
-        lidar_to_image=scaled(lidar_to_image(dataset, sample), extraction.image_scale),
+        lidar_to_image=scaled_projections(lidar_to_image(dataset, sample), extraction.image_scale),
         can_bus_absolute=can_bus_absolute(
             dataset.get("ego_pose", lidar["ego_pose_token"]), sample["timestamp"], pose_messages
         ),

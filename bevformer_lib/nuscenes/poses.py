@@ -82,8 +82,3 @@ def lidar_to_image(dataset: Any, sample: Mapping[str, Any]) -> NDArray[np.float6
         intrinsics[:3, :3] = dataset.get("calibrated_sensor", data["calibrated_sensor_token"])["camera_intrinsic"]
         matrices.append(intrinsics @ lidar_to_camera)
     return np.stack(matrices)
-
-
-def scaled(lidar_to_image: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Return the projections for images resized by ``scale``; padding at the bottom and right changes nothing."""
-    return np.asarray(np.diag((scale, scale, 1.0, 1.0)) @ lidar_to_image)

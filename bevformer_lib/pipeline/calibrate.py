@@ -34,10 +34,7 @@ class PrevBevWork(
     """Runs a scene as far as needed; puts out the ``prev_bev`` of its chosen frames.
 
     Attributes:
-        scene: the scene.
         positions: places of the chosen frames in the scene, ascending.
-        graph: the float model.
-        requirements: what the model asks of scenes.
         device: where to run it: any device gives the same up to rounding.
     """
 
@@ -78,11 +75,8 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
     """Packs the chosen frames into the four archives and their manifest.
 
     Attributes:
-        plan: the chosen frames.
         scenes: the scenes that hold one.
         histories: what :class:`PrevBevWork` put out, by scene.
-        graph: the float model, for the manifest.
-        requirements: what the model asks of scenes.
     """
 
     plan: CalibrationPlan
@@ -99,24 +93,28 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
             SceneError: a scene can't be read.
         """
         from bevformer_lib.export.host_geometry import host_geometry_of_graph
+        from bevformer_lib.export.pixel_input import file_takes_pixels
 
         scenes = {scene.name: scene.read(self.requirements) for scene in self.scenes}
         files = {
             f"{name}/{file}": artifact for name, listed in self.histories.items() for file, artifact in listed.items()
         }
+        graph = open_artifact(store, self.graph)
+        image_hw, img_norm = self.requirements.image_hw, self.requirements.img_norm
+        preprocessor = Preprocessor(image_hw, img_norm, pixels=file_takes_pixels(graph))
         with linked_folder(store, files) as collected:
             pack_calibration(
                 samples_from_scenes(
                     self.plan,
                     scenes,
                     {name: collected / name / _HISTORIES for name in scenes},
-                    Preprocessor(self.requirements.image_hw, self.requirements.img_norm),
+                    preprocessor,
                 ),
                 folder,
                 num_samples=self.plan.num_samples,
                 seed=self.plan.seed,
                 model_sha256=self.graph.sha256,
-                host_geometry=host_geometry_of_graph(open_artifact(store, self.graph)),
+                host_geometry=host_geometry_of_graph(graph),
                 on_progress=on_progress,
             )
         by_scene = {name: len(places) for name, places in self.plan.positions().items()}

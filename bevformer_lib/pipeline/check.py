@@ -26,7 +26,6 @@ class CheckScenesWork(Work, step="check-scenes", packages=IMAGE_PACKAGES):
 
     Attributes:
         scenes: neighbours in one folder, in its order.
-        requirements: what the model asks for.
     """
 
     scenes: tuple[SceneSource, ...]

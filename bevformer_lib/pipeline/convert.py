@@ -63,7 +63,6 @@ class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxrunti
     """Quantises the graph with the calibration set and nothing else.
 
     Attributes:
-        graph: the float model.
         calibration: the four archives and their manifest, by file name.
         converter: one of ``backends.converters.CONVERTERS``.
         device: where the embedded quantiser or the emulator runs the float model.

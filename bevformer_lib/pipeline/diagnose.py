@@ -36,6 +36,7 @@ from bevformer_lib.pipeline.work import NOT_IN_KEY, Work
 from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
@@ -53,16 +54,8 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
     """Tries the frame on which the car moves most, and compares the calibration set with what it was made from.
 
     Attributes:
-        scenes: all scenes.
-        reference: the float model.
-        candidate: the compiled model.
-        calibration: the archives and their manifest, by file name.
-        requirements: what the models ask of scenes.
-        runtime: what executes the candidate.
-        device: where.
         recording: what ``RecordDiagnosisWork`` put out, which then stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
-        inference_config: of both models.
         npu: where the runtime is AXEngine: ``board``, ``card`` or ``card:N``; ``None``: its own choice.
     """
 
@@ -104,7 +97,8 @@ class DiagnoseWork(Work, step="diagnose", packages=("onnxruntime", *IMAGE_PACKAG
         if self.inference_config is not None:
             geometry = read_inference_config(open_artifact(store, self.inference_config)).host_geometry
         reference, candidate = with_host_geometry(reference, geometry), with_host_geometry(candidate, geometry)
-        findings = {CALIBRATION: self._calibration(store, metas, preprocessor, candidate, geometry)}
+        fed = fed_to(preprocessor, reference)
+        findings = {CALIBRATION: self._calibration(store, metas, fed, candidate, geometry)}
         found = diagnosed_frame(self.scenes, self.requirements)
         if found is None:
             silent = Finding(None, "no scene has a second frame")

@@ -19,10 +19,8 @@ class DiagnosedFrame:
     """A frame and the one before it, as the network is fed.
 
     Attributes:
-        scene: name of their scene.
         index: number of the frame in its file names.
         previous: the frame before, as a scene's first.
-        inputs: the frame.
     """
 
     scene: str

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from bevformer_lib.pipeline.builds import Build
+from bevformer_lib.pipeline.convert import COMPILED, CONVERSION_FACTS, QUANTIZED
 from bevformer_lib.pipeline.gates import BUILD_METRICS, read_build_metrics
+from bevformer_lib.pipeline.inputs import read_json_artifact
 from bevformer_lib.pipeline.measure import TENSORS, read_tensors
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.records import read_step
 from bevformer_lib.store.step import StepRecord
 
 _CODE: Final = "bevformer_lib"
+NOT_RECORDED: Final = "not recorded"
 _DIGITS: Final = 12
 _PER_CLASS: Final = re.compile(r"metrics\.(ap|recall|precision)\.\w+")
 _JUDGED: Final = ("gates", "report")
@@ -36,9 +40,9 @@ class BuildDifference:
 
     Attributes:
         inputs: files and scenes from outside, by their digests.
-        parameters: of the steps.
-        packages: versions.
         code: digests of this product's own modules.
+        candidates: compiled models: digests of the numbers in them. A compiled file itself differs in a few bytes each
+            time it is built.
         totals: metrics that changed, those by class left out.
         per_class: metrics by class that changed.
         per_tensor: mean cosine of tensors inside the network that changed.
@@ -48,6 +52,7 @@ class BuildDifference:
     parameters: tuple[Change, ...]
     packages: tuple[Change, ...]
     code: tuple[Change, ...]
+    candidates: tuple[Change, ...]
     totals: tuple[Change, ...]
     per_class: tuple[Change, ...]
     per_tensor: tuple[Change, ...]
@@ -67,6 +72,7 @@ def compare_builds(store: Store, before: Build, after: Build) -> BuildDifference
         parameters=_changes(*(_merged(records, _parameters) for records in sides)),
         packages=tuple(change for change in packages if not change.name.startswith(_CODE)),
         code=tuple(change for change in packages if change.name.startswith(_CODE)),
+        candidates=_changes(*(_merged(records, partial(_candidates, store)) for records in sides)),
         totals=tuple(change for change in metrics if not _PER_CLASS.fullmatch(change.name)),
         per_class=tuple(change for change in metrics if _PER_CLASS.fullmatch(change.name)),
         per_tensor=_changes(*(_tensors(store, build) for build in (before, after))),
@@ -107,6 +113,15 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _packages(record: StepRecord) -> Iterator[tuple[str, str]]:
     yield from record.step.packages.items()
+
+
+def _candidates(store: Store, record: StepRecord) -> Iterator[tuple[str, str]]:
+    """Yield what tells whether a compiled model computes the same: Pulsar2's record of its numbers, or its bytes."""
+    if CONVERSION_FACTS in record.outputs:
+        numbers = read_json_artifact(store, record.outputs[CONVERSION_FACTS]).get("numbers_sha256")
+        yield f"{record.step.title}.{COMPILED}", str(numbers)[:_DIGITS] if numbers else NOT_RECORDED
+    elif QUANTIZED in record.outputs:
+        yield f"{record.step.title}.{QUANTIZED}", record.outputs[QUANTIZED].sha256[:_DIGITS]
 
 
 def _metrics(store: Store, build: Build) -> dict[str, float | None]:

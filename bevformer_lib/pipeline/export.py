@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from bevformer_lib.config.host_geometry import GeometryForm
 from bevformer_lib.config.inference_config import inference_config_of, write_inference_config
-from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.config.model_config import ImageDtype, ModelConfig
 from bevformer_lib.pipeline.inputs import open_artifact
 from bevformer_lib.pipeline.work import Work
 from bevformer_lib.progress import ProgressCallback
@@ -25,13 +25,13 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
     """Turns a checkpoint into a proven graph; puts out the graph, the raw graph and the inference config.
 
     Attributes:
-        model: configuration of the model.
         checkpoint: its weights.
         target: chip whose operator list the graph must keep to.
         spatial: ``dense`` or ``visible``; ``None``: what is best for the model.
         cameras_per_query: most cameras of a cell; ``None``: what so many cameras around a car need.
         waive: findings of the check for the chip to let pass, ``RULE`` or ``RULE:NODE``.
         geometry: who computes the geometry, the graph or the host; ``None``: the host.
+        input_dtype: what the graph takes of the cameras.
     """
 
     model: ModelConfig
@@ -41,6 +41,7 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
     cameras_per_query: int | None = None
     waive: tuple[str, ...] = ()
     geometry: GeometryForm | None = None
+    input_dtype: ImageDtype = "float32"
 
     def produce(self, store: Store, folder: Path, on_progress: ProgressCallback) -> Mapping[str, Any]:
         """Export. See :func:`bevformer_lib.export.onnx_export.export_onnx` for what it raises."""
@@ -56,6 +57,7 @@ class ExportWork(Work, step="export", pool="gpu", packages=("torch", "onnx", "on
             spatial=self.spatial,
             cameras_per_query=self.cameras_per_query,
             geometry=self.geometry,
+            input_dtype=self.input_dtype,
             target=self.target,
             waivers=parse_waivers(self.waive, list(RULES)),
             on_progress=on_progress,

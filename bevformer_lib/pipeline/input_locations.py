@@ -31,7 +31,6 @@ class Place:
     """An input on this machine.
 
     Attributes:
-        path: the file or folder.
         source: address from which any machine gets the same.
         chosen: names of the scenes that were fetched, in order; ``None`` for what is not on the hub.
     """

@@ -37,7 +37,6 @@ class SceneSource:
     Attributes:
         content: digest over its files in order of the frames; ``source`` is the folder of scenes that holds it, or its
             address on the hub.
-        num_frames: its frames.
     """
 
     content: Artifact

@@ -29,8 +29,6 @@ class LostCameraWork(Work, step="lost-camera"):
     """Scores both models where one camera was black.
 
     Attributes:
-        camera: its name.
-        scenes: all scenes.
         evaluations: what ``EvaluateWork`` put out ``WITHOUT`` the camera and with the ``COMPLETE`` set, by scene.
         image_hw: height and width of the images.
     """

@@ -48,7 +48,6 @@ class MetricsWork(Work, step="metrics"):
     """Scores both models' boxes by nuScenes' metric; against the float model's boxes where nothing is annotated.
 
     Attributes:
-        scenes: all scenes.
         evaluations: what ``EvaluateWork`` put out, by scene.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
     """
@@ -80,13 +79,7 @@ class MetricsWork(Work, step="metrics"):
 
 @dataclass(frozen=True)
 class CoverageWork(Work, step="coverage", packages=IMAGE_PACKAGES):
-    """Compares the frames of the calibration set with all frames.
-
-    Attributes:
-        scenes: all scenes.
-        plan: the chosen frames.
-        requirements: what the model asks of scenes.
-    """
+    """Compares the frames of the calibration set with all frames."""
 
     scenes: tuple[SceneSource, ...]
     plan: CalibrationPlan
@@ -110,12 +103,7 @@ class TensorsWork(Work, step="tensors", pool="gpu", packages=("onnx", "onnxrunti
     """Compares named tensors inside both models over the first frames of a scene.
 
     Attributes:
-        scene: the scene.
-        reference: the float graph.
-        candidate: the compiled model.
-        requirements: what the models ask of scenes.
         runtime: what executes the candidate; only ONNX Runtime lets us look inside.
-        device: where.
     """
 
     scene: SceneSource

@@ -24,10 +24,7 @@ class PtqWork(Work, step="ptq", pool="gpu", packages=("onnx", "onnxruntime")):
     """Runs passes of post-training quantisation over the float graph.
 
     Attributes:
-        graph: the float model.
-        calibration: the archives and their manifest, by file name.
         passes: names of ``ptq.names.PASSES``.
-        device: where to run the float model.
     """
 
     graph: Artifact

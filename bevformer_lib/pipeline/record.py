@@ -14,6 +14,7 @@ from bevformer_lib.pipeline.inputs import IMAGE_PACKAGES, SceneSource
 from bevformer_lib.pipeline.runtimes import Executable
 from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.runtime.recorded import RecordingRuntime, pack_recording
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
@@ -39,10 +40,6 @@ class RecordWork(
     """Runs the float model over a scene and keeps its outputs.
 
     Attributes:
-        scene: the scene.
-        reference: the float model.
-        requirements: what the model asks of scenes.
-        device: where to run it.
         black_camera: name of the camera that shows nothing; ``None``: all do.
     """
 
@@ -62,9 +59,10 @@ class RecordWork(
         scene = self.scene.read(self.requirements)
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(self.black_camera)
         with temporary_folder() as recorded:
-            session = TemporalSession(open_recording(store, self.reference, self.device, recorded))
+            recording = open_recording(store, self.reference, self.device, recorded)
+            session = TemporalSession(recording)
             seconds = []
-            for position, decoded in enumerate(stream_inputs(scene.frames, preprocessor)):
+            for position, decoded in enumerate(stream_inputs(scene.frames, fed_to(preprocessor, recording))):
                 seconds.append(session.step(decoded.inputs, first=position == 0).seconds)
                 on_progress(f"record {scene.name}", position + 1, len(scene.frames))
             pack_recording(recorded, folder / RECORDING)

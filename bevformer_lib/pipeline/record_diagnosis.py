@@ -33,14 +33,7 @@ class RecordDiagnosisWork(
     modules=(RUNTIMES[ONNXRUNTIME],),
     packages=("onnxruntime", *IMAGE_PACKAGES),
 ):
-    """Keeps what the float model gives in the checks of a diagnosis.
-
-    Attributes:
-        scenes: all scenes.
-        reference: the float model.
-        requirements: what the model asks of scenes.
-        device: where to run it.
-    """
+    """Keeps what the float model gives in the checks of a diagnosis."""
 
     scenes: tuple[SceneSource, ...]
     reference: Artifact

@@ -72,12 +72,9 @@ class ReportWork(Work, step="report", modules=(sections.__name__,), packages=("j
     """Writes the report of a build.
 
     Attributes:
-        model: configuration of the model.
         steps: the steps before, in order.
         evaluations: what ``EvaluateWork`` put out, by scene.
-        scenes: the same scenes.
         inference_config: how boxes were decoded.
-        requirements: what the model asks of scenes.
         candidate_name: how to call the compiled model in a sentence.
         measured: what the steps between put out, by file name: metrics, coverage, tensors, gates, metrics without each
             camera that was dropped, and of an emulation its facts and the metrics of its other bound.

@@ -28,7 +28,6 @@ class RunStep:
         identity: of its record.
         ran: whether it was done then.
         reason: why, or why not.
-        seconds: how long it took when it was done.
     """
 
     title: str

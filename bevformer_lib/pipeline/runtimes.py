@@ -45,7 +45,6 @@ class Executable:
     """A model and what executes it.
 
     Attributes:
-        model: its file.
         runtime: one of ``backends.runtimes.RUNTIMES``.
         device: of ONNX Runtime.
         simulator: of the runtime ``pulsar2``.

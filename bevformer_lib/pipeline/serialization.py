@@ -33,7 +33,6 @@ class AskedWork:
     """Work that another machine asks for.
 
     Attributes:
-        work: what to do.
         step: the step as that machine sees it, with its versions of the packages.
     """
 

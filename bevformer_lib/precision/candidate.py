@@ -16,6 +16,7 @@ from bevformer_lib.fidelity import tensor_fidelity
 from bevformer_lib.metrics.detection_metrics import score_scenes
 from bevformer_lib.names import OUTPUT_NAMES
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import HostPreparation, fed_to
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
@@ -91,8 +92,6 @@ class EvaluationSetup:
     Attributes:
         scenes: whole scenes.
         reference: the float model (or its recording).
-        config: how boxes are decoded.
-        preprocessor: turns frames into inputs.
         score_threshold: boxes at or below are dropped; ``None``: no threshold.
         reference_boxes: boxes of the float model over all frames.
         check_time: raises :class:`BudgetExhaustedError` when the time is up; called at every frame.
@@ -136,8 +135,10 @@ def evaluate_candidate(
     """
     started = time.perf_counter()
     reference, given = (
-        TemporalSession(model, stated_geometry=setup.config.host_geometry) for model in (setup.reference, candidate)
+        TemporalSession(model, HostPreparation(setup.config.img_norm), stated_geometry=setup.config.host_geometry)
+        for model in (setup.reference, candidate)
     )
+    preprocessor = fed_to(setup.preprocessor, setup.reference, candidate)
     cosines: list[float] = []
     errors: list[float] = []
     reference_boxes = matched = 0
@@ -157,7 +158,7 @@ def evaluate_candidate(
     for scene in setup.scenes:
         if len(cosines) >= limit or (stop_early and not can_hold()):
             break
-        for position, decoded in enumerate(stream_inputs(scene.frames[: limit - len(cosines)], setup.preprocessor)):
+        for position, decoded in enumerate(stream_inputs(scene.frames[: limit - len(cosines)], preprocessor)):
             setup.check_time()
             expected, found = (session.step(decoded.inputs, first=position == 0) for session in (reference, given))
             outputs = [tensor_fidelity(expected.outputs[name], found.outputs[name]) for name in OUTPUT_NAMES]

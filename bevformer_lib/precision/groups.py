@@ -51,7 +51,6 @@ class LayerGroup:
     """Layers whose precision is decided together.
 
     Attributes:
-        name: of the group.
         layers: names of its nodes, in graph order.
         macs: multiply-accumulates of its Conv, Gemm and MatMul nodes for one frame.
         layer_macs: those of every layer; not needed of a group of one.

@@ -28,6 +28,7 @@ from bevformer_lib.precision.search import Kept, PrecisionSearch
 from bevformer_lib.precision.state import CandidateState
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.base import Runtime
+from bevformer_lib.runtime.host import fed_to
 from bevformer_lib.runtime.recorded import RecordingRuntime
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.fingerprint import scene_fingerprint
@@ -46,14 +47,7 @@ class TuneTask:
     """What is searched.
 
     Attributes:
-        model: the float model's file.
-        reference: the float model, loaded.
-        config: its inference config.
-        preprocessor: turns frames into its inputs.
         scenes: whole scenes, over which the thresholds must hold.
-        groups: of its layers.
-        builder: makes candidates.
-        thresholds: those that a candidate must reach.
         score_threshold: boxes at or below are dropped; ``None``: no threshold.
         probe_frames: frames over which every group alone is measured.
         seconds: time budget of this run.
@@ -86,7 +80,6 @@ class TuneResult:
         minimal: whether the search came to its end.
         sensitivity: error of every group quantised alone, as far as measured; infinite where a value was not finite.
         candidates: groups kept and result of those evaluated over scenes, in this run and earlier ones.
-        frames: frames of all scenes.
         new_candidates: how many this run evaluated, over scenes or probes.
         reference_metrics: mAP and NDS of the float model; ``None`` where no threshold asks for them.
     """
@@ -105,11 +98,6 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
     """Search until the smallest set is found or the time is up.
 
     ``folder`` keeps the float model's outputs and every finished evaluation; the same call carries on from there.
-
-    Args:
-        task: what is searched.
-        folder: holds the state.
-        on_progress: told the candidates evaluated.
 
     Raises:
         ConversionError: the thresholds are missed even with all groups kept.
@@ -215,7 +203,7 @@ def _prepare(
     )
     detections: dict[str, list[Detections]] = {scene.name: [] for scene in task.scenes}
     for scene in task.scenes:
-        for position, decoded in enumerate(stream_inputs(scene.frames, task.preprocessor)):
+        for position, decoded in enumerate(stream_inputs(scene.frames, fed_to(task.preprocessor, recording))):
             check_time()
             outputs = session.step(decoded.inputs, first=position == 0).outputs
             boxes += len(decode_detections(outputs, task.config.box_coder, score_threshold=task.score_threshold).scores)

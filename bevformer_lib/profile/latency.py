@@ -26,7 +26,6 @@ class OperatorTime:
 
     Attributes:
         operator: as ONNX Runtime executes it: after its own rewrites, which join some and insert others.
-        nodes: how many of them ran.
         milliseconds: all of them together.
     """
 

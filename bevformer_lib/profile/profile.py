@@ -35,7 +35,6 @@ class OperatorCost:
 
     Attributes:
         operator: with its domain where that is not the standard one.
-        nodes: how many there are.
         macs: multiply-accumulate operations, see :func:`bevformer_lib.export.macs.count_macs`.
         output_bytes: what they write.
     """
@@ -55,7 +54,6 @@ class GraphCost:
         not_counted: operators of the graph that multiply, or may, but are not in ``macs``.
         parameters: numbers in floating-point constants and in quantised ones, scales and zero points left out.
         parameter_bytes: bytes of all constants, shapes and indices included.
-        activations: memory of inputs and results.
         operators: by operator type, those with the most multiplications first, then those that write most.
         unknown: results whose shapes are not known; what is counted of the others is the least that the graph costs.
     """

@@ -58,7 +58,6 @@ class Consumer:
     Attributes:
         node: Conv, Gemm or MatMul.
         data: what it reads.
-        weight: name of its weight.
         axis: of the weight's input channels.
         channels: channel of every input.
     """
@@ -75,7 +74,6 @@ class ChannelGroup:
     """Tensors whose channels can be scaled together.
 
     Attributes:
-        size: number of channels.
         layouts: tensor -> where its channels lie.
         makers: nodes whose weights give the scale, and the channel of every output.
         constants: nodes that add or join a constant, its name, and its layout.

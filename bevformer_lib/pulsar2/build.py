@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,11 +50,9 @@ class Building:
     """What all runs for one conversion have in common.
 
     Attributes:
-        tool: where `pulsar2` is.
-        dialect: of its version.
         model: the float graph.
+        instead: absolute paths of files -> those that the tool is given in their place.
         work: a folder to write into.
-        limits: of time and memory, and how to cancel.
         source: where the settings come from, to name in errors.
         profile: whether to ask for the cycles of every layer.
         on_line: called for every line of the log.
@@ -63,6 +62,7 @@ class Building:
     tool: Tool
     dialect: Dialect
     model: Path
+    instead: Mapping[Path, Path]
     work: Path
     limits: Limits
     source: str
@@ -114,16 +114,17 @@ class Building:
         Raises:
             ConversionError: it failed; the error's type says how.
         """
-        inputs = _InputMounts(self.tool)
+        inputs = _InputMounts(self.tool, self.instead)
+        graph = self.instead.get(self.model.absolute(), self.model)
         output_folder = self.work / OUTPUT_FOLDER
         output_folder.mkdir()
         content = with_host_paths(config.to_content(), inputs.place)
         config_file = self.work / CONFIG_FILE
         config_file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         written = self.tool.mount(output_folder, "output", writable=True)
-        given = inputs.place(str(named_link(self.model, self.work / MODEL_FILE)), name=MODEL_FILE)
-        for name in external_files(self.model):
-            inputs.place(str(self.model.parent / name), name=name)
+        given = inputs.place(str(named_link(graph, self.work / MODEL_FILE)), name=MODEL_FILE)
+        for name in external_files(graph):
+            inputs.place(str(graph.parent / name), name=name)
         arguments = [
             "build",
             *("--target_hardware", str(config.target_hardware)),
@@ -174,8 +175,9 @@ class Building:
 class _InputMounts:
     """The files that the tool reads, each mounted by itself under a name of its own."""
 
-    def __init__(self, tool: Tool) -> None:
+    def __init__(self, tool: Tool, instead: Mapping[Path, Path]) -> None:
         self._tool = tool
+        self._instead = instead
         self.mounts: list[Mount] = []
 
     def place(self, host: str, name: str | None = None) -> str:
@@ -187,7 +189,8 @@ class _InputMounts:
         path = Path(host)
         if not path.exists():
             raise BuildConfigError(f"{path}: no such file or folder, but the build config names it; correct the path")
-        mount = self._tool.mount(path.absolute(), f"input/{name or f'{len(self.mounts)}_{path.name}'}")
+        path = self._instead.get(path.absolute(), path.absolute())
+        mount = self._tool.mount(path, f"input/{name or f'{len(self.mounts)}_{path.name}'}")
         self.mounts.append(mount)
         return mount.inside
 

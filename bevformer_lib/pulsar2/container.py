@@ -37,11 +37,9 @@ class AxModel:
     """What an `.axmodel` says about itself.
 
     Attributes:
-        path: the file.
         version: of the converter that made it; ``None``: not said.
         commit: likewise.
         inputs: by name, as the compiled model takes them.
-        outputs: by name.
         npu_subgraphs: nodes that run on the NPU.
         other_nodes: operator type -> nodes that don't.
     """

@@ -29,6 +29,7 @@ from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.container import graph_specs
 from bevformer_lib.pulsar2.evidence import QUANTIZATION_RECORD, collect_evidence
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
+from bevformer_lib.pulsar2.pixel_input import given_instead
 from bevformer_lib.pulsar2.precision import count_types
 from bevformer_lib.pulsar2.process import Limits, LineCallback
 from bevformer_lib.pulsar2.proto import parse_proto
@@ -53,8 +54,6 @@ class Pulsar2Options:
     """How to convert.
 
     Attributes:
-        recipe: named settings.
-        target: the chip.
         npu_mode: cores to compile for; ``None``: the recipe's choice, else all that the chip has.
         overrides: YAML file with settings of the user's own.
         image: docker image; ``None``: found.
@@ -155,8 +154,9 @@ class Pulsar2Converter:
         tool.stop_orphaned()
         with _work_folder(output, tool) as work:
             limits = Limits(options.time_limit_seconds, _bytes(options.memory_limit_gb), options.cancelled)
+            instead = given_instead(model, samples, work)
             building = Building(
-                tool, dialect, model, work, limits, source, options.profile, options.on_line, on_progress
+                tool, dialect, model, instead, work, limits, source, options.profile, options.on_line, on_progress
             )
             allowed = options.overrides is None if options.leave_out_missing is None else options.leave_out_missing
             built, config, left_out = (

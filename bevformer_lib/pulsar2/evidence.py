@@ -43,9 +43,7 @@ class Evidence:
     """A build, inspected.
 
     Attributes:
-        axmodel: the compiled model's own words.
         figures: cycles and multiply-accumulates.
-        operators: every operator as built.
         layer_cycles: what every layer takes, the most first; empty: the build was not profiled.
         findings: requests without effect, and what else should be looked at; empty: none.
     """
@@ -79,14 +77,6 @@ def collect_evidence(
     tool: ToolVersion,
 ) -> Evidence:
     """Inspect what a build wrote.
-
-    Args:
-        folder: the build's output folder.
-        lines: its log.
-        model: the float graph.
-        path: its file, to name in errors.
-        config: what the build was told.
-        tool: what built it.
 
     Raises:
         BuildFailedError: there is no compiled model, or it is not the given model's.

@@ -21,6 +21,7 @@ from bevformer_lib.pulsar2.build_config import (
 from bevformer_lib.pulsar2.errors import BuildConfigError
 from bevformer_lib.pulsar2.overrides import merge, read_overrides
 from bevformer_lib.pulsar2.parse import parse_build_config
+from bevformer_lib.pulsar2.pixel_input import input_processor
 from bevformer_lib.pulsar2.recipes import RECIPE_SAMPLES, recipe_content
 
 DEFAULT_HARDWARE: Final = "AX650"
@@ -41,7 +42,8 @@ def generate_build_config(
 ) -> BuildConfig:
     """Return the build config; its paths are those of this machine.
 
-    Every input calibrated with its NumPy archive, and processors that keep inputs and outputs in float.
+    Every input calibrated with its NumPy archive, and processors that keep inputs and outputs in float, but for images
+    that are pixels.
 
     Args:
         graph: the float graph.
@@ -123,7 +125,7 @@ def _inputs_and_outputs(graph: onnx.GraphProto, samples: CalibrationSet, recipe:
                 for name in inputs
             ]
         },
-        "input_processors": [{"tensor_name": name, "src_dtype": "FP32"} for name in inputs],
+        "input_processors": [input_processor(graph, name) for name in inputs],
         "output_processors": [{"tensor_name": value.name, "output_dtype": "FP32"} for value in graph.output],
         "compiler": {"check": 0},
     }

@@ -48,10 +48,8 @@ class Invocation:
     """A command, and how to stop what it starts.
 
     Attributes:
-        command: the command line.
         stop: command that stops the container behind it; empty: there is none, the process group is all.
         lock: file that is made and held locked while the process that can stop the container lives; ``None``: none.
-        cwd: folder to run in.
     """
 
     command: tuple[str, ...]
@@ -82,7 +80,6 @@ class Completed:
     Attributes:
         returncode: its exit status; negative: the signal that ended it.
         lines: its output, at most the last :data:`MAX_KEPT_LINES` lines.
-        seconds: how long it ran.
     """
 
     returncode: int

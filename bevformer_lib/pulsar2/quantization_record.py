@@ -36,8 +36,6 @@ class RecordedNumbers:
 
     Attributes:
         bits: 8, 16, or 32 for float.
-        low: smallest code.
-        high: largest code.
         scales: one, or one per channel; empty in float.
         zero_points: as many.
         per_channel: whether there is one scale per channel.
@@ -61,7 +59,6 @@ class QuantizationRecord:
     """The numbers of a build.
 
     Attributes:
-        path: the record's file.
         operators: operator, without the number that fusion puts before it -> tensor -> its numbers there.
         kept: tensors of the compiled graph; ``None``: that graph is not there.
     """
@@ -80,9 +77,6 @@ def numbers_sha256(path: Path) -> str:
     """Return a digest of what a record says, for comparing builds: the same graph built again has the same.
 
     The ``.axmodel`` is no measure of that: its program differs from build to build in a few bytes.
-
-    Args:
-        path: the record.
 
     Raises:
         ConversionError: it can't be read.

@@ -50,7 +50,6 @@ class ReportContent:
     """A whole report.
 
     Attributes:
-        model: configuration of the model.
         names: how to call the reference and the candidate in a sentence: "float model", "INT8 model".
         steps: of the build, in order.
         evaluations: both models' boxes and fidelity, by scene.

@@ -45,7 +45,6 @@ class PlacedNode:
     """A node's place.
 
     Attributes:
-        node: what.
         row: counted from the top.
         lane: counted from the left; below the node this lane is its own until its last child.
     """

@@ -75,10 +75,6 @@ class Npu:
     def chosen(cls, axengine: ModuleType, npu: str | None) -> Npu:
         """Return the NPU that is asked for.
 
-        Args:
-            axengine: the library.
-            npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
-
         Raises:
             RuntimeUnavailableError: there is no driver for it, or no such name.
         """
@@ -190,9 +186,6 @@ class AxEngineRuntime:
 def start_npu(npu: str | None = None) -> Npu:
     """Start an NPU without a model of ours, by having it refuse a file that is none; the process keeps it started.
 
-    Args:
-        npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
-
     Raises:
         RuntimeUnavailableError: it can't be started here.
     """
@@ -238,7 +231,7 @@ def import_axengine() -> ModuleType:
     """
     try:
         with _library_at_work():
-            return importlib.import_module("axengine")
+            axengine = importlib.import_module("axengine")
     except ModuleNotFoundError as error:
         if error.name != "axengine":
             raise package_error(error) from error
@@ -249,6 +242,12 @@ def import_axengine() -> ModuleType:
         raise driver_error(error) from error
     except Exception as error:
         raise start_error(error) or driver_error(error) from error
+    if not callable(getattr(axengine, "InferenceSession", None)):
+        place = axengine.__file__ or ", ".join(getattr(axengine, "__path__", ()))
+        raise RuntimeUnavailableError(
+            f"{place} is named axengine and is not AXEngine (it has no InferenceSession); remove it, and {_WHEEL}"
+        )
+    return axengine
 
 
 def _specs(arguments: Iterable[Any], model: Path) -> Mapping[str, TensorSpec]:

@@ -36,7 +36,6 @@ class ModelGeometry:
     """The facts that a model's interface holds and the inference config does not.
 
     Attributes:
-        num_cams: cameras per frame.
         image_hw: image size (height, width) in pixels, padded, as the model is fed.
         decoder_layers: decoder layers whose outputs the model gives.
     """
@@ -48,11 +47,6 @@ class ModelGeometry:
 
 def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> ModelGeometry:
     """Check a model's inputs and outputs against the inference config.
-
-    Args:
-        runtime: the loaded model.
-        config: what the model should be.
-        model: its file, to name in the error.
 
     Returns:
         What the model's interface says beyond the config.
@@ -74,11 +68,6 @@ def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> Model
 
 def check_graph(runtime: Runtime, config: ModelConfig, model: Path) -> None:
     """Check a graph's inputs and outputs against the model config that it should be exported from.
-
-    Args:
-        runtime: the loaded graph.
-        config: what the graph should be.
-        model: its file, to name in the error.
 
     Raises:
         ConfigError: with every disagreement.

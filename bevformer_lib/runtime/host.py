@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from bevformer_lib.config.model_config import ImageNormConfig
 from bevformer_lib.errors import RuntimeUnavailableError
 from bevformer_lib.geometry.host import rotated_source
 from bevformer_lib.names import INPUT_CAN_BUS, INPUT_IMG, INPUT_PREV_BEV
-from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.base import Runtime, TensorSpec
+from bevformer_lib.scenes.preprocess import Preprocessor
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,6 @@ class HostRotation:
     :func:`bevformer_lib.geometry.host.rotated_source`.
 
     Attributes:
-        bev_hw: BEV rows and columns.
         center_xy: rotation centre (x, y) in cells; the published models have (100, 100), also on a map of 50 x 50.
     """
 
@@ -81,6 +81,12 @@ class HostPreparation:
             f"the model takes {name} as {dtype}, and nothing says what its numbers stand for; compile it with a "
             f"float32 {name}" + (" (or uint8 pixels)" if name == INPUT_IMG else "")
         )
+
+
+def fed_to(preprocessor: Preprocessor, *models: Runtime) -> Preprocessor:
+    """Return a preprocessor that makes pixels where all models take them, else normalised images."""
+    types = {spec.dtype for model in models for name, spec in model.inputs.items() if name == INPUT_IMG}
+    return replace(preprocessor, pixels=types == {np.dtype(np.uint8)})
 
 
 def pixels_of(img: NDArray[np.float32], img_norm: ImageNormConfig) -> NDArray[np.uint8]:

@@ -23,10 +23,11 @@ from bevformer_lib.errors import OutputError, RuntimeUnavailableError
 from bevformer_lib.files import atomic_path, write_json
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.strict_json import parse_json
-from bevformer_lib.strict_npy import MOST_BYTES, parse_npz
+from bevformer_lib.strict_npy import HEADER_BYTES, parse_npz
 
 RECORDING_FILE: Final = "recording.json"
 _FRAMES: Final = "frames"
+_MOST_DESCRIPTION_BYTES: Final = 1 << 20
 _FIRST_DATE: Final = (1980, 1, 1, 0, 0, 0)
 """Of all that is packed: the same frames make the same bytes."""
 
@@ -85,7 +86,7 @@ class RecordingRuntime:
         """Execute the model once, unless this feed was recorded before, and return all its outputs by name."""
         path = self._folder / _frame_name(feed)
         if path.is_file():
-            return _read_frame(path.read_bytes(), str(path))
+            return _read_frame(path.read_bytes(), str(path), _frame_bytes(self.outputs))
         outputs = self._runtime.run(feed)
         with atomic_path(path) as temporary:
             np.savez(temporary, allow_pickle=False, **outputs)
@@ -109,6 +110,7 @@ class RecordedRuntime:
         self.model_sha256: str = description["model_sha256"]
         self.inputs: Mapping[str, TensorSpec] = _specs(description["inputs"])
         self.outputs: Mapping[str, TensorSpec] = _specs(description["outputs"])
+        self._frame_bytes = _frame_bytes(self.outputs)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -123,13 +125,13 @@ class RecordedRuntime:
             RuntimeUnavailableError: the recording is damaged.
         """
         name = _frame_name(feed)
-        content = _read(self._recording, name)
+        content = _read(self._recording, name, self._frame_bytes)
         if content is None:
             raise UnrecordedError(
                 f"{self._recording}: has no such frame; record the same scenes with the same inference config "
                 "(bevformer record), whole scenes from their first frame"
             )
-        return _read_frame(content, str(self._recording / name))
+        return _read_frame(content, str(self._recording / name), self._frame_bytes)
 
 
 def pack_recording(folder: Path, output: Path) -> None:
@@ -150,7 +152,12 @@ def _frame_name(feed: Mapping[str, NDArray[Any]]) -> str:
     return f"{_FRAMES}/{digest.hexdigest()}.npz"
 
 
-def _read(recording: Path, name: str) -> bytes | None:
+def _frame_bytes(outputs: Mapping[str, TensorSpec]) -> int:
+    """Return how large a frame's file may be, before and after it is unpacked."""
+    return sum(spec.num_bytes + 2 * HEADER_BYTES for spec in outputs.values())
+
+
+def _read(recording: Path, name: str, most_bytes: int) -> bytes | None:
     """Return a file of a recording; ``None``: it has no such one."""
     if not recording.is_file():
         path = recording / name
@@ -158,16 +165,16 @@ def _read(recording: Path, name: str) -> bytes | None:
     try:
         with zipfile.ZipFile(recording) as archive:
             entry = archive.NameToInfo.get(name)
-            if entry is not None and entry.file_size > MOST_BYTES:
+            if entry is not None and entry.file_size > most_bytes:
                 raise zipfile.BadZipFile(f"{name} would become {entry.file_size:,} bytes")
             return None if entry is None else archive.read(name)
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         raise RuntimeUnavailableError(f"{recording}: is damaged ({error}); copy the recording again") from error
 
 
-def _read_frame(content: bytes, named: str) -> dict[str, NDArray[Any]]:
+def _read_frame(content: bytes, named: str, most_bytes: int) -> dict[str, NDArray[Any]]:
     try:
-        return parse_npz(content)
+        return parse_npz(content, most_bytes)
     except ValueError as error:
         raise RuntimeUnavailableError(f"{named}: is damaged: it {error}; copy the recording again") from error
 
@@ -185,7 +192,7 @@ def _specs(described: list[dict[str, Any]]) -> Mapping[str, TensorSpec]:
 def _read_description(recording: Path) -> dict[str, Any]:
     path = recording / RECORDING_FILE
     try:
-        content: dict[str, Any] = parse_json(_read(recording, RECORDING_FILE) or b"")
+        content: dict[str, Any] = parse_json(_read(recording, RECORDING_FILE, _MOST_DESCRIPTION_BYTES) or b"")
         for part in ("inputs", "outputs"):
             _specs(content[part])
         content["model_sha256"].isalnum()

@@ -27,7 +27,6 @@ class FrameFiles:
     """The files of one frame.
 
     Attributes:
-        index: number of the frame.
         meta: its meta file, or ``None`` where it is missing.
         images: those that exist, by camera; a stacked image stands under camera 0.
         stacked: whether one image holds all cameras.

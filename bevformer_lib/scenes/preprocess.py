@@ -48,7 +48,6 @@ class Preprocessor:
 
     Attributes:
         image_hw: padded image size (height, width) in pixels, as the network is fed.
-        img_norm: pixel normalisation.
         black_cameras: numbers of cameras whose images are black, before normalisation, whatever the files show.
         pixels: whether the network normalises by itself, and is fed uint8 pixels in its order of channels.
         threads: threads that share the cameras of a frame.
@@ -158,18 +157,18 @@ class Preprocessor:
 
     def _decode_each(self, images: Sequence[ImageRef], place: Callable[[int, NDArray[np.uint8]], None]) -> None:
         """Decode every file once, in parallel, and hand each camera's image (H, W, 3) BGR to ``place``."""
-        cameras_by_file: dict[Path, list[int]] = {}
+        cameras_by_source: dict[ImageRef, list[int]] = {}
         for camera, image in enumerate(images):
-            cameras_by_file.setdefault(image.path, []).append(camera)
+            cameras_by_source.setdefault(replace(image, rows=None), []).append(camera)
 
-        def decode_file(path: Path) -> None:
-            decoded = _decode(path)
-            for camera in cameras_by_file[path]:
+        def decode(source: ImageRef) -> None:
+            decoded = _decode(source.path) if source.pixels is None else source.pixels()
+            for camera in cameras_by_source[source]:
                 rows = slice(*(images[camera].rows or (None,)))
-                image = self._checked(decoded[rows], path)
+                image = self._checked(decoded[rows], source.path)
                 place(camera, np.zeros_like(image) if camera in self.black_cameras else image)
 
-        _in_threads(decode_file, [(path,) for path in cameras_by_file], self.threads)
+        _in_threads(decode, [(source,) for source in cameras_by_source], self.threads)
 
     def _checked(self, image: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
         if image.shape[0] > self.image_hw[0] or image.shape[1] > self.image_hw[1]:

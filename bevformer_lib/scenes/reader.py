@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from bevformer_lib.errors import SceneError
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.image_files import check_image
-from bevformer_lib.scenes.index import SceneEntry, find_scenes
+from bevformer_lib.scenes.index import find_scenes
 from bevformer_lib.scenes.layout import padded_hw
 from bevformer_lib.scenes.listing import FrameFiles, list_frames
 from bevformer_lib.scenes.meta import parse_meta
@@ -18,6 +19,8 @@ from bevformer_lib.scenes.types import Frame, ImageRef, Scene
 from bevformer_lib.strict_json import read_json_object
 
 __all__ = ["SceneRequirements", "read_scenes"]
+
+_Entry = TypeVar("_Entry")
 
 _PROGRESS_LABEL = "checking scenes"
 
@@ -47,7 +50,7 @@ def read_scenes(
         SceneError: the selection is empty, or the folder has defects; ``defects`` holds them all, each with its file.
     """
     entries, defects = find_scenes(root)
-    selected = () if defects else _select(root, entries, start_scene, end_scene)
+    selected = () if defects else select_scenes(root, entries, start_scene, end_scene)
     listed: list[tuple[str, tuple[FrameFiles, ...]]] = []
     for entry in selected or entries:
         files, found = list_frames(root / entry.name, entry.frames, requirements.num_cams)
@@ -63,9 +66,14 @@ def read_scenes(
     return scenes
 
 
-def _select(
-    root: Path, entries: tuple[SceneEntry, ...], start_scene: int, end_scene: int | None
-) -> tuple[SceneEntry, ...]:
+def select_scenes(
+    root: Path, entries: tuple[_Entry, ...], start_scene: int, end_scene: int | None
+) -> tuple[_Entry, ...]:
+    """Return the scenes ``start_scene`` to ``end_scene`` (exclusive; ``None``: the last) of those that ``root`` holds.
+
+    Raises:
+        SceneError: these are none.
+    """
     end = len(entries) if end_scene is None else end_scene
     if not 0 <= start_scene < min(end, len(entries)):
         raise SceneError(

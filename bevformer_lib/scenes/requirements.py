@@ -12,9 +12,7 @@ class SceneRequirements:
     """The facts of a model that a folder of scenes has to agree with.
 
     Attributes:
-        num_cams: cameras per frame.
         image_hw: padded image size (height, width) in pixels, as the network is fed.
-        img_norm: pixel normalisation.
     """
 
     num_cams: int

@@ -16,8 +16,6 @@ class DecodedFrame:
     """A frame, ready to be fed.
 
     Attributes:
-        frame: the frame.
-        inputs: what the network is fed.
         load_seconds: time that reading and decoding the images took, in the background included.
         preprocess_seconds: time that normalising and padding them took.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ class ImageRef:
     """Where a camera's image is stored.
 
     Attributes:
-        path: the file.
         rows: (first, last + 1) pixel rows of the file that belong to this camera, or ``None`` for the whole
             image (one published spelling stacks all cameras top to bottom in one file).
+        pixels: gives the image, (h, w, 3) uint8 BGR, where it is no file of its own but in a recording, ``path``.
     """
 
     path: Path
     rows: tuple[int, int] | None = None
+    pixels: Callable[[], NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ class Frame:
         can_bus_absolute: (18,) float64, as recorded.
         gt_boxes: annotations, or ``None`` where the scene has none (an empty tuple means: annotated, nothing
             there).
-        meta_path: the meta file it was read from.
+        meta_path: the meta file it was read from; of a recording's frame, the recording's and below it the time, which
+            is no file.
         timestamp_us: recording time in microseconds, or ``None``.
-        sample_token: nuScenes sample token, or ``None``.
         bicycle_racks: areas in which nuScenes' metric counts no bicycle or motorcycle.
         lidar_to_ego: (4, 4) float64, or ``None`` where the scene does not say.
         ego_to_global: (4, 4) float64 at the LiDAR's time, or ``None`` where the scene does not say.
+        sha256: of what a recording says of the frame, its images' times and sizes; ``None``: the meta file says it.
     """
 
     index: int
@@ -81,6 +84,7 @@ class Frame:
     bicycle_racks: tuple[GroundTruthBox, ...] = ()
     lidar_to_ego: NDArray[np.float64] | None = None
     ego_to_global: NDArray[np.float64] | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,6 @@ class StepRecord:
         step: what it was made from.
         outputs: name (path within what the step wrote) -> content.
         facts: what the step has to say about its outputs: shapes, counts, metrics; plain JSON data.
-        seconds: how long it took.
         created_at: UTC, ISO 8601.
         product_version: version of this package that did it.
     """

@@ -19,9 +19,6 @@ class Verification:
     """What reading everything found.
 
     Attributes:
-        objects: how many were read.
-        num_bytes: their bytes.
-        records: how many were read.
         defects: one sentence for each broken object, missing object or unreadable record.
     """
 

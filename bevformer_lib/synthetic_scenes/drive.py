@@ -36,7 +36,6 @@ class Phase:
     """What the driver wants for a while.
 
     Attributes:
-        duration_s: how long.
         speed_mps: speed to reach.
         curvature_per_m: curvature to steer, positive to the left.
     """

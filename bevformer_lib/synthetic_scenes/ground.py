@@ -94,7 +94,6 @@ class GroundMap:
     Attributes:
         bgr: (n, n, 3) uint8; column along world x, row along world y.
         origin_m: world (x, y) of the middle of texel (0, 0).
-        texel_m: size of a texel.
     """
 
     bgr: NDArray[np.uint8]

@@ -50,13 +50,11 @@ class SceneRecipe:
 
     Attributes:
         num_scenes: number of scenes; scene k is the same however many are made.
-        frames_per_scene: frames of each.
         num_cams: the first so many cameras of ``names.CAMERA_ORDER``.
         image_hw: padded image size (height, width), pixels.
         image_scale: factor from the 1600 x 900 camera image to the unpadded image.
         img_norm: recorded in the meta files; its mean is the colour of the padding.
         class_names: only objects of these classes get boxes.
-        seed: seed of everything.
         ground_truth: whether the meta files hold ``gt_boxes``.
     """
 

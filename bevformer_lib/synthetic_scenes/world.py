@@ -87,7 +87,6 @@ class Actor:
     Attributes:
         category: detection class name.
         size_wlh_m: width, length, height of its box.
-        motion: where it is.
         body: its mesh in the object frame, given the way it has moved (people's legs).
         left_alone: a vehicle or cycle that its driver has left.
     """
@@ -117,7 +116,6 @@ class Prop:
     Attributes:
         xy_m: bottom centre, world frame.
         footprint_m: (n, 2) convex outline of what throws its shadow, world frame.
-        height_m: its height.
         mesh: in the world frame.
     """
 
@@ -132,11 +130,8 @@ class World:
     """A scene without cameras.
 
     Attributes:
-        name: name of the scene.
         seed: seeds what is random about its images.
         ego: the car that carries the cameras.
-        ground: see :class:`~bevformer_lib.synthetic_scenes.ground.Ground`.
-        weather: light and air.
         actors: objects with boxes.
         props: the rest.
     """

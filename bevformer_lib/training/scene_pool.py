@@ -30,13 +30,9 @@ class PoolRecipe:
     """What the arrays of every scene of a pool are made for.
 
     Attributes:
-        num_cams: cameras.
-        image_hw: padded image size.
         image_scale: factor from the camera's own image to the unpadded one.
-        class_names: classes of the boxes.
         pc_range: x and y range of the boxes, m.
         map_stride: pixels of the image per pixel of the class and distance maps, each way.
-        frames_per_scene: frames.
     """
 
     num_cams: int

@@ -16,10 +16,8 @@ class TensorComparison:
     """One tensor of one frame against the original's.
 
     Attributes:
-        scene: name of the scene.
         frame: the frame's number in its file names.
         candidate: ``PYTORCH`` or ``ONNX``.
-        tensor: name of the tensor.
         shape: the original's.
         relative_l2: norm of the difference over the norm of the original's; infinite where the shapes differ or a value
             is not finite.
@@ -50,7 +48,6 @@ class VerifyReport:
 
     Attributes:
         tolerance: largest ``relative_l2`` that is no divergence.
-        frames: number of frames compared.
         versions: of the packages that the original ran on.
         comparisons: by frame, by candidate, and then in the order in which the network computes the tensors.
     """

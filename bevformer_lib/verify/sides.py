@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bevformer_lib.backends.runtimes import ONNXRUNTIME, open_runtime
-from bevformer_lib.config.model_config import ModelConfig
+from bevformer_lib.config.model_config import ImageNormConfig, ModelConfig
 from bevformer_lib.errors import VerifyError
 from bevformer_lib.export.intermediate_outputs import intermediate_names, with_intermediate_outputs
 from bevformer_lib.export.intermediates_runtime import IntermediatesRuntime
@@ -29,6 +29,7 @@ from bevformer_lib.names import (
 )
 from bevformer_lib.runtime.base import Runtime
 from bevformer_lib.runtime.contract import check_graph
+from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs
@@ -161,20 +162,20 @@ def open_graph(path: Path, config: ModelConfig) -> GraphSide:
         _log.warning(
             "%s names no inner tensors; only its outputs are compared. Export it again with this version", path
         )
-        return GraphSide(runtime)
+        return GraphSide(runtime, config.img_norm)
     del runtime
     with temporary_folder() as folder:
         intermediates_path = folder / path.name
         onnx.save(with_intermediate_outputs(model, names), str(intermediates_path))
-        return GraphSide(open_runtime(ONNXRUNTIME, intermediates_path))
+        return GraphSide(open_runtime(ONNXRUNTIME, intermediates_path), config.img_norm)
 
 
 class GraphSide:
     """The exported graph in a runtime."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, img_norm: ImageNormConfig) -> None:
         self._runtime = IntermediatesRuntime(runtime)
-        self._session = TemporalSession(self._runtime)
+        self._session = TemporalSession(self._runtime, HostPreparation(img_norm))
 
     def run(self, moment: Moment, sink: TensorSink) -> None:
         """Run one frame and hand every output, the named tensors among them, to ``sink``.

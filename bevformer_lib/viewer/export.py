@@ -17,11 +17,11 @@ from bevformer_lib.drawing.cameras import DRIVING_ORDER
 from bevformer_lib.drawing.style import GROUND_TRUTH, Image, detections_by_class
 from bevformer_lib.errors import MissingPackageError
 from bevformer_lib.files import atomic_path, require_new_file
+from bevformer_lib.geometry.camera_pose import placed_camera
 from bevformer_lib.names import CAMERA_ORDER, CAN_BUS_POSITION, CAN_BUS_YAW_RAD
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.types import Frame, Scene
-from bevformer_lib.viewer.camera_pose import placed_camera
 
 APPLICATION: Final = "bevformer"
 FRAME_TIMELINE: Final = "frame"

@@ -62,6 +62,16 @@ def test_claims_are_not_believed(head: bytes, tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 * 1024
 
 
+def test_no_member_larger_than_the_models_inputs_is_read(tmp_path: Path) -> None:
+    for name in ARCHIVE_ORDER:
+        with gzip.open(tmp_path / archive_name(name), "wb", compresslevel=1) as file:
+            file.write(_header("1.npy", 40 * MIB))
+            for _ in range(40):
+                file.write(bytes(MIB))
+    with pytest.raises(CalibrationError, match=r"img\.tar\.gz: '1\.npy' has 41,943,040 bytes, more than .* \(1,036\)"):
+        read_calibration(tmp_path, 1036)
+
+
 def test_zeros_behind_the_end_are_not_read_for_ever(tmp_path: Path) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:

@@ -12,6 +12,8 @@ from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
 from tests.support.toy_graph import give_metadata, write_toy_graph
 
+MICRO = Path(__file__).parents[1] / "support" / "micro_original.py"
+
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,3 +98,51 @@ def test_bad_options_are_one_clear_error(
     assert said in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_gives_what_its_scenes_give(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = tmp_path / "recordings"
+    options = ("--config", str(MICRO), "--output-dir", str(recordings), "--end-scene", "2")
+    assert run(LIBRARY_COMMANDS, ["write-recordings", str(given / "scenes"), *options]) == 0
+    assert f"{recordings}/scene-0001.mcap: 2 frames of scene-0001" in capsys.readouterr().out
+    assert bevformer_infer(given, tmp_path / "of scenes", "--end-scene", "2") == 0
+    model = [str(given / "toy.onnx"), str(given / "inference_config.json")]
+    output = ["--output-dir", str(tmp_path / "of recordings")]
+    for name in ("scene-0000", "scene-0001"):
+        source = ["--source", str(recordings / f"{name}.mcap")]
+        assert run(LIBRARY_COMMANDS, ["infer", *model, *source, *output]) == 0
+        ours, theirs = (
+            json.loads((tmp_path / folder / name / "detections.json").read_text(encoding="utf-8"))["frames"]
+            for folder in ("of recordings", "of scenes")
+        )
+        assert [frame["boxes"] for frame in ours] == [frame["boxes"] for frame in theirs]
+        assert [frame["timestamp_us"] for frame in ours] == [frame["timestamp_us"] for frame in theirs]
+        images = [sorted((tmp_path / folder / name / "images").iterdir()) for folder in ("of recordings", "of scenes")]
+        assert len(images[0]) == 2
+        assert [path.name for path in images[0]] == [path.name for path in images[1]]
+    assert run(LIBRARY_COMMANDS, ["infer", *model, *source, *output]) == 0
+    assert "left alone, finished before: 1 scene (scene-0001)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give a folder of scenes, or --source and a recording"),
+        (("{given}/scenes", "--source", "{given}/toy.onnx"), "give a folder of scenes, or --source and a recording"),
+        (("{given}/scenes", "--frame-interval", "0.5"), "give it as --source"),
+        (("--source", "{given}/toy.onnx"), "toy.onnx: is no MCAP file"),
+        (("--source", "{given}/none.mcap"), "none.mcap: is no file"),
+        (("--source", "{given}/none.mcap", "--topics", "{given}/none.yaml"), "none.yaml: "),
+    ],
+)
+def test_a_wrong_source_is_one_clear_error(
+    arguments: tuple[str, ...], said: str, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = [str(given / "toy.onnx"), str(given / "inference_config.json")]
+    more = [argument.format(given=given) for argument in arguments]
+    assert run(LIBRARY_COMMANDS, ["infer", *model, *more, "--output-dir", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -111,6 +112,20 @@ def test_axengine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "axengine", None)  # as if it was not installed, whatever was imported before
     finding = check_axengine()
     assert finding.status is Status.FAIL and "pyaxengine/releases" in finding.fix
+
+
+@pytest.mark.parametrize("name", ["axengine.py", "axengine/data.bin", "axengine/__init__.py"])
+def test_something_else_of_that_name_starts_no_npu(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    monkeypatch.delitem(sys.modules, "axengine", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
+    finding = check_axengine()
+    sys.modules.pop("axengine", None)
+    assert finding.status is Status.FAIL
+    assert f"{tmp_path}/axengine" in finding.found and "is not AXEngine" in finding.found
+    assert "pyaxengine/releases" in finding.fix
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from bevformer_lib.drawing.processes import DrawingProcesses, draw_here, open_drawing_processes
 from bevformer_lib.drawing.scene import SceneStyle
 from bevformer_lib.errors import OutputError
-from bevformer_lib.scenes.types import Frame
+from bevformer_lib.scenes.types import Frame, ImageRef
 from tests.drawing.examples import CAR_AHEAD, camera_calibration, detections, gray_images
 from tests.support.micro import CLASS_NAMES, PC_RANGE
 
@@ -26,7 +26,9 @@ IMAGES = gray_images(6, HW)
 
 
 def frame(number: int) -> Frame:
-    return Frame(number, (), camera_calibration(6, HW), np.zeros(18), (), Path(f"meta_{number:06d}.json"))
+    recorded = ImageRef(Path("drive.mcap"), pixels=lambda: IMAGES[0])  # as a recording has it: no process takes it over
+    meta = Path(f"meta_{number:06d}.json")
+    return Frame(number, (recorded,) * 6, camera_calibration(6, HW), np.zeros(18), (), meta)
 
 
 def children() -> set[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from bevformer_lib.backends.runtimes import open_runtime
@@ -15,6 +16,7 @@ from bevformer_lib.detections.decode import decode_detections
 from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.errors import ConfigError
 from bevformer_lib.evaluate.scene import evaluate_scene
+from bevformer_lib.export.pixel_input import normalize_inside
 from bevformer_lib.fidelity import Fidelity, tensor_fidelity
 from bevformer_lib.plain_data import to_plain
 from bevformer_lib.runtime.base import Runtime
@@ -166,3 +168,15 @@ def test_models_of_different_outputs(tmp_path: Path, scene: Scene, runtime: Runt
     other = open_runtime("onnxruntime", write_toy_graph(tmp_path / "other.onnx", decoder_layers=3), threads=1)
     with pytest.raises(ConfigError, match=r"\(2, 1, 30, 10\).*\(3, 1, 30, 10\).*made from"):
         evaluate(scene, runtime, other, config)
+
+
+def test_models_of_pixels_and_of_normalised_images_are_compared(
+    tmp_path: Path, scene: Scene, runtime: Runtime, config: InferenceConfig
+) -> None:
+    graph = onnx.load(write_toy_graph(tmp_path / "toy.onnx"))
+    normalize_inside(graph.graph, config.img_norm)
+    onnx.save(graph, tmp_path / "pixels.onnx")
+    pixels = open_runtime("onnxruntime", tmp_path / "pixels.onnx", threads=1)
+    for reference, candidate in ((runtime, pixels), (pixels, runtime), (pixels, pixels)):
+        for frame in evaluate(scene, reference, candidate, config).frames:
+            assert all(found == Fidelity(1.0, 0.0, 0.0, 0) for found in frame.fidelity.values())

@@ -12,11 +12,15 @@ import numpy as np
 import onnx
 import pytest
 
+from bevformer_lib.calibration.archive import read_calibration
+from bevformer_lib.detections.types import SceneEvaluation
 from bevformer_lib.errors import BevformerError, CalibrationError, CheckpointError, SceneError
 from bevformer_lib.names import HOST_GEOMETRY_INPUTS
 from bevformer_lib.pipeline.builds import lay_out
+from bevformer_lib.pipeline.evaluate import EVALUATION, read_evaluation
 from bevformer_lib.pipeline.executors import DirectExecutor, FindingExecutor, NotDoneError
 from bevformer_lib.pipeline.lost_camera import read_lost_camera
+from bevformer_lib.report import numbers
 from bevformer_lib.store.ancestry import ancestry
 from bevformer_lib.store.folder import FolderStore
 from flows.chain import BuildResult, run_chain
@@ -213,6 +217,28 @@ def test_an_emulation_is_evaluated_in_both_bounds_and_named_one(
     report = (lay_out(store, result.build, folder) / "report.html").read_text(encoding="utf-8")
     assert "What the emulated NPU computes" in report
     assert "emulation, movement operators not rounded" in report or "mAP and NDS not measured" in report
+
+
+def test_a_graph_of_pixels_finds_the_same_boxes_from_a_quarter_of_the_bytes(
+    first_store: tuple[FolderStore, BuildResult], micro_inputs: Path, store: FolderStore, tmp_path: Path
+) -> None:
+    result = build(micro_inputs, store, input_dtype="uint8")
+    assert done(result) == [step for step in ALL_STEPS[1:] if step != "coverage"]
+    for before, after in zip(_evaluations(*first_store), _evaluations(store, result), strict=True):
+        for one, other in zip(before.frames, after.frames, strict=True):
+            for side in ("reference", "candidate"):
+                assert getattr(one, side).to_dict() == getattr(other, side).to_dict()
+    folder = lay_out(store, result.build, tmp_path)
+    diagnosis = json.loads((folder / "diagnosis.json").read_text())
+    assert diagnosis["findings"]["calibration_foreign"]["value"] == 0.0
+    assert read_calibration(folder / "calibration").tensors["img"].dtype == np.uint8
+    size = numbers.size(6 * 3 * 96 * 160)
+    assert f"uint8, {size} a frame" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def _evaluations(store: FolderStore, result: BuildResult) -> list[SceneEvaluation]:
+    steps = [step.record for step in result.steps if step.record.step.title.startswith("evaluate ")]
+    return [read_evaluation(store, record.outputs[EVALUATION]) for record in steps]
 
 
 def test_a_dropped_camera_is_measured_beside_the_rest(store: FolderStore, micro_inputs: Path) -> None:

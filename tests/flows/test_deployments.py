@@ -106,7 +106,7 @@ def test_what_starts_by_itself_can_name_the_blocks_of_its_secrets() -> None:
         assert set(NAMED[name]["parameters"]["settings"]) == {"hub_token_block", "s3_block"}
 
 
-@pytest.mark.parametrize("name", ["crashed", "notify"])
+@pytest.mark.parametrize("name", ["crashed", "gate", "notify"])
 def test_automations_are_what_prefect_takes(name: str) -> None:
     text = (FOLDER / "automations" / f"{name}.yaml").read_text().replace("BLOCK_DOCUMENT_ID", str(uuid.uuid4()))
     for automation in yaml.safe_load(text)["automations"]:

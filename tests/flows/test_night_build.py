@@ -167,6 +167,7 @@ def set_up(site: Site, s3: S3Server, store: str, webhook: str) -> None:
     [alarm] = [one for one in site.every("block_documents") if one["name"] == "alarm"]
     for name, seen, here in (
         ("notify", "BLOCK_DOCUMENT_ID", alarm["id"]),
+        ("gate", "BLOCK_DOCUMENT_ID", alarm["id"]),
         ("crashed", "within: 90", f"within: {SILENCE_SECONDS}"),
     ):
         automation = (ROOT / "deployments" / "automations" / f"{name}.yaml").read_text()
@@ -182,7 +183,7 @@ def set_up(site: Site, s3: S3Server, store: str, webhook: str) -> None:
 
 def register(site: Site, inputs: dict[str, str]) -> str:
     """Register deployments and automations as docs/nightly.md says."""
-    automations = [str(site.folder / f"{name}.yaml") for name in ("notify", "crashed")]
+    automations = [str(site.folder / f"{name}.yaml") for name in ("notify", "gate", "crashed")]
     done = subprocess.run(
         [sys.executable, "deployments/register.py", "--automations", *automations],
         cwd=ROOT,
@@ -213,7 +214,7 @@ def test_registering_again_keeps_what_an_operator_did(night: Night) -> None:
     assert after["parameters"] == fewer
     assert after["parameters"]["settings"] == {"hub_token_block": "hub-token", "s3_block": "night-s3"}
     names = [one["name"] for one in site.every("automations")]
-    assert len(names) == len(set(names)) == 4  # that of the trigger of on-new-input is one
+    assert len(names) == len(set(names)) == 5  # that of the trigger of on-new-input is one
     assert not site.call(f"automations/{automation['id']}")["enabled"]
     site.call(f"deployments/{before['id']}", {"parameters": before["parameters"]}, method="PATCH")
     site.call(path, {"active": True}, method="PATCH")
@@ -260,7 +261,7 @@ def test_a_first_night_from_the_command_line(night: Night) -> None:
     assert workers == {True}  # both took some
 
     keys = {one["key"] for one in site.call("artifacts/filter", {"limit": 200}) if one["flow_run_id"] == run["id"]}
-    assert {"steps", "report", "report-file", "image-1"} <= keys
+    assert {"steps", "report", "report-file", "image-1", "lineage"} <= keys
     logged = site.call("logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200})
     assert any(line["name"].startswith("bevformer_lib") for line in logged)
 
@@ -273,6 +274,24 @@ def test_another_night_with_nothing_new_starts_no_work_anywhere(night: Night) ->
     found = night.what(run["id"])
     assert ran(found) == []
     assert all(step.reason.startswith("unchanged since") for step in found.steps)
+
+
+def test_a_gate_that_fails_is_an_event_with_value_and_scene(night: Night, tmp_path: Path) -> None:
+    policy = tmp_path / "strict.yaml"
+    policy.write_text("name: strict\ngates: [fidelity.bev_embed.cosine >= 0.9999999, metrics.mAP >= 0]")
+    run = night.site.ended(night.start("build/build", policy=str(policy)))
+    assert run["state_type"] == "FAILED"
+    [told] = wait_for(lambda: [one for one in night.told if "cosine failed" in one["subject"]], "the message", 60.0)
+    assert told["subject"] == "fidelity.bev_embed.cosine failed"
+    assert "fidelity.bev_embed.cosine is 0.99" in told["body"] and "worst in scene scene-000" in told["body"]
+    asked = {
+        "event": {"name": ["bevformer.gate.failed"]},
+        "resource": {"id": ["bevformer.gate.fidelity.bev_embed.cosine"]},
+    }
+    [failed] = wait_for(lambda: night.site.call("events/filter", {"filter": asked})["events"], "the event", 60.0)
+    assert failed["payload"]["value"] < failed["payload"]["bound"] == 0.9999999
+    assert failed["resource"]["bevformer.scene"].startswith("scene-000")
+    assert f"prefect.flow-run.{run['id']}" in [one["prefect.resource.id"] for one in failed["related"]]
 
 
 def test_the_clock_starts_a_night(night: Night) -> None:

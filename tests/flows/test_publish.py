@@ -127,6 +127,7 @@ def test_what_changed(built: tuple[FolderStore, BuildResult], store: FolderStore
     assert parameters["calibration.plan.num_samples"] == (4, 5)
     assert parameters["evaluate scene-0000.score_threshold"] == (None, 0.001)
     assert (found.packages, found.code) == ((), ())
+    assert [change.name for change in found.candidates] == ["convert.model_int8.onnx"]
     assert "fidelity.bev_embed.cosine" in {change.name for change in found.totals}
     assert "encoder.layer0" in {change.name for change in found.per_tensor}
     nothing = compare_builds(store, first, first)

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mcap.writer import CompressionType
 
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.calibration.pack import ARCHIVE_ORDER, archive_name
@@ -38,6 +39,8 @@ from bevformer_lib.plain_data import from_plain, to_plain
 from bevformer_lib.pulsar2.container import read_axmodel
 from bevformer_lib.pulsar2.log import read_figures
 from bevformer_lib.pulsar2.overrides import read_overrides
+from bevformer_lib.recordings.reader import RecordingOptions, read_recording
+from bevformer_lib.recordings.topics import Topics, read_topics
 from bevformer_lib.runtime.model_metadata import read_model_metadata
 from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.scenes.image_files import check_image
@@ -51,6 +54,7 @@ from bevformer_lib.strict_json import parse_json
 from bevformer_lib.strict_npy import parse_npy, parse_npz
 from bevformer_lib.strict_yaml import parse_yaml
 from tests.fuzz.mutations import changed_json, mutated
+from tests.recordings.foreign import write_foxglove_json, write_foxglove_protobuf, write_ros2_bag
 from tests.store.test_record_types import RECORD
 from tests.support.micro import micro_config
 from tests.support.scenes import write_scenes
@@ -157,6 +161,9 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     source = ResolvedSource("hub", "x", True, (SourceFile("a.json", 2, "b" * 40),), "me/model", "main", "c" * 40)
     model, errors = build_model(CONFIG), (BevformerError, ValueError)
 
+    [first] = read_scenes(scenes, requirements)
+    options = RecordingOptions(Topics(), longest_gap_s=1.5)
+
     def read_scene(_: Path, content: bytes) -> object:
         (scene / "meta_000000.json").write_bytes(content)
         return read_scenes(scenes, requirements)
@@ -207,6 +214,15 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         "metadata": Reader(graph, put("g.onnx", read_model_metadata), errors),
         "axmodel": Reader(graph, put("g.axmodel", read_axmodel)),
         "recording": Reader(recording(), put("r.recording", RecordedRuntime)),
+        **{
+            name: Reader(path.read_bytes(), put("d.mcap", lambda path: read_recording(path, requirements, options)))
+            for name, path in {
+                "JSON in MCAP": write_foxglove_json(folder / "json.mcap", first, chunked=False),
+                "protobuf in MCAP": write_foxglove_protobuf(folder / "p.mcap", first, compression=CompressionType.NONE),
+                "CDR in MCAP": write_ros2_bag(folder / "bag", first),
+            }.items()
+        },
+        "topics": Reader(b"pose: tf\ncameras: {CAM_BACK: {image: /x}}\n", put("t.yaml", read_topics)),
         "record file": Reader(
             record_bytes("export", "k", RECORD), lambda _, content: record_content(content, "export", "k", place="x")
         ),
@@ -229,6 +245,10 @@ NAMES = (
         "metadata",
         "axmodel",
         "recording",
+        "JSON in MCAP",
+        "protobuf in MCAP",
+        "CDR in MCAP",
+        "topics",
         "record file",
         "record",
         "resolved source",

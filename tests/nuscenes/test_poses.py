@@ -12,7 +12,8 @@ pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed; make t
 from nuscenes.utils.geometry_utils import BoxVisibility, view_points
 
 from bevformer_lib.names import CAMERA_ORDER
-from bevformer_lib.nuscenes.poses import lidar_to_image, rigid_matrix, scaled
+from bevformer_lib.nuscenes.poses import lidar_to_image, rigid_matrix
+from bevformer_lib.scenes.scaling import scaled_projections
 from tests.support.nuscenes import KEYFRAMES, SCENE_NAMES, token
 
 
@@ -65,7 +66,7 @@ def test_every_annotation_as_the_devkit_projects_it(dataset: Any, scene: str, fr
 
 def test_scaled_projections_are_scaled_pixels(dataset: Any) -> None:
     matrices = lidar_to_image(dataset, dataset.get("sample", token("sample", "scene-0916", 0)))
-    for whole, half in zip(matrices, scaled(matrices, 0.5), strict=True):
+    for whole, half in zip(matrices, scaled_projections(matrices, 0.5), strict=True):
         u, v, depth = project(whole, (3.0, 11.0, -1.0))
         assert project(half, (3.0, 11.0, -1.0)) == pytest.approx((u / 2, v / 2, depth))
 

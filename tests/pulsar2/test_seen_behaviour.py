@@ -43,8 +43,7 @@ def test_requests_that_7_does_not_grant_are_named_with_their_reason(
     said = "\n".join(findings)
     assert "layer_configs.0: FP32 ignored for Softmax '" in said
     assert "layer_configs.1 (onnx.FullyConnected: U16)" in said
-    assert "a trailing Reshape" not in said  # the one behind 'toy/scaled' is in mid-graph
-    assert "layer_configs.2: S16 not granted at 'toy/scaled', which is U8" in said
+    assert "layer_configs.2" not in said  # the Reshape behind 'toy/scaled' is in mid-graph, and forces nothing
     # A FullyConnected is made of a Gemm here, which nobody asked for.
     assert "toy/layer0.classes" not in said
 

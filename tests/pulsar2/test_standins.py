@@ -22,6 +22,7 @@ from bevformer_lib.pulsar2.generate import generate_build_config
 from tests.standins.axmodel_container import write_axmodel
 from tests.standins.pulsar2.files import with_processors
 from tests.standins.pulsar2.operators import as_computed, refusal
+from tests.standins.pulsar2.quantize import force_by_the_end, fuse
 from tests.support.calibration import ToyWorld
 
 Config = dict[str, Any]
@@ -270,3 +271,22 @@ def test_what_comes_in_is_normalised_and_turned_inside() -> None:
     session = onnxruntime.InferenceSession(built.SerializeToString())
     expected = ((pixels - np.float32([1, 2, 3])) / np.float32([2, 4, 8])).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(session.run(None, {"img": pixels})[0], expected, rtol=1e-6)
+
+
+def test_only_a_reshape_that_ends_the_graph_forces_eight_bits() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["square"], name="first"),
+        helper.make_node("Reshape", ["square", "s"], ["flat"], name="middle"),
+        helper.make_node("Mul", ["flat", "flat"], ["again"], name="last"),
+        helper.make_node("Reshape", ["again", "s"], ["turned"], name="turned"),
+        helper.make_node("Transpose", ["turned"], ["y"], name="end"),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    shape = numpy_helper.from_array(np.array([1, 4]), "s")
+    fused = fuse(helper.make_graph(nodes, "g", values[:1], values[1:], [shape]))
+    chosen = {each.name: "U16" if each.node.op_type == "Mul" else "U8" for each in fused}
+    force_by_the_end(fused, chosen, {"y"})
+    assert [chosen[each.name] for each in fused] == ["U16", "U8", "U8", "U8", "U8"]
+    chosen = dict.fromkeys(chosen, "U16")
+    force_by_the_end(fused, chosen, {"y"})
+    assert set(chosen.values()) == {"U16"}

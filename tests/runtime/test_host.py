@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from bevformer_lib.model.ego_motion import BevRotation
-from bevformer_lib.runtime.host import HostPreparation, HostRotation, pixels_of
+from bevformer_lib.runtime.base import TensorSpec
+from bevformer_lib.runtime.host import HostPreparation, HostRotation, fed_to, pixels_of
 from bevformer_lib.runtime.temporal import TemporalSession
-from bevformer_lib.scenes.preprocess import normalization_table
+from bevformer_lib.scenes.preprocess import Preprocessor, normalization_table
 from bevformer_lib.scenes.types import FrameInputs
 from tests.support.fake_runtime import MICRO_INPUTS, MICRO_OUTPUTS, FakeRuntime
 from tests.support.micro import micro_config
@@ -52,3 +53,12 @@ def test_pixels_survive_normalisation_and_back(to_rgb: bool) -> None:
     table = normalization_table(img_norm)
     img = np.broadcast_to(table[None, None, :, None, :], (1, 2, 3, 4, 256)).astype(np.float32)
     assert np.array_equal(pixels_of(img, img_norm), np.broadcast_to(np.arange(256, dtype=np.uint8), img.shape))
+
+
+def test_pixels_are_made_where_all_models_take_them() -> None:
+    config = micro_config()
+    preprocessor = Preprocessor(config.image_hw, config.img_norm)
+    normalised, pixels = (FakeRuntime(MICRO_INPUTS, MICRO_OUTPUTS, dict) for _ in range(2))
+    pixels.inputs["img"] = TensorSpec("img", MICRO_INPUTS["img"], np.dtype(np.uint8))
+    assert fed_to(preprocessor, pixels, pixels).pixels
+    assert not fed_to(dataclasses.replace(preprocessor, pixels=True), pixels, normalised).pixels

@@ -86,6 +86,16 @@ def test_a_packed_recording_gives_the_same_and_is_the_same_every_time(tmp_path: 
         recorded.run(_feed(3.0))
 
 
+def test_a_frame_larger_than_the_outputs_is_not_unpacked(tmp_path: Path) -> None:
+    _record(tmp_path / "rec", counting_runtime(), 1.0)
+    (frame,) = (tmp_path / "rec").rglob("*.npz")
+    np.savez_compressed(frame, bev_embed=np.zeros(1 << 20, np.float32))
+    pack_recording(tmp_path / "rec", tmp_path / "rec.zip")
+    for recording in (tmp_path / "rec", tmp_path / "rec.zip"):
+        with pytest.raises(RuntimeUnavailableError, match="would become"):
+            RecordedRuntime(recording).run(_feed(1.0))
+
+
 def test_a_damaged_pack(tmp_path: Path) -> None:
     _record(tmp_path / "rec", counting_runtime(), 1.0)
     pack_recording(tmp_path / "rec", tmp_path / "rec.zip")

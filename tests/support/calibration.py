@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from bevformer_lib.calibration.collect import collect_scene_samples
 from bevformer_lib.calibration.pack import pack_calibration
 from bevformer_lib.calibration.plan import plan_samples
 from bevformer_lib.calibration.samples import CalibrationSample, samples_from_scenes
+from bevformer_lib.export.pixel_input import normalize_inside
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.reader import read_scenes
@@ -43,6 +45,14 @@ def make_toy_world(folder: Path, *, num_scenes: int = 3, frames_per_scene: int =
         {scene.name: scene for scene in scenes},
         Preprocessor(config.image_hw, config.img_norm),
     )
+
+
+def with_pixels(world: ToyWorld, model: Path) -> ToyWorld:
+    """Write the toy graph once more, taking pixels; return a world in which it stands for the other."""
+    graph = onnx.load(str(world.model))
+    normalize_inside(graph.graph, world.preprocessor.img_norm)
+    onnx.save(graph, str(model))
+    return replace(world, model=model, preprocessor=replace(world.preprocessor, pixels=True))
 
 
 def make_samples(world: ToyWorld, folder: Path, num_samples: int, seed: int = 0) -> list[CalibrationSample]:

@@ -24,13 +24,9 @@ class Finding:
     """Something at one place of a graph that a rule objects to.
 
     Attributes:
-        rule: name of the rule.
         severity: whether it stops an export.
         node: label of the node, or name of the tensor or graph.
         operator: the node's operator, with the domain where that is not the standard one; empty for a tensor or graph.
-        why: what is wrong.
-        advice: what to do.
-        evidence: how the objection is known.
     """
 
     rule: str
@@ -55,7 +51,6 @@ class Waiver:
     """A rule that a person lets pass, everywhere or at one node.
 
     Attributes:
-        rule: name of the rule.
         node: the finding's ``node``, or ``None`` for every place.
     """
 
@@ -96,7 +91,6 @@ class LintReport:
     """What a check of one graph for one chip found.
 
     Attributes:
-        chip: the chip.
         findings: what was not waived, errors first.
         waived: what was, in the order of the rules.
         unused_waivers: waivers that no finding needed.

@@ -39,7 +39,6 @@ class Observation:
         operators: their types; ``None``: all.
         happened: what the converter said, or the card did.
         evidence: where that was seen, with which version.
-        advice: what to do instead.
         condition: which nodes of these types it concerns.
         severity: an error for what was seen itself, a warning for what resembles it.
     """

@@ -20,8 +20,6 @@ class Place:
 
     Attributes:
         node: label of the node, or name of the tensor or graph.
-        why: what is wrong.
-        advice: what to do.
         operator: the node's operator, with the domain where that is not the standard one; empty for a tensor or graph.
         evidence: how this is known, where the rule's own evidence does not say it.
         severity: of this finding, where it is not the rule's.

@@ -68,12 +68,8 @@ class PassReport:
     """What one rewrite did.
 
     Attributes:
-        name: the rewrite.
-        nodes_before: number of nodes it was given.
-        nodes_after: number of nodes it left.
         changed: places rewritten.
         refusals: places left alone, with the reason.
-        seconds: time taken.
     """
 
     name: str

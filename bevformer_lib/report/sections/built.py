@@ -25,6 +25,10 @@ def _facts(content: ReportContent) -> Iterator[tuple[str, str, str]]:
         f"{model.num_query} queries",
         f"config {model.digest()}",
     )
+    dtype = content.parameter("input_dtype")
+    if dtype is not None:
+        size = numbers.size(model.image_bytes(dtype))
+        yield "Images", f"{dtype}, {size} a frame", f"normalised by the {'graph' if dtype == 'uint8' else 'host'}"
     for role, artifact in content.inputs():
         if role == "checkpoint":
             yield "Checkpoint", f"{artifact.name} ({artifact.source})", artifact.sha256

@@ -80,7 +80,8 @@ class Bases:
         if name == DEBIAN:
             docker("import", debian_archive(), name)
         elif name == DEBIAN_ARM64:
-            docker("import", "--platform", "linux/arm64", debian_archive("arm64"), name)
+            # Debian's docker notes this machine's processor in every image; a platform asked for would not be found.
+            docker("import", debian_archive("arm64"), name)
         elif name == PYTHON_ARM64:
             self._prepare_python()
             make_wheel(self._folder / "wheels", "axengine", "stand-in")

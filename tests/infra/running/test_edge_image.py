@@ -53,12 +53,12 @@ def board(bases: Bases, given: Path) -> Iterator[None]:
         text, found = re.subn(r"^FROM .*\n", first, DOCKERFILE.read_text(), flags=re.MULTILINE)
         assert found == 1
         wheel = "AXENGINE_WHEEL=/opt/wheels/axengine-0.1.0-py3-none-any.whl"
-        command = ("build", "--platform", "linux/arm64", "--build-arg", wheel, "--tag", IMAGE, "--file", "-", ROOT)
+        command = ("build", "--build-arg", wheel, "--tag", IMAGE, "--file", "-", ROOT)
         docker(*command, given=text)
         say(f"the board's image: {time.monotonic() - started:.0f} s")
         try:
             mounts = ("--volume", f"{given}:/given:ro", "--volume", f"{ROOT}:/repository:ro", "--workdir", "/given")
-            run = ("run", "--detach", "--init", "--name", CONTAINER, "--platform", "linux/arm64", *mounts)
+            run = ("run", "--detach", "--init", "--name", CONTAINER, *mounts)
             docker(*run, IMAGE, "sleep", "infinity")
             yield
         finally:

@@ -119,7 +119,8 @@ def _steps(
     for operator, key in (("Sub", "mean"), ("Div", "std")):
         numbers = entry.get(key) or calibrated.get(f"calibration_{key}")
         if numbers:
-            array = np.asarray(numbers, np.float32).reshape(-1, *[1] * max(len(sizes) - 2, 0))
+            # Along the channels of NCHW, however many axes are before them.
+            array = np.asarray(numbers, np.float32).reshape(-1, *[1] * min(max(len(sizes) - 2, 0), 2))
             graph.initializer.append(numpy_helper.from_array(array, f"{value.name}.{key}"))
             wanted.append((operator, [f"{value.name}.{key}"], {}))
     names = [value.name, *(f"{value.name}.{place}" for place in range(len(wanted)))]

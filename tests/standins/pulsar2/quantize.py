@@ -130,7 +130,7 @@ def built_types(config: dict[str, Any], graph: onnx.GraphProto) -> list[Operator
                 raise UnknownLayerError(name)
     chosen = {each.name: _chosen(each, requests, graph) for each in fused}
     if AS_SEEN:
-        _force_by_readers(fused, chosen, {value.name for value in graph.output})
+        force_by_the_end(fused, chosen, {value.name for value in graph.output})
         signed = _signed_operands(graph)
         for each in fused:
             if each.output in signed:
@@ -163,13 +163,18 @@ def _chosen(fused: Fused, requests: Any, graph: onnx.GraphProto) -> str:
     return chosen
 
 
-def _force_by_readers(fused: list[Fused], chosen: dict[str, str], outputs: set[str]) -> None:
-    """Give an operator 8 bits where its result goes nowhere but through a Reshape or Transpose in 8 bits."""
+def force_by_the_end(fused: list[Fused], chosen: dict[str, str], outputs: set[str]) -> None:
+    """Give an operator 8 bits where nothing but Reshape and Transpose in 8 bits is between it and the outputs.
+
+    That was seen behind the last operators of graphs only: one in mid-graph forces nothing.
+    """
+    trailing: dict[str, bool] = {}
     for each in reversed(fused):
-        readers = [other for other in fused if each.output in other.node.input]
-        passive = all(other.node.op_type in PASSIVE and chosen[other.name] == "U8" for other in readers)
-        if readers and passive and each.output not in outputs and chosen[each.name] in ("U16", "S16"):
+        readers = [trailing[other.name] for other in fused if each.output in other.node.input]
+        ends = all(readers) if readers else each.output in outputs
+        if readers and ends and each.output not in outputs and chosen[each.name] in ("U16", "S16"):
             chosen[each.name] = "U8"
+        trailing[each.name] = ends and each.node.op_type in PASSIVE and chosen[each.name] == "U8"
 
 
 def _inside(graph: onnx.GraphProto, entry: dict[str, Any], tensor: str) -> bool:

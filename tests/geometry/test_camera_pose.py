@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bevformer_lib.geometry.camera_pose import placed_camera
 from bevformer_lib.synthetic_scenes.cameras import camera_calibration, lidar_to_ego
-from bevformer_lib.viewer.camera_pose import placed_camera
 from tests.support.scenes import surround_lidar_to_image
 
 

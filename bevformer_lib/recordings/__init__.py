@@ -1,0 +1,1 @@
+"""A car's recordings in the container format MCAP (https://mcap.dev): read as scenes, and written from scenes."""
