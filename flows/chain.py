@@ -72,7 +72,9 @@ class _Chain:
         self.steps: list[StepResult] = []
         self._request, self._inputs, self._executor = request, inputs, executor
         self._runtime = request.runtime or EXECUTED_BY[request.converter][0]
-        self._simulator = Simulator(image=request.pulsar2.image, executable=request.pulsar2.executable)
+        pulsar2 = request.pulsar2
+        executable = None if pulsar2.executable is None else str(pulsar2.executable)
+        self._simulator = Simulator(image=pulsar2.image, executable=executable)
         self._recorded: dict[str | None, dict[str, Artifact]] = {}
 
     @property
