@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from bevformer_lib.errors import OutputError
 
@@ -54,6 +55,15 @@ def _name_final_path(error: OSError, temporary: Path, path: Path) -> None:
     elif str(error.filename).startswith(str(temporary)):
         error.filename = str(path) + str(error.filename)[len(str(temporary)) :]
         error.filename2 = None
+
+
+def try_lock(file: int | IO[Any]) -> bool:
+    """Lock an open file against every other process until it is closed, unless another one has it; say which."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def require_writable_folder(folder: Path) -> None:

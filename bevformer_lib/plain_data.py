@@ -22,10 +22,6 @@ def to_plain(value: object) -> Any:
 def from_plain(kind: type[Kind], content: object) -> Kind:
     """Return what :func:`to_plain` was given; keys that are not the type's are passed over.
 
-    Args:
-        kind: a dataclass.
-        content: JSON data.
-
     Raises:
         ValueError: what is missing or of another type, as the end of a sentence that starts with the content's name.
     """

@@ -7,7 +7,6 @@ beside the store (so only the first start migrates it), and ends with its parent
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from bevformer_lib.errors import BevformerError
+from bevformer_lib.files import try_lock
 
 QUIET: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
@@ -152,13 +152,9 @@ def _try_lock(path: Path) -> IO[str] | None:
     """Lock a file; ``None`` if another process keeps it for longer than a killed build's server takes to end."""
     lock = path.open("w")
     deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                lock.close()
-                return None
-            time.sleep(0.1)
-        else:
-            return lock
+    while not try_lock(lock):
+        if time.monotonic() > deadline:
+            lock.close()
+            return None
+        time.sleep(0.1)
+    return lock

@@ -44,9 +44,6 @@ def collect_scene_samples(
             :func:`prev_bev_path`.
         on_progress: called for every frame that was run.
 
-    Returns:
-        ``output``.
-
     Raises:
         CalibrationError: a state holds NaN or infinity, or can't be written.
     """

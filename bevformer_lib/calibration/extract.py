@@ -54,9 +54,6 @@ def extract_quantization_data(
         config_sha256: digest of the inference config, likewise.
         on_progress: called for every frame.
 
-    Returns:
-        The global index.
-
     Raises:
         CalibrationError: the folder holds data of another model or config, or a scene with other frames.
     """
@@ -75,9 +72,6 @@ def extract_scene(
     on_progress: ProgressCallback = no_progress,
 ) -> Path:
     """Write the network inputs of every frame of a scene, unless that is done already.
-
-    Returns:
-        The scene's folder.
 
     Raises:
         CalibrationError: the scene is there with other frames, or can't be written.

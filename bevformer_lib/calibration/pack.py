@@ -79,9 +79,6 @@ def pack_calibration(
         threads: threads that compress; ``None``: one per core that this process may use.
         on_progress: called for every sample.
 
-    Returns:
-        The manifest.
-
     Raises:
         CalibrationError: the folder holds a set already, a sample is not like the first or holds NaN, their
             number is not N, or the archives can't be written.

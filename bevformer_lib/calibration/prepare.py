@@ -56,9 +56,6 @@ def prepare_calibration(
         threads: threads that compress; ``None``: one per core.
         on_progress: called for every frame that was run and every sample packed.
 
-    Returns:
-        The manifest.
-
     Raises:
         CalibrationError: there are not enough frames, the folder holds a set already, or the set can't be made.
     """
@@ -109,9 +106,6 @@ def prepare_from_quantization_data(
         host_geometry: what the host needs to compute the model's geometry; ``None``: the model computes it.
         threads: threads that compress; ``None``: one per core.
         on_progress: called for every sample packed.
-
-    Returns:
-        The manifest.
 
     Raises:
         CalibrationError: there are not enough frames, they are of another model, the folder holds a set already,

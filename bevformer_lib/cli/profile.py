@@ -96,13 +96,12 @@ def _steps(
     model: Path, calibration: Path, device: str, threads: int | None, on_progress: ProgressCallback
 ) -> tuple[TensorStep, ...]:
     from bevformer_lib.convert.float_model import load_float_model, read_calibration_for
+    from bevformer_lib.convert.ranges import SampleRuns
     from bevformer_lib.profile.steps import tensor_steps
 
     graph = load_float_model(model)
     samples = read_calibration_for(graph, model, calibration)
-    return tensor_steps(
-        graph, samples, num_samples=samples.num_samples, device=device, threads=threads, on_progress=on_progress
-    )
+    return tensor_steps(graph, SampleRuns(samples, samples.num_samples, device, threads, on_progress))
 
 
 def step_table(steps: Sequence[TensorStep]) -> Table:

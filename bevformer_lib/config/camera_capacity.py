@@ -97,10 +97,6 @@ class CameraCapacity:
     def from_metadata(cls, properties: Mapping[str, str], *, source: str) -> CameraCapacity | None:
         """Return the capacity that a graph's metadata holds; ``None``: it samples all cameras for all cells.
 
-        Args:
-            properties: the metadata, key -> value.
-            source: where it was read, for the message.
-
         Raises:
             CameraCalibrationError: the entry is damaged.
         """

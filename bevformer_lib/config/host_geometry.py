@@ -98,10 +98,6 @@ class HostGeometryConfig:
     def from_metadata(cls, properties: Mapping[str, str], *, source: str) -> HostGeometryConfig | None:
         """Return the facts that a graph's metadata holds; ``None``: it computes its geometry itself.
 
-        Args:
-            properties: the metadata, key -> value.
-            source: where it was read, for the message.
-
         Raises:
             ConfigError: the entry is damaged.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +25,6 @@ def read_python_config(path: Path) -> dict[str, Any]:
     and subscripts over names assigned above. Other values, imports and definitions are
     :class:`~bevformer_lib.config.unreadable.Unreadable`: an error where they are used. A dict of the file is merged
     into the base's dict of the same name, unless it says ``_delete_=True``; anything else replaces it.
-
-    Args:
-        path: the ``.py`` file.
 
     Raises:
         ConfigError: unreadable, not such a file, or a base that is missing, includes itself or contradicts another
@@ -58,7 +56,7 @@ def _read(path: Path, including: tuple[Path, ...], files_read: list[Path]) -> di
     own = _own_content(path)
     inherited: dict[str, Any] = {}
     for base in _bases(path, own.pop(_BASE_KEY, [])):
-        if not base.is_file():
+        if not os.path.isfile(base):  # noqa: PTH113 (a name that is too long is no file either)
             raise ConfigError(f"{path}: its base {base} does not exist; correct {_BASE_KEY} or add the file")
         content = _read(base, (*including, resolved), files_read)
         if duplicates := sorted(inherited.keys() & content.keys()):

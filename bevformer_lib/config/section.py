@@ -15,11 +15,6 @@ from bevformer_lib.strict_json import parse_json
 def metadata_section(properties: Mapping[str, str], key: str, *, source: str) -> Section | None:
     """Return the JSON object that an entry of a graph's metadata holds, or ``None`` where there is no such entry.
 
-    Args:
-        properties: the metadata, key -> value.
-        key: of the entry.
-        source: where it was read, for the message.
-
     Raises:
         ConfigError: the entry holds no JSON object.
     """

@@ -65,11 +65,6 @@ def external_files(path: Path) -> list[str]:
 def read_calibration_for(model: onnx.ModelProto, path: Path, folder: Path) -> CalibrationSet:
     """Read a calibration set whose tensors have the names, shapes and types of a model's inputs.
 
-    Args:
-        model: the float model.
-        path: its file, for errors.
-        folder: with the archives.
-
     Raises:
         CalibrationError: the set is broken.
         ConversionError: it was not made for the model; with every disagreement.

@@ -22,7 +22,7 @@ from bevformer_lib.convert.base import METADATA_PREFIX, Conversion
 from bevformer_lib.convert.float_layers import check_kept, restore_kept_inputs
 from bevformer_lib.convert.float_model import float_model_sha256, load_float_model, read_calibration_for
 from bevformer_lib.convert.own_weights import give_own_weights
-from bevformer_lib.convert.ranges import Range, activation_ranges
+from bevformer_lib.convert.ranges import Range, SampleRuns, activation_ranges
 from bevformer_lib.convert.selection import ACTIVATION_OP, LEARNT_OPS, Selection, select_nodes
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file, sha256_of_file
@@ -78,15 +78,8 @@ class OnnxRuntimeConverter:
         selection = select_nodes(float_model.graph, self._keep_float)
         if not selection.layers:
             raise ConversionError(f"{model}: has no Conv, Gemm or MatMul with constant weights to quantise")
-        ranges = activation_ranges(
-            float_model,
-            selection.tensors,
-            samples,
-            num_samples=samples.num_samples,
-            device=self._device,
-            threads=self._threads,
-            on_progress=on_progress,
-        )
+        runs = SampleRuns(samples, samples.num_samples, self._device, self._threads, on_progress)
+        ranges = activation_ranges(float_model, selection.tensors, runs)
         quantized = quantize_nodes(float_model, selection, ranges, self._keep_float)
         _write_provenance(quantized, float_model, model, samples, self._keep_float)
         _save(quantized, output)

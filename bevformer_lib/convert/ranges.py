@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 
 Range = tuple[np.float32, np.float32]
@@ -39,66 +39,65 @@ class ReducedTensor:
     deviation: float
 
 
-def activation_ranges(
-    model: onnx.ModelProto,
-    tensors: Sequence[str],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
-) -> dict[str, Range]:
+@dataclass(frozen=True)
+class SampleRuns:
+    """Runs of graphs over calibration samples.
+
+    Attributes:
+        samples: at least the graphs' inputs by name.
+        num_samples: how many samples there are.
+        device: where ONNX Runtime runs the graphs.
+        threads: threads inside an operator; ``None``: its own choice.
+        on_progress: called for every sample that was dealt with.
+    """
+
+    samples: Iterable[Mapping[str, NDArray[Any]]]
+    num_samples: int
+    device: str = "cpu"
+    threads: int | None = None
+    on_progress: ProgressCallback = no_progress
+
+    def outputs(self, model: onnx.ModelProto, task: str = "calibrate") -> Iterator[dict[str, NDArray[Any]]]:
+        """Run a graph made for the purpose and yield its outputs by name, sample by sample.
+
+        Raises:
+            RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
+        """
+        with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:
+            path = Path(folder) / "ranges.onnx"
+            path.write_bytes(model.SerializeToString())
+            runtime = OnnxRuntime(path, device=self.device, threads=self.threads)
+            for number, sample in enumerate(self.samples, start=1):
+                yield runtime.run({name: sample[name] for name in runtime.inputs})
+                self.on_progress(task, number, self.num_samples)
+
+
+def activation_ranges(model: onnx.ModelProto, tensors: Sequence[str], runs: SampleRuns) -> dict[str, Range]:
     """Run a model over samples and return the smallest and largest value of tensors inside it.
 
     Args:
         model: the float model.
         tensors: names of float32 tensors of the graph, in graph order.
-        samples: the model's inputs by name.
-        num_samples: how many samples there are, for the progress.
-        device: where to run.
-        threads: threads inside an operator, or ``None``.
-        on_progress: called for every sample.
+        runs: over the samples.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.
     """
-    runs = _reduced_runs(
-        model, tensors, samples, _REDUCTIONS[:2], num_samples, device=device, threads=threads, on_progress=on_progress
-    )
     lowest = np.full(len(tensors), np.inf, dtype=np.float32)
     highest = np.full(len(tensors), -np.inf, dtype=np.float32)
-    for minima, maxima in runs:
+    for minima, maxima in _reduced_runs(model, tensors, runs, _REDUCTIONS[:2]):
         lowest, highest = np.minimum(lowest, minima), np.maximum(highest, maxima)
     return {name: (lowest[place], highest[place]) for place, name in enumerate(tensors)}
 
 
 def activation_reductions(
-    model: onnx.ModelProto,
-    sizes: Mapping[str, int],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
+    model: onnx.ModelProto, sizes: Mapping[str, int], runs: SampleRuns
 ) -> dict[str, ReducedTensor]:
     """As :func:`activation_ranges`, with the spread of the values; ``sizes`` are the tensors' numbers of values."""
-    runs = list(
-        _reduced_runs(
-            model,
-            list(sizes),
-            samples,
-            _REDUCTIONS,
-            num_samples,
-            device=device,
-            threads=threads,
-            on_progress=on_progress,
-        )
-    )
-    if not runs:
+    reduced = list(_reduced_runs(model, list(sizes), runs, _REDUCTIONS))
+    if not reduced:
         return {}
-    lowest, highest, squares = (np.stack([run[kind] for run in runs]).astype(np.float64) for kind in range(3))
+    lowest, highest, squares = (np.stack([run[kind] for run in reduced]).astype(np.float64) for kind in range(3))
     deviations = np.sqrt(squares.mean(axis=0) / np.array(list(sizes.values())))
     return {
         name: ReducedTensor(float(lowest[:, place].min()), float(highest[:, place].max()), float(deviations[place]))
@@ -109,24 +108,11 @@ def activation_reductions(
 def _reduced_runs(
     model: onnx.ModelProto,
     tensors: Sequence[str],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
+    runs: SampleRuns,
     operators: Sequence[str],
-    num_samples: int,
-    *,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
 ) -> Iterator[list[NDArray[np.float32]]]:
     """Give, per sample, what every operator makes of every tensor: the smallest values first, then the largest."""
-    runs = outputs_over_samples(
-        _with_reductions(model, tensors, operators),
-        samples,
-        num_samples=num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-    )
-    for number, outputs in enumerate(runs, start=1):
+    for number, outputs in enumerate(runs.outputs(_with_reductions(model, tensors, operators)), start=1):
         reduced = [
             np.array([outputs[_reduced(operator, place)] for place in range(len(tensors))]) for operator in operators
         ]
@@ -137,36 +123,6 @@ def _reduced_runs(
                 "or infinity; check the model with 'bevformer infer' before quantising it"
             )
         yield reduced
-
-
-def outputs_over_samples(
-    model: onnx.ModelProto,
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
-    task: str = "calibrate",
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Run a graph made for the purpose over samples and yield its outputs by name, sample by sample.
-
-    Args:
-        model: the graph.
-        samples: at least its inputs by name.
-        num_samples: how many samples there are, for the progress.
-        device: where to run.
-        threads: threads inside an operator, or ``None``.
-        on_progress: called for every sample that was dealt with.
-        task: what the progress calls it.
-    """
-    with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:
-        path = Path(folder) / "ranges.onnx"
-        path.write_bytes(model.SerializeToString())
-        runtime = OnnxRuntime(path, device=device, threads=threads)
-        for number, sample in enumerate(samples, start=1):
-            yield runtime.run({name: sample[name] for name in runtime.inputs})
-            on_progress(task, number, num_samples)
 
 
 def without_outputs(model: onnx.ModelProto) -> onnx.ModelProto:

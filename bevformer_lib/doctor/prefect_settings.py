@@ -40,11 +40,6 @@ def prefect_settings(environment: Mapping[str, str], *, folder: Path, user_home:
     Prefect itself is asked, in a process of its own: this one must not be shaped by the user's settings before it is
     known whose server it will use. Nothing is asked where there is nothing that Prefect could have read.
 
-    Args:
-        environment: variables of the process.
-        folder: working directory.
-        user_home: the user's home folder.
-
     Raises:
         ConfigError: Prefect can't read its settings.
     """

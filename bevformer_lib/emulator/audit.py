@@ -23,12 +23,6 @@ SAME_SHARE: Final = 0.99
 def audit_calibration(model: Path, calibration: Path, config: BuildConfig, build: Path) -> tuple[str, ...]:
     """Compare the scales of a build with those of MinMax, worked out over the same samples.
 
-    Args:
-        model: the float graph.
-        calibration: its calibration set.
-        config: what the build was told.
-        build: its output folder.
-
     Returns:
         A finding where another method was asked for and the scales are those of MinMax.
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.emulator.constants import round_constants
 from bevformer_lib.emulator.formats import FP32, U8, Quantization
 from bevformer_lib.emulator.fusion import Layer, fuse
@@ -182,12 +183,8 @@ def emulate(
     ranges = measure_ranges(
         round_constants(prepared, layers, types),
         {name: prepared.shapes.get(name, ()) for name in _measured(prepared, layers)},
-        samples,
-        num_samples=num_samples,
+        SampleRuns(samples, num_samples, device, threads, on_progress),
         percentile=config.percentile,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
     )
     return _build(prepared, config, ranges, {})
 

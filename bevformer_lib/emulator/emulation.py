@@ -66,12 +66,7 @@ def optimistic_path(output: Path) -> Path:
 
 
 def emulation_of(facts: Mapping[str, Any], optimistic: tuple[float | None, float | None] = (None, None)) -> Emulation:
-    """Read an emulation's facts.
-
-    Args:
-        facts: what the emulator's conversion put out.
-        optimistic: mAP and NDS of the other bound.
-    """
+    """Read an emulation's facts."""
     tensors = facts["tensors"]
     widest = _by_step(facts)[:_MOST_NAMED]
     return Emulation(

@@ -6,17 +6,15 @@ a ten-thousandth on each side, and takes the mean over samples: the converter's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bevformer_lib.convert.ranges import activation_ranges, outputs_over_samples, without_outputs
+from bevformer_lib.convert.ranges import SampleRuns, activation_ranges, without_outputs
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.progress import ProgressCallback, no_progress
 
 CUT_OFF: Final = 1e-4
 """Share of a tensor's values that Percentile leaves out at each end."""
@@ -25,43 +23,25 @@ CUT_OFF: Final = 1e-4
 def measure_ranges(
     model: onnx.ModelProto,
     shapes: Mapping[str, tuple[int, ...]],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
+    runs: SampleRuns,
     *,
-    num_samples: int,
     percentile: bool = False,
-    device: str = "cpu",
-    threads: int | None = None,
-    on_progress: ProgressCallback = no_progress,
 ) -> dict[str, tuple[float, float]]:
     """Run a graph over samples and return the range of tensors inside it.
 
     Args:
         model: the graph with rounded constants.
         shapes: name -> shape of the tensors to measure, in graph order.
-        samples: the graph's inputs by name.
-        num_samples: how many samples there are.
+        runs: over the samples.
         percentile: whether outliers are cut off.
-        device: where ONNX Runtime runs.
-        threads: threads inside an operator, or ``None``.
-        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity, or there are no samples.
     """
     if percentile:
-        found = _percentiles(
-            model, shapes, samples, num_samples=num_samples, device=device, threads=threads, on_progress=on_progress
-        )
+        found = _percentiles(model, shapes, runs)
     else:
-        measured = activation_ranges(
-            model,
-            list(shapes),
-            samples,
-            num_samples=num_samples,
-            device=device,
-            threads=threads,
-            on_progress=on_progress,
-        )
+        measured = activation_ranges(model, list(shapes), runs)
         found = {name: (float(low), float(high)) for name, (low, high) in measured.items()}
     if any(not np.isfinite(ends).all() for ends in found.values()):
         raise ConversionError("there are no calibration samples to measure ranges with")
@@ -69,27 +49,12 @@ def measure_ranges(
 
 
 def _percentiles(
-    model: onnx.ModelProto,
-    shapes: Mapping[str, tuple[int, ...]],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], runs: SampleRuns
 ) -> dict[str, tuple[float, float]]:
     tensors = list(shapes)
     totals = np.zeros((2, len(tensors)))
     count = 0
-    runs = outputs_over_samples(
-        _with_percentiles(model, shapes),
-        samples,
-        num_samples=num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-    )
-    for count, outputs in enumerate(runs, start=1):
+    for count, outputs in enumerate(runs.outputs(_with_percentiles(model, shapes)), start=1):
         ends = np.array([[outputs[_end(place, side)].item() for place in range(len(tensors))] for side in (0, 1)])
         if not np.isfinite(ends).all():
             place = int(np.argmin(np.isfinite(ends).all(axis=0)))

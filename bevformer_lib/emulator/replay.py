@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bevformer_lib.emulator.constants import round_constants
 from bevformer_lib.emulator.emulate import EmulatedGraph
 from bevformer_lib.emulator.formats import FORMATS, FP32, Quantization
-from bevformer_lib.emulator.fusion import Layer
+from bevformer_lib.emulator.fusion import Layer, pixel_inputs
 from bevformer_lib.emulator.graph import write_plan
 from bevformer_lib.emulator.operators import JOINING, MOVEMENT, WEIGHTED, weight_axis
 from bevformer_lib.emulator.plan import Plan, Reading
@@ -64,18 +64,14 @@ class ReplayedGraph:
 
 
 def replay(predicted: EmulatedGraph, record: QuantizationRecord) -> ReplayedGraph:
-    """Return the graph with the numbers of a build.
-
-    Args:
-        predicted: the emulation of the same float graph.
-        record: of the build.
-    """
+    """Return the graph with the numbers of a build."""
     prepared = predicted.prepared
-    outputs = dict(_outputs(prepared, record))
+    images = _normalized_images(predicted)
+    outputs = dict(_outputs(prepared, record, images))
     fused = {name for layer in predicted.layers for node in layer.nodes[:-1] for name in node.output}
     if record.kept is None:
         outputs = {name: numbers for name, numbers in outputs.items() if name not in fused}
-    readings = dict(_readings(prepared, record, outputs))
+    readings = dict(_readings(prepared, record, outputs, images))
     main = Plan(outputs, readings, {}, {})
     moving = {
         name
@@ -92,11 +88,21 @@ def replay(predicted: EmulatedGraph, record: QuantizationRecord) -> ReplayedGrap
     return ReplayedGraph(write_plan(constants, main), write_plan(constants, optimistic), differences, compared)
 
 
-def _outputs(prepared: Prepared, record: QuantizationRecord) -> Iterator[tuple[str, Quantization]]:
-    for value in prepared.model.graph.input:
-        numbers = record.of_tensor(value.name)
-        if prepared.is_live(value.name) and numbers is not None and not numbers.per_channel:
-            yield value.name, _quantization(numbers)
+def _normalized_images(predicted: EmulatedGraph) -> dict[str, str]:
+    """Return what is made of pixels before the graph that the converter was given -> its input, by that graph."""
+    pixels = pixel_inputs(predicted.prepared.model.graph)
+    first = {layer.outputs[0]: layer.nodes[0].input[0] for layer in predicted.layers if layer.nodes[0].input}
+    return {name: source for name, source in first.items() if source in pixels}
+
+
+def _outputs(
+    prepared: Prepared, record: QuantizationRecord, images: Mapping[str, str]
+) -> Iterator[tuple[str, Quantization]]:
+    fed = {value.name: value.name for value in prepared.model.graph.input if prepared.is_live(value.name)}
+    for name, recorded in (fed | dict(images)).items():
+        numbers = record.of_tensor(recorded)
+        if numbers is not None and not numbers.per_channel:
+            yield name, _quantization(numbers)
     for node in prepared.model.graph.node:
         own = record.operators.get(node.name, {})
         for name in node.output:
@@ -107,12 +113,12 @@ def _outputs(prepared: Prepared, record: QuantizationRecord) -> Iterator[tuple[s
 
 
 def _readings(
-    prepared: Prepared, record: QuantizationRecord, outputs: dict[str, Quantization]
+    prepared: Prepared, record: QuantizationRecord, outputs: dict[str, Quantization], images: Mapping[str, str]
 ) -> Iterator[tuple[Reading, Quantization]]:
     for node in prepared.model.graph.node:
         own = record.operators.get(node.name, {})
         for slot, name in enumerate(node.input):
-            numbers = own.get(name)
+            numbers = own.get(images.get(name, name))
             if numbers is None or numbers.is_float or name not in outputs or not prepared.is_live(name):
                 continue
             quantization = _quantization(numbers)

@@ -44,13 +44,7 @@ class LayerTypes:
 def resolve(
     layers: Sequence[Layer], graph: onnx.GraphProto, requests: Sequence[LayerConfig]
 ) -> tuple[dict[str, LayerTypes], list[str]]:
-    """Return the types of every layer by the name of its first output, and what should be known about the requests.
-
-    Args:
-        layers: of the prepared graph.
-        graph: the prepared graph.
-        requests: ``layer_configs``.
-    """
+    """Return the types of every layer by the name of its first output, and what should be known about the requests."""
     findings: list[str] = []
     chosen: dict[str, tuple[int, int]] = {}
     biases = _bias_adds(layers)

@@ -46,13 +46,7 @@ class ImageFindings:
 
 
 def image_faults(responses: Responses, img: Array, img_norm: ImageNormConfig) -> ImageFindings:
-    """Look for faults of the images, where the candidate's ``bev_embed`` is off by :data:`SUSPICIOUS_ERROR` or more.
-
-    Args:
-        responses: both models on the frame.
-        img: the frame's images, as the models are fed.
-        img_norm: how they are normalised.
-    """
+    """Look for faults of the images, where the candidate's ``bev_embed`` is off by :data:`SUSPICIOUS_ERROR` or more."""
     if responses.error < SUSPICIOUS_ERROR:
         clean = Finding(0.0, f"bev_embed of the frame is off by {responses.error:.1%} only")
         return ImageFindings(clean, clean, clean, None)

@@ -85,10 +85,6 @@ def read_provenance(path: Path) -> Provenance:
 def provenance_of(properties: Mapping[str, str], *, source: str) -> Provenance:
     """Return the provenance held in a graph's metadata.
 
-    Args:
-        properties: the metadata, key -> value, as ``onnx`` or ONNX Runtime gives it.
-        source: where it was read, for the message.
-
     Raises:
         ExportError: an entry is missing or damaged.
     """

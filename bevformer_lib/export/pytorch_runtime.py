@@ -21,10 +21,6 @@ class PyTorchRuntime:
     def __init__(self, config: ModelConfig, checkpoint: Path) -> None:
         """Load a checkpoint.
 
-        Args:
-            config: what the model is.
-            checkpoint: its weights.
-
         Raises:
             CheckpointError: the checkpoint can't be read, or is not of this configuration.
         """

@@ -111,10 +111,6 @@ def cameras_per_query_of_calibrations(config: ModelConfig, camera_calibrations: 
 def capacity_of_graph(path: Path, config: ModelConfig) -> CameraCapacity | None:
     """Return the camera capacity that an exported graph says it has; ``None``: it samples every cell in every camera.
 
-    Args:
-        path: the graph.
-        config: of the same model.
-
     Raises:
         ExportError: the file can't be read as ONNX, does not say where it comes from, or is of another model.
         CameraCalibrationError: what it says of it is damaged.

@@ -68,10 +68,6 @@ class Policy(BaseModel):
 def read_policy(path: Path, class_names: Sequence[str]) -> Policy:
     """Read a policy, with the gates that it extends, and check that it asks for metrics that builds of a model have.
 
-    Args:
-        path: the YAML file.
-        class_names: of the model.
-
     Raises:
         ConfigError: with every defect: the file, the key, and what is wrong.
     """

@@ -94,9 +94,6 @@ def lay_out(store: Store, build: Build, folder: Path) -> Path:
         store: holds the files.
         build: the build.
         folder: gets a folder for this build. Files are hard links where the file system can, copies elsewhere.
-
-    Returns:
-        The build's folder.
     """
     target = folder / f"{build.name}-{build.identity}"
     for path, artifact in build.outputs.items():

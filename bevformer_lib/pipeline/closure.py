@@ -86,12 +86,7 @@ def code_of(*roots: str, folder: Path = FOLDER) -> Mapping[str, str]:
 
 
 def read_source(source: bytes, package: str) -> Source:
-    """Return the digest of a source and what it imports.
-
-    Args:
-        source: Python code.
-        package: that it is in, or is.
-    """
+    """Return the digest of a source and what it imports."""
     code, strings = _scan(source)
     text = b"\n".join(line.rstrip() for line in code.split(b"\n") if not line.isspace() and line)
     imported = dict.fromkeys(_imported(_FOR_CHECKERS.sub(b"", text + b"\n"), package))

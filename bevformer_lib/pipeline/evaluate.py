@@ -17,7 +17,6 @@ from bevformer_lib.pipeline.runtimes import (
     FOUND_SIMULATOR,
     Executable,
     Simulator,
-    open_float_model,
     pool_of,
     runtime_modules,
 )
@@ -25,6 +24,7 @@ from bevformer_lib.pipeline.work import NOT_IN_KEY, PART, Work
 from bevformer_lib.plain_data import to_plain
 from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.contract import check_model
+from bevformer_lib.runtime.recorded import RecordedRuntime
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.base import Store
@@ -41,7 +41,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
         reference: the float model.
         candidate: the compiled model.
         score_threshold: boxes at or below are dropped; ``None``: as the inference config says.
-        recording: what ``RecordWork`` put out for the scene, which then stands for the float model.
+        recording: what ``RecordWork`` put out for the scene, which stands for the float model.
         simulator: where the runtime is Pulsar2's simulator.
         bound: name of the bound that the candidate is, where it is not the one that is judged.
         black_camera: name of the camera that shows nothing; ``None``: all do.
@@ -56,7 +56,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
     runtime: str
     device: str = field(metadata=NOT_IN_KEY)
     score_threshold: float | None
-    recording: Artifact | None = None
+    recording: Artifact
     simulator: Simulator = FOUND_SIMULATOR
     bound: str | None = field(default=None, metadata=PART)
     black_camera: str | None = field(default=None, metadata=PART)
@@ -81,7 +81,7 @@ class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAG
             SceneError: the scene can't be read.
         """
         config = read_inference_config(open_artifact(store, self.inference_config))
-        reference = open_float_model(store, self.reference, self.recording, self.device)
+        reference = RecordedRuntime(open_artifact(store, self.recording))
         candidate = Executable(self.candidate, self.runtime, self.device, self.simulator, self.npu).open(store)
         for runtime, artifact in ((reference, self.reference), (candidate, self.candidate)):
             check_model(runtime, config, Path(artifact.name))

@@ -101,10 +101,6 @@ def find_baseline(store: Store, done: Sequence[str]) -> Baseline | None:
     """Return the published build, or what that one was compared with if it is the build at hand.
 
     So a build that was published is found unchanged when it is asked for again, and not compared with itself.
-
-    Args:
-        store: holds the builds.
-        done: identities of the steps that the build at hand has done so far.
     """
     entry = get_alias(store, LATEST)
     if entry is None:
@@ -145,11 +141,6 @@ def read_verdict_file(store: Store, artifact: Artifact) -> Verdict:
 
 def require_gates(store: Store, build: Build, *, report: str) -> None:
     """Raise if a build did not pass its gates.
-
-    Args:
-        store: holds the build.
-        build: the build.
-        report: where its report is, for the message.
 
     Raises:
         GateError: names every gate that failed, with value, bound and worst scene.

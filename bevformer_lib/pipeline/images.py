@@ -49,16 +49,7 @@ def draw_shown_frames(
     preprocessor: Preprocessor,
     names: tuple[str, str],
 ) -> tuple[ReportImage, ...]:
-    """Draw frames for a report.
-
-    Args:
-        shown: which.
-        evaluations: the boxes, by scene.
-        scenes: the images, by scene.
-        config: class names and range of the model.
-        preprocessor: decodes images.
-        names: of the reference and the candidate.
-    """
+    """Draw frames for a report."""
     return tuple(
         _draw(one, evaluations[one.scene].frames[one.position], scenes[one.scene], config, preprocessor, names)
         for one in shown

@@ -15,7 +15,7 @@ import onnx
 from bevformer_lib.convert.base import Converter
 from bevformer_lib.convert.float_model import load_float_model, load_graph, read_calibration_for
 from bevformer_lib.convert.onnxruntime import quantize_nodes
-from bevformer_lib.convert.ranges import Range, activation_ranges
+from bevformer_lib.convert.ranges import Range, SampleRuns, activation_ranges
 from bevformer_lib.convert.selection import select_nodes
 from bevformer_lib.emulator.emulate import EmulatedGraph, EmulationConfig, emulate
 from bevformer_lib.emulator.fusion import pixel_inputs
@@ -93,15 +93,8 @@ class EmbeddedBuilder(_OnnxBuilder):
         path = state / RANGES_FILE
         if not path.is_file():
             samples = read_calibration_for(self._model, model, calibration)
-            ranges = activation_ranges(
-                self._model,
-                select_nodes(self._model.graph).tensors,
-                samples,
-                num_samples=samples.num_samples,
-                device=device,
-                threads=threads,
-                on_progress=on_progress,
-            )
+            runs = SampleRuns(samples, samples.num_samples, device, threads, on_progress)
+            ranges = activation_ranges(self._model, select_nodes(self._model.graph).tensors, runs)
             write_json(path, {name: [float(low), float(high)] for name, (low, high) in ranges.items()})
         self._ranges: dict[str, Range] = {
             name: (np.float32(low), np.float32(high)) for name, (low, high) in json.loads(path.read_text()).items()
@@ -137,15 +130,6 @@ class EmulatorBuilder(_OnnxBuilder):
         on_progress: ProgressCallback = no_progress,
     ) -> None:
         """Calibrate.
-
-        Args:
-            model: the float model.
-            calibration: folder with the archives.
-            recipe: how ranges are taken.
-            target: the chip.
-            device: where models run.
-            threads: threads inside an operator.
-            on_progress: called with the progress of the samples.
 
         Raises:
             BuildConfigError: the settings are wrong.

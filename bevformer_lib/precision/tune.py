@@ -99,11 +99,6 @@ def tune_precision(task: TuneTask, folder: Path, *, on_progress: ProgressCallbac
 
     ``folder`` keeps the float model's outputs and every finished evaluation; the same call carries on from there.
 
-    Args:
-        task: what is searched.
-        folder: holds the state.
-        on_progress: told the candidates evaluated.
-
     Raises:
         ConversionError: the thresholds are missed even with all groups kept.
         OutputError: the folder holds the state of another search.

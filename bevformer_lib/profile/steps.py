@@ -8,7 +8,7 @@ a box to centimetres, a feature to a fraction of its own spread.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,9 +16,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bevformer_lib.convert.ranges import ReducedTensor, activation_reductions
+from bevformer_lib.convert.ranges import ReducedTensor, SampleRuns, activation_reductions
 from bevformer_lib.export.graph import StaticShape, constant_values, static_shapes
-from bevformer_lib.progress import ProgressCallback, no_progress
 
 U8_STEPS: Final = 255
 U16_STEPS: Final = 65535
@@ -72,24 +71,12 @@ class TensorStep:
         return self.step_in_units * U8_STEPS / U16_STEPS
 
 
-def tensor_steps(
-    model: onnx.ModelProto,
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str = "cpu",
-    threads: int | None = None,
-    on_progress: ProgressCallback = no_progress,
-) -> tuple[TensorStep, ...]:
+def tensor_steps(model: onnx.ModelProto, runs: SampleRuns) -> tuple[TensorStep, ...]:
     """Return every activation's step, those that are coarsest for what they mean first.
 
     Args:
         model: a float graph of fixed shapes.
-        samples: its inputs by name.
-        num_samples: how many samples there are.
-        device: where ONNX Runtime runs.
-        threads: threads inside an operator, or ``None``.
-        on_progress: called for every sample.
+        runs: over the samples.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.
@@ -97,15 +84,7 @@ def tensor_steps(
     shapes = static_shapes(model)
     makers = _makers(model)
     tensors = [name for name in makers if math.prod(shapes.get(name, (0,))) > 0]
-    reduced = activation_reductions(
-        model,
-        {name: math.prod(shapes[name]) for name in tensors},
-        samples,
-        num_samples=num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-    )
+    reduced = activation_reductions(model, {name: math.prod(shapes[name]) for name in tensors}, runs)
     pixels = _pixels_per_value(model.graph, shapes, reduced)
     steps = [
         _step(name, makers[name], found, pixels.get(name))

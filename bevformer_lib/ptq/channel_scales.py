@@ -11,7 +11,7 @@ errors add up to the least.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,13 +20,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bevformer_lib.calibration.archive import CalibrationSet
-from bevformer_lib.convert.ranges import outputs_over_samples, without_outputs
+from bevformer_lib.convert.ranges import SampleRuns, without_outputs
 from bevformer_lib.emulator.fusion import fuse
 from bevformer_lib.emulator.operators import MOVEMENT
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.export.graph import attributes, drop_unused_nodes
-from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.ptq.channel_groups import ChannelGroup, find_groups
 from bevformer_lib.ptq.channel_layout import channel_map, free, number_of_values
 
@@ -58,38 +56,16 @@ class ChannelRanges:
 
 
 def equalize(
-    model: onnx.ModelProto,
-    wanted: Callable[[ChannelGroup], bool],
-    samples: CalibrationSet,
-    *,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
+    model: onnx.ModelProto, wanted: Callable[[ChannelGroup], bool], runs: SampleRuns
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return a copy with scales in the weights of the groups that gain by it, and facts.
-
-    Args:
-        model: the float graph.
-        wanted: which groups to look at.
-        samples: the calibration set.
-        device: where ONNX Runtime runs the graph.
-        threads: threads inside an operator, or ``None``.
-        on_progress: called for every sample.
 
     Raises:
         ConversionError: a tensor holds NaN or infinity.
         RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
     """
     groups = [group for group in find_groups(model) if wanted(group)]
-    ranges = measure_channels(
-        model,
-        groups,
-        samples,
-        num_samples=samples.num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-    )
+    ranges = measure_channels(model, groups, runs)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     errors: list[tuple[float, float]] = []
@@ -114,14 +90,7 @@ def equalize(
 
 
 def measure_channels(
-    model: onnx.ModelProto,
-    groups: Sequence[ChannelGroup],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
+    model: onnx.ModelProto, groups: Sequence[ChannelGroup], runs: SampleRuns
 ) -> list[dict[str, ChannelRanges]]:
     """Return, for every group, what the channels of those of its tensors hold that are rounded.
 
@@ -148,15 +117,7 @@ def measure_channels(
             augmented.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     if not wanted:
         return found
-    for outputs in outputs_over_samples(
-        augmented,
-        samples,
-        num_samples=num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-        task="measure channels",
-    ):
+    for outputs in runs.outputs(augmented, "measure channels"):
         for number, (layout, name, ranges) in enumerate(wanted):
             channels = channel_map(layout).ravel()
             low, high, squares = (outputs[f"channels.{operator}.{number}"].ravel() for operator in _REDUCTIONS)
@@ -164,7 +125,7 @@ def measure_channels(
                 raise ConversionError(f"'{name}' holds NaN or infinity on the calibration set")
             np.minimum.at(ranges.lowest, channels, low)
             np.maximum.at(ranges.highest, channels, high)
-            values = number_of_values(layout) / len(ranges.squares) * num_samples
+            values = number_of_values(layout) / len(ranges.squares) * runs.num_samples
             np.add.at(ranges.squares, channels, squares / values)
     return found
 
@@ -172,13 +133,7 @@ def measure_channels(
 def chosen_scales(
     group: ChannelGroup, weights: Sequence[NDArray[np.float64]], ranges: Mapping[str, ChannelRanges]
 ) -> NDArray[np.float64]:
-    """Return what to divide every channel by, (C,): all 1 where nothing else is better.
-
-    Args:
-        group: the group.
-        weights: those of its consumers, as :func:`consumer_weights` gives them.
-        ranges: of its tensors.
-    """
+    """Return what to divide every channel by, (C,): all 1 where nothing else is better."""
     size, heavy = np.zeros(group.size), np.zeros(group.size)
     for tensor in ranges.values():
         largest = np.maximum(-tensor.lowest, tensor.highest)

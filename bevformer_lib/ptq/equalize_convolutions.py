@@ -20,22 +20,14 @@ from typing import Any
 
 import onnx
 
-from bevformer_lib.calibration.archive import CalibrationSet
-from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.ptq.channel_groups import ChannelGroup
 from bevformer_lib.ptq.channel_scales import equalize
 
 
-def apply(
-    model: onnx.ModelProto,
-    samples: CalibrationSet,
-    *,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def apply(model: onnx.ModelProto, runs: SampleRuns) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Scale the channels between convolutions; see :func:`bevformer_lib.ptq.channel_scales.equalize`."""
-    return equalize(model, between_convolutions, samples, device=device, threads=threads, on_progress=on_progress)
+    return equalize(model, between_convolutions, runs)
 
 
 def between_convolutions(group: ChannelGroup) -> bool:

@@ -10,7 +10,7 @@ as it is: it decides the scale, so the converter rounds the result to itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,12 +19,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bevformer_lib.calibration.archive import CalibrationSet
-from bevformer_lib.convert.ranges import outputs_over_samples, without_outputs
+from bevformer_lib.convert.ranges import SampleRuns, without_outputs
 from bevformer_lib.emulator.formats import round_weight
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.export.graph import attributes, read_tensors, static_shapes
-from bevformer_lib.progress import ProgressCallback, no_progress
 
 _MOST_INPUTS: Final = 2048
 """Input channels of a layer; its second moments are the square of that."""
@@ -50,18 +48,9 @@ class RoundedLayer:
     learnt: float
 
 
-def apply(
-    model: onnx.ModelProto,
-    samples: CalibrationSet,
-    *,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def apply(model: onnx.ModelProto, runs: SampleRuns) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Learn the rounding of a graph's weights; see :func:`learn_rounding`."""
-    learnt, layers = learn_rounding(
-        model, samples, num_samples=samples.num_samples, device=device, threads=threads, on_progress=on_progress
-    )
+    learnt, layers = learn_rounding(model, runs)
     count = max(1, len(layers))
     nearest, rounded = sum(one.nearest for one in layers) / count, sum(one.learnt for one in layers) / count
     return learnt, {
@@ -72,26 +61,10 @@ def apply(
     }
 
 
-def learn_rounding(
-    model: onnx.ModelProto,
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str = "cpu",
-    threads: int | None = None,
-    on_progress: ProgressCallback = no_progress,
-) -> tuple[onnx.ModelProto, tuple[RoundedLayer, ...]]:
+def learn_rounding(model: onnx.ModelProto, runs: SampleRuns) -> tuple[onnx.ModelProto, tuple[RoundedLayer, ...]]:
     """Return a copy whose MatMul and Conv have weights that the converter rounds to themselves, and what was gained.
 
     Weights that several nodes read, of groups, or of more than 2,048 inputs are left as they are.
-
-    Args:
-        model: the float graph.
-        samples: its inputs by name.
-        num_samples: how many samples there are, for the progress.
-        device: where ONNX Runtime runs the graph.
-        threads: threads inside an operator, or ``None``.
-        on_progress: called for every sample.
 
     Raises:
         ConversionError: a layer's inputs hold NaN or infinity.
@@ -103,15 +76,7 @@ def learn_rounding(
     products = _products(learnt, weights)
     if not products:
         return learnt, ()
-    moments = _second_moments(
-        model,
-        products,
-        samples,
-        num_samples=num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-    )
+    moments = _second_moments(model, products, runs)
     layers = []
     for product in products:
         stored = weights[product.node.input[1]]
@@ -213,14 +178,7 @@ def _products(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -
 
 
 def _second_moments(
-    model: onnx.ModelProto,
-    products: Sequence[_Product],
-    samples: Iterable[Mapping[str, NDArray[Any]]],
-    *,
-    num_samples: int,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
+    model: onnx.ModelProto, products: Sequence[_Product], runs: SampleRuns
 ) -> dict[str, NDArray[np.float64]]:
     """Return the sum of x x^T over all inputs x of every product, which the graph itself computes."""
     augmented = without_outputs(model)
@@ -228,15 +186,7 @@ def _second_moments(
     for place, product in reversed(list(enumerate(distinct.values()))):
         _put_out_moments(augmented.graph, product, f"second_moments.{place}")
     totals = {key: np.zeros((product.inputs, product.inputs)) for key, product in distinct.items()}
-    for outputs in outputs_over_samples(
-        augmented,
-        samples,
-        num_samples=num_samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-        task="learn rounding",
-    ):
+    for outputs in runs.outputs(augmented, "learn rounding"):
         for place, key in enumerate(distinct):
             totals[key] += outputs[f"second_moments.{place}"]
     return totals

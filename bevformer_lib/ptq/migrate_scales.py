@@ -23,26 +23,11 @@ from typing import Any
 
 import onnx
 
-from bevformer_lib.calibration.archive import CalibrationSet
-from bevformer_lib.progress import ProgressCallback
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.ptq.channel_scales import equalize
 from bevformer_lib.ptq.equalize_convolutions import between_convolutions
 
 
-def apply(
-    model: onnx.ModelProto,
-    samples: CalibrationSet,
-    *,
-    device: str,
-    threads: int | None,
-    on_progress: ProgressCallback,
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def apply(model: onnx.ModelProto, runs: SampleRuns) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Scale the channels between layers with weights of a transformer; see :func:`.channel_scales.equalize`."""
-    return equalize(
-        model,
-        lambda group: not between_convolutions(group),
-        samples,
-        device=device,
-        threads=threads,
-        on_progress=on_progress,
-    )
+    return equalize(model, lambda group: not between_convolutions(group), runs)

@@ -18,8 +18,8 @@ PASSES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Pass -> its module, in the order in which they run.
 
-A module gives ``apply(model, samples, *, device, threads, on_progress)``, which returns a changed copy of the model and
-facts about the change: plain JSON data, with a ``summary`` for people.
+A module gives ``apply(model, runs)``, which returns a changed copy of the model and facts about the change: plain JSON
+data, with a ``summary`` for people.
 """
 DEFAULT_PASSES: Final = (LEARN_ROUNDING,)
 

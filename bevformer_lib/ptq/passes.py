@@ -11,6 +11,7 @@ import onnx
 
 from bevformer_lib.convert.base import FLOAT_MODEL_SHA256, PTQ_PASSES
 from bevformer_lib.convert.float_model import float_model_sha256, load_float_model, read_calibration_for
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.files import atomic_path, require_writable_file
 from bevformer_lib.progress import ProgressCallback, no_progress
@@ -41,9 +42,6 @@ def apply_passes(
         threads: threads inside an operator, or ``None``.
         on_progress: called for every sample.
 
-    Returns:
-        Facts by pass.
-
     Raises:
         ConversionError: a pass is not known or was applied before, the graph can't be read or does not fit the
             calibration set, or nothing can be written.
@@ -61,11 +59,12 @@ def apply_passes(
         raise ConversionError(f"{output}: is the float model itself; give another output")
     require_writable_file(output)
     samples = read_calibration_for(model, graph, calibration)
+    runs = SampleRuns(samples, samples.num_samples, device, threads, on_progress)
     origin = float_model_sha256(model, graph)
     facts: dict[str, PassFacts] = {}
     for name in as_they_run(passes):
         run: Pass = import_module(PASSES[name]).apply
-        model, facts[name] = run(model, samples, device=device, threads=threads, on_progress=on_progress)
+        model, facts[name] = run(model, runs)
     onnx.helper.set_model_props(model, {**properties, FLOAT_MODEL_SHA256: origin, PTQ_PASSES: ", ".join(facts)})
     with atomic_path(output) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))

@@ -78,14 +78,6 @@ def collect_evidence(
 ) -> Evidence:
     """Inspect what a build wrote.
 
-    Args:
-        folder: the build's output folder.
-        lines: its log.
-        model: the float graph.
-        path: its file, to name in errors.
-        config: what the build was told.
-        tool: what built it.
-
     Raises:
         BuildFailedError: there is no compiled model, or it is not the given model's.
     """

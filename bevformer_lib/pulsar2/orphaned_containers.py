@@ -9,13 +9,14 @@ and stops the container.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from bevformer_lib.files import try_lock
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def holding(lock: Path) -> Iterator[int]:
     unlocked = lock.with_suffix(".new")
     descriptor = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try_lock(descriptor)  # nobody else knows it
         unlocked.rename(lock)
         yield descriptor
     finally:
@@ -44,17 +45,12 @@ def holding(lock: Path) -> Iterator[int]:
 
 
 def stop_orphaned(docker: Path, folder: Path, prefix: str) -> None:
-    """Stop the containers whose lock files in ``folder`` are not held; what can't be stopped is left for next time.
-
-    Args:
-        docker: the command.
-        folder: where lock files are.
-        prefix: of the containers' names.
-    """
+    """Stop the containers whose lock files in ``folder`` are not held; what can't be stopped is left for next time."""
     for lock in sorted(folder.glob(f"{prefix}*{SUFFIX}")):
         # Another user's file, one that is held, and one that is gone by now are no concern of ours.
         with contextlib.suppress(OSError), lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(file):
+                continue
             command = (str(docker), "kill", lock.stem)
             killed = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False

@@ -142,10 +142,6 @@ def with_analysis(recorded: Sequence[BuiltOperator], analysed: Sequence[BuiltOpe
     """Return the operators of the record with what the analysis measured of them.
 
     The record has every name whole. A name that the table cut is taken for the one operator that begins so.
-
-    Args:
-        recorded: of the quantiser's record.
-        analysed: of the table.
     """
     exact = {FUSED_NAME.sub("", row.operator): row for row in analysed if not _CUT.search(row.operator)}
     cut = [(_CUT.sub("", FUSED_NAME.sub("", row.operator)), row) for row in analysed if _CUT.search(row.operator)]

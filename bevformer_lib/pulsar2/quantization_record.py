@@ -78,9 +78,6 @@ def numbers_sha256(path: Path) -> str:
 
     The ``.axmodel`` is no measure of that: its program differs from build to build in a few bytes.
 
-    Args:
-        path: the record.
-
     Raises:
         ConversionError: it can't be read.
     """

@@ -75,10 +75,6 @@ class Npu:
     def chosen(cls, axengine: ModuleType, npu: str | None) -> Npu:
         """Return the NPU that is asked for.
 
-        Args:
-            axengine: the library.
-            npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
-
         Raises:
             RuntimeUnavailableError: there is no driver for it, or no such name.
         """
@@ -189,9 +185,6 @@ class AxEngineRuntime:
 
 def start_npu(npu: str | None = None) -> Npu:
     """Start an NPU without a model of ours, by having it refuse a file that is none; the process keeps it started.
-
-    Args:
-        npu: ``board``, ``card`` or ``card:N``; ``None``: the board's, or the first card where there is no board's.
 
     Raises:
         RuntimeUnavailableError: it can't be started here.

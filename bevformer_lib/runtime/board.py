@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.files import try_lock
 
 LOCK_VARIABLE: Final = "BEVFORMER_BOARD_LOCK"
 """Names another file, for all NPUs of the machine, as for programs in containers."""
@@ -90,7 +90,7 @@ def board_user(npu: str = BOARD) -> str | None:
     """
     descriptor = _opened(lock_path(npu))
     try:
-        return None if _try(descriptor) else _holder(descriptor)
+        return None if try_lock(descriptor) else _holder(descriptor)
     finally:
         os.close(descriptor)
 
@@ -110,9 +110,9 @@ def lock_path(npu: str = BOARD) -> Path:
 def _locked(path: Path) -> int:
     descriptor = _opened(path)
     try:
-        if not _try(descriptor):
+        if not try_lock(descriptor):
             _log.warning("the NPU is in use by %s; waiting for its end", _holder(descriptor))
-            while not _try(descriptor):
+            while not try_lock(descriptor):
                 time.sleep(_LOOK_SECONDS)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _myself().encode(), 0)
@@ -145,14 +145,6 @@ def _open(path: Path) -> int:
             descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, _EVERYBODY)
             os.fchmod(descriptor, _EVERYBODY)  # whatever the umask
             return descriptor
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _myself() -> str:

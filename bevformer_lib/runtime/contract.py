@@ -48,11 +48,6 @@ class ModelGeometry:
 def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> ModelGeometry:
     """Check a model's inputs and outputs against the inference config.
 
-    Args:
-        runtime: the loaded model.
-        config: what the model should be.
-        model: its file, to name in the error.
-
     Returns:
         What the model's interface says beyond the config.
 
@@ -73,11 +68,6 @@ def check_model(runtime: Runtime, config: InferenceConfig, model: Path) -> Model
 
 def check_graph(runtime: Runtime, config: ModelConfig, model: Path) -> None:
     """Check a graph's inputs and outputs against the model config that it should be exported from.
-
-    Args:
-        runtime: the loaded graph.
-        config: what the graph should be.
-        model: its file, to name in the error.
 
     Raises:
         ConfigError: with every disagreement.

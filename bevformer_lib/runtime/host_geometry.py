@@ -35,11 +35,6 @@ class HostGeometryRuntime:
     def __init__(self, runtime: Runtime, config: HostGeometryConfig, *, source: str = "the model") -> None:
         """Bind a loaded network.
 
-        Args:
-            runtime: the network.
-            config: what the host has to know of it.
-            source: the model, for messages.
-
         Raises:
             RuntimeUnavailableError: its inputs or outputs are not those of the config.
         """

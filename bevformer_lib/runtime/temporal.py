@@ -175,10 +175,6 @@ class TemporalSession:
 def require_finite(outputs: Mapping[str, NDArray[np.float32]], frame: str) -> None:
     """Check that a model computed numbers.
 
-    Args:
-        outputs: of one frame, by name.
-        frame: to name in the error.
-
     Raises:
         RuntimeUnavailableError: an output holds NaN or infinity.
     """

@@ -22,10 +22,6 @@ def gt_boxes_to_json(boxes: Sequence[GroundTruthBox]) -> list[dict[str, Any]]:
 def gt_boxes_from_json(content: object, key: str = "gt_boxes") -> tuple[GroundTruthBox, ...]:
     """Read what :func:`gt_boxes_to_json` made.
 
-    Args:
-        content: a list of boxes.
-        key: where it stands in the meta file, for messages.
-
     Raises:
         ValueError: ``content`` is malformed; the message names the box by its position and the key.
     """

@@ -49,11 +49,6 @@ def fetch(
     What is on the hub is downloaded into the shared cache and compared with its digests; a download that was
     interrupted, even killed, goes on where it ended. Treat what is returned as read-only: others use it too.
 
-    Args:
-        source: from :func:`resolve_source`.
-        on_progress: called with the progress of the bytes.
-        access: how the hub is reached.
-
     Raises:
         SourceError: it is gone, can't be reached, or is not what it should be.
         StoreError: no space left.

@@ -15,12 +15,7 @@ _ABSENT = object()
 
 
 def why_run(step: Step, previous: Step | None) -> str:
-    """Return the differences between a step and the last one done of its kind, for people.
-
-    Args:
-        step: about to be done.
-        previous: the last one done, if any.
-    """
+    """Return the differences between a step and the last one done of its kind, for people."""
     if previous is None:
         return "not done before"
     parameters = _changes("", _as_stored(previous.parameters), _as_stored(step.parameters))

@@ -28,12 +28,6 @@ def record_bytes(kind: str, key: str, content: Mapping[str, Any]) -> bytes:
 def record_content(raw: bytes, kind: str, key: str, *, place: str) -> dict[str, Any]:
     """Return the content of a record's file.
 
-    Args:
-        raw: the file.
-        kind: of the record.
-        key: of the record.
-        place: where it was read, for the message.
-
     Raises:
         DamagedRecordError: it is not what was written under this name.
     """

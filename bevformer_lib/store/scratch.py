@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bevformer_lib.files import try_lock
+
 _LOCK_SUFFIX = ".lock"
 
 
@@ -51,14 +53,14 @@ def remove_abandoned(parent: Path) -> int:
 
 
 def _remove_if_abandoned(folder: Path) -> bool:
-    with contextlib.suppress(BlockingIOError), _lock_of(folder).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with _lock_of(folder).open("a") as lock:
+        if not try_lock(lock):
+            return False
         there = folder.is_dir()
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(lock.name)  # noqa: PTH108 (the name of the locked file, as opened)
         return there
-    return False
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

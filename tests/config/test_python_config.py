@@ -80,7 +80,9 @@ def test_base_names_are_not_visible(tmp_path: Path) -> None:
         Section(read_python_config(path), str(path)).value("y")
 
 
-@pytest.mark.parametrize("text", ["_base_ = 'gone.py'", "_base_ = ['../nowhere/gone.py']"])
+@pytest.mark.parametrize(
+    "text", ["_base_ = 'gone.py'", "_base_ = ['../nowhere/gone.py']", f"_base_ = '{'x' * 5000}gone.py'"]
+)
 def test_missing_base_names_both_files(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"child\.py: its base .*gone\.py does not exist"):
         read_python_config(_write(tmp_path, child=text))

@@ -7,9 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from bevformer_lib.convert.ranges import activation_ranges
+from bevformer_lib.convert.ranges import SampleRuns, activation_ranges
 from bevformer_lib.errors import ConversionError
-from bevformer_lib.progress import no_progress
 from tests.support.toy_graph import write_toy_graph
 
 
@@ -29,11 +28,7 @@ def test_ranges_are_the_extremes_over_all_samples(model: onnx.ModelProto, tmp_pa
     ranges = activation_ranges(
         model,
         ["prev_bev", "bev_embed", "stem.relu"],
-        iter(samples),
-        num_samples=3,
-        device="cpu",
-        threads=1,
-        on_progress=lambda *what: seen.append(what),
+        SampleRuns(iter(samples), 3, threads=1, on_progress=lambda *what: seen.append(what)),
     )
     session = onnxruntime.InferenceSession(tmp_path / "toy.onnx")
     outputs = [session.run(["bev_embed"], sample)[0] for sample in samples]
@@ -49,6 +44,4 @@ def test_nan_inside_the_model_names_the_tensor_and_the_sample(model: onnx.ModelP
     samples[1]["prev_bev"][0] = np.inf
     with pytest.raises(ConversionError, match="calibration sample 2: 'bev_embed' in the float model holds NaN"):
         samples[1]["can_bus"][:] = np.nan
-        activation_ranges(
-            model, ["bev_embed"], samples, num_samples=2, device="cpu", threads=1, on_progress=no_progress
-        )
+        activation_ranges(model, ["bev_embed"], SampleRuns(samples, 2, threads=1))

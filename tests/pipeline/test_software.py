@@ -14,6 +14,7 @@ from bevformer_lib.backends.converters import CONVERTERS
 from bevformer_lib.backends.runtimes import RUNTIMES
 from bevformer_lib.pipeline.closure import FOLDER, code_of
 from bevformer_lib.pipeline.convert import ConvertWork
+from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.report import ReportWork
 from bevformer_lib.pipeline.work import Work
@@ -35,11 +36,6 @@ BY_STRING = {
 """Modules that import what a string names -> why nothing is missing in the keys of steps."""
 
 
-def evaluated_by(runtime: str, **more: object) -> Work:
-    work = EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, runtime, "cpu", None)
-    return dataclasses.replace(work, **more)  # type: ignore[arg-type]
-
-
 def converted_by(converter: str) -> Work:
     return ConvertWork(GRAPH, {"calibration_img.tar.gz": GRAPH}, converter, "cpu")
 
@@ -58,9 +54,9 @@ def test_another_diagnosis_does_not_run_the_float_model_over_all_scenes_again() 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_only_the_runtime_that_was_asked_for_is_in_the_key(runtime: str) -> None:
-    recorded = evaluated_by(runtime, recording=GRAPH).step.packages
+    recorded = EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, runtime, "cpu", None, GRAPH).step.packages
     assert {module for module in RUNTIMES.values() if module in recorded} == {RUNTIMES[runtime]}
-    run = evaluated_by(runtime).step.packages
+    run = DiagnoseWork((SCENE,), GRAPH, GRAPH, {}, NEEDS, runtime, "cpu").step.packages
     assert {RUNTIMES[runtime], RUNTIMES["onnxruntime"]} <= set(run)
 
 
@@ -109,8 +105,8 @@ def test_inputs_that_changed_as_well_do_not_hide_the_module() -> None:
     before = {**step.packages, "bevformer_lib.config.load": "0" * 12}
     others = {name: dataclasses.replace(artifact, sha256="f" * 64) for name, artifact in step.inputs.items()}
     reason = why_run(step, dataclasses.replace(step, packages=before, inputs=others))
-    assert len(others) == 4
-    assert ", 1 more of its inputs, bevformer_lib.config.load changed 000000000000 -> " in reason
+    assert len(others) == 5
+    assert ", 2 more of its inputs, bevformer_lib.config.load changed 000000000000 -> " in reason
 
 
 def test_the_code_of_all_steps_is_found_in_no_time() -> None:

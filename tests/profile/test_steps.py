@@ -5,12 +5,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.profile.steps import TensorStep, tensor_steps
 from tests.export.graphs import model_of
 
 
 def _steps(model: onnx.ModelProto, *samples: dict[str, np.ndarray]) -> dict[str, TensorStep]:
-    return {step.name: step for step in tensor_steps(model, samples, num_samples=len(samples), threads=1)}
+    return {step.name: step for step in tensor_steps(model, SampleRuns(samples, len(samples), threads=1))}
 
 
 def test_a_step_is_the_range_over_the_set_and_counts_in_deviations() -> None:

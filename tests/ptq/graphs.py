@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -12,21 +12,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.emulator.emulate import emulate
-from bevformer_lib.progress import no_progress
 
 Arrays = Mapping[str, NDArray[Any]]
-
-
-class Samples:
-    """As a calibration set, from memory."""
-
-    def __init__(self, samples: Sequence[Arrays]) -> None:
-        self._samples = samples
-        self.num_samples = len(samples)
-
-    def __iter__(self) -> Iterator[Arrays]:
-        return iter(self._samples)
 
 
 def model(
@@ -54,7 +43,7 @@ def run(graph: onnx.ModelProto, feed: Arrays) -> list[NDArray[Any]]:
 
 def applied(module: ModuleType, graph: onnx.ModelProto, samples: Sequence[Arrays]) -> tuple[onnx.ModelProto, Any]:
     """Run a pass over samples."""
-    changed, facts = module.apply(graph, Samples(samples), device="cpu", threads=1, on_progress=no_progress)
+    changed, facts = module.apply(graph, SampleRuns(samples, len(samples), threads=1))
     return changed, facts
 
 

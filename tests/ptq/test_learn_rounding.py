@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bevformer_lib.convert.ranges import SampleRuns
 from bevformer_lib.emulator.formats import round_weight
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.ptq.learn_rounding import learn_rounding, learnt_weight
@@ -68,7 +69,7 @@ def test_channels_of_zeros_and_inputs_that_are_always_zero() -> None:
 def test_a_graph_s_products_are_learnt_from_its_samples() -> None:
     given = weight(5)
     samples = [{"x": correlated(seed)[None]} for seed in (6, 7)]
-    learnt, [layer] = learn_rounding(graph(given), samples, num_samples=2)
+    learnt, [layer] = learn_rounding(graph(given), SampleRuns(samples, 2))
     together = sum((one["x"][0].T.astype(np.float64) @ one["x"][0] for one in samples), np.zeros((INPUTS, INPUTS)))
     changed = numpy_helper.to_array(learnt.graph.initializer[0])
     np.testing.assert_allclose(changed, learnt_weight(given, together), atol=1e-6)
@@ -87,7 +88,7 @@ def test_a_convolution_is_the_product_of_its_weights_with_its_patches(asked: dic
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     made = helper.make_graph([node], "conv", [fed], [output], [numpy_helper.from_array(kernel, "w")])
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    learnt, [layer] = learn_rounding(model, [{"x": image}], num_samples=1)
+    learnt, [layer] = learn_rounding(model, SampleRuns([{"x": image}], 1))
 
     pads = asked.get("pads", [0, 0, 0, 0])
     padded = np.pad(image, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
@@ -108,7 +109,7 @@ def test_a_convolution_is_the_product_of_its_weights_with_its_patches(asked: dic
 
 
 def test_a_weight_of_two_readers_is_left_alone() -> None:
-    learnt, layers = learn_rounding(graph(weight(8), readers=2), [{"x": correlated(9)[None]}], num_samples=1)
+    learnt, layers = learn_rounding(graph(weight(8), readers=2), SampleRuns([{"x": correlated(9)[None]}], 1))
     assert not layers
     np.testing.assert_array_equal(numpy_helper.to_array(learnt.graph.initializer[0]), weight(8))
 
@@ -117,4 +118,4 @@ def test_values_that_are_not_finite_are_refused() -> None:
     broken = correlated(10)[None]
     broken[0, 0, 0] = np.nan
     with pytest.raises(ConversionError, match="'x' holds NaN or infinity"):
-        learn_rounding(graph(weight(11)), [{"x": broken}], num_samples=1)
+        learn_rounding(graph(weight(11)), SampleRuns([{"x": broken}], 1))

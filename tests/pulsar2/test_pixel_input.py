@@ -62,8 +62,8 @@ def test_a_calibration_set_of_pixels_holds_a_quarter_of_the_bytes(calibration: P
 def test_pulsar2_builds_the_numbers_that_it_builds_of_normalised_images(
     native: Path, world: ToyWorld, calibration: Path, pixels: ToyWorld, of_pixels: Path, tmp_path: Path
 ) -> None:
-    before = convert(world, calibration, tmp_path / "float.axmodel")
-    after = convert(pixels, of_pixels, tmp_path / "pixels.axmodel")
+    before = convert(world, calibration, tmp_path / "float.axmodel", keep_build=tmp_path / "float")
+    after = convert(pixels, of_pixels, tmp_path / "pixels.axmodel", keep_build=tmp_path / "pixels")
     assert after.facts["config"]["input_processors"][0] == {
         "tensor_name": "img",
         "src_dtype": "U8",
@@ -75,6 +75,14 @@ def test_pulsar2_builds_the_numbers_that_it_builds_of_normalised_images(
     assert after.facts["precision_table"] == before.facts["precision_table"]
     assert str(of_pixels) in after.facts["config"]["quant"]["input_configs"][0]["calibration_dataset"]
     require_equal(world, *(Pulsar2Run(one.output) for one in (before, after)), num_frames=1)
+    replayed = []
+    for one, samples, build in ((world, calibration, "float"), (pixels, of_pixels, "pixels")):
+        options = EmulatorOptions(recipe="int8", build=tmp_path / build, threads=1)
+        output = tmp_path / f"{build}.onnx"
+        conversion = open_converter("emulator", emulator=options).convert(one.model, samples, output)
+        assert "img" not in " ".join(conversion.findings)
+        replayed.append(OnnxRuntime(output, threads=1))
+    require_equal(world, *replayed)
 
 
 @pytest.mark.parametrize(

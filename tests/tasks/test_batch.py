@@ -12,7 +12,7 @@ from tests.pipeline.test_serialization import GRAPH, NEEDS, SCENE
 
 
 def test_where_a_machine_runs_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    work = EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, npu="board")
+    work = EvaluateWork(SCENE, GRAPH, GRAPH, GRAPH, NEEDS, "axengine", "cpu", 0.25, GRAPH, npu="board")
     for name in ("BEVFORMER_DEVICE", "BEVFORMER_NPU"):
         monkeypatch.delenv(name, raising=False)
     assert _on_this_machine(work) == work

@@ -20,7 +20,7 @@ def scenes(*frames: int) -> list[Work]:
     return [
         EvaluateWork(
             SceneSource(Artifact(f"scene-{number:04d}", f"{number:064d}", 1, source="/scenes"), count),
-            *(GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None),
+            *(GRAPH, GRAPH, GRAPH, NEEDS, "onnxruntime", "cpu", None, GRAPH),
         )
         for number, count in enumerate(frames)
     ]

@@ -19,13 +19,7 @@ _MAX_LISTED: Final = 20
 
 
 def lint(model: onnx.ModelProto, chip: Chip, *, waivers: Sequence[Waiver] = ()) -> LintReport:
-    """Check a graph against everything that is known of a chip's converter.
-
-    Args:
-        model: any graph.
-        chip: what the converter accepts.
-        waivers: what to let pass.
-    """
+    """Check a graph against everything that is known of a chip's converter."""
     facts = graph_facts(model)
     found = [
         Finding(
@@ -51,10 +45,6 @@ def lint(model: onnx.ModelProto, chip: Chip, *, waivers: Sequence[Waiver] = ()) 
 
 def require_no_errors(report: LintReport, path: Path) -> None:
     """Raise where a graph has errors that are not waived.
-
-    Args:
-        report: what was found.
-        path: the graph's file, for the message.
 
     Raises:
         ExportError: listing the first errors.

@@ -59,10 +59,6 @@ def node_fault(node: onnx.NodeProto, opset: int) -> str | None:
 
     Operators that the standard does not know at this version can't be judged; nodes with bodies neither, since the
     bodies read from outside.
-
-    Args:
-        node: of any graph.
-        opset: version of the standard operator set.
     """
     if not node.op_type:
         return "it has no operator"

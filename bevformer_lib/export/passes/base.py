@@ -205,3 +205,11 @@ def replace_nodes(model: onnx.ModelProto, matches: Match, replacement: Replaceme
     graph.node.extend(kept)
     drop_unused_nodes(graph)
     return PassResult(editor.model, changed, tuple(refusals))
+
+
+def set_attributes(node: onnx.NodeProto, *absent: str, **values: Any) -> None:
+    """Give a node attributes, in place; those named ``absent`` go."""
+    kept = [entry for entry in node.attribute if entry.name not in values and entry.name not in absent]
+    written = [*kept, *(onnx.helper.make_attribute(name, value) for name, value in values.items())]
+    del node.attribute[:]
+    node.attribute.extend(written)

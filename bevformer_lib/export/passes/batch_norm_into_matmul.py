@@ -64,14 +64,7 @@ class _Facts:
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Merge every batch normalisation that follows a product with a constant matrix.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of normalisations merged, and why others were not.
-    """
+    """Merge every batch normalisation that follows a product with a constant matrix."""
     candidates = [index for index, node in enumerate(model.graph.node) if _is(node, "BatchNormalization")]
     if not candidates:
         return PassResult(model, 0)

@@ -19,13 +19,6 @@ def apply_everywhere(apply: Callable[[onnx.ModelProto], PassResult], model: onnx
 
     A body may read tensors of the graph around it: they are inputs of a model that is made of the body for the rewrite,
     constants of the graph around it are constants there too, and neither stays in the body.
-
-    Args:
-        apply: the rewrite.
-        model: any graph; it is not modified.
-
-    Returns:
-        As of the rewrite, for all graphs together.
     """
     result = apply(model)
     if not any(_bodies(node) for node in result.model.graph.node):

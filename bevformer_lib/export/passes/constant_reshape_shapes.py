@@ -89,9 +89,6 @@ class _ShapeUse:
 def apply(model: onnx.ModelProto) -> PassResult:
     """Make every computed shape that can't change an initializer.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of node inputs that became constant, and which depend on the data.
     """

@@ -44,14 +44,7 @@ _SAME_ORDER: Final = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Un
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Fold axes until no tensor has more than five.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Fold axes until no tensor has more than five."""
     shapes = static_shapes(without_large_weights(model))
     if all(len(shape) <= MAX_AXES for shape in shapes.values()):
         return PassResult(model, 0)

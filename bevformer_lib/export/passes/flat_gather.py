@@ -30,14 +30,7 @@ _TABLE_RANK: Final = 2
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Flatten tables and indices of every Gather that has too many axes.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Flatten tables and indices of every Gather that has too many axes."""
     return replace_nodes(model, lambda node: node.op_type == "Gather", _flat)
 
 

@@ -20,14 +20,7 @@ from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Multiply the factors of every Gemm into its weight and bias.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Multiply the factors of every Gemm into its weight and bias."""
     return replace_nodes(model, lambda node: node.op_type == "Gemm" and _factors(node) != (1.0, 1.0), _multiplied)
 
 

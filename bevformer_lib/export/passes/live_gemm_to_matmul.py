@@ -23,14 +23,7 @@ from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, repl
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Replace every Gemm whose second factor is computed.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Replace every Gemm whose second factor is computed."""
     return replace_nodes(model, lambda node: node.op_type == "Gemm", _matmul)
 
 

@@ -25,14 +25,7 @@ from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, repl
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Replace every LpNormalization.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Replace every LpNormalization."""
     return replace_nodes(model, lambda node: node.op_type == "LpNormalization", _division)
 
 

@@ -23,14 +23,7 @@ from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Name the axes of every reduction that leaves them out.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Name the axes of every reduction that leaves them out."""
     return replace_nodes(model, _is_candidate, _named)
 
 

@@ -25,14 +25,7 @@ _ROW_RANK: Final = 2
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Give every such bias a leading axis of one.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Give every such bias a leading axis of one."""
     return replace_nodes(model, lambda node: node.op_type == "Add", _with_two_axes)
 
 

@@ -22,24 +22,15 @@ along every axis; where that is another pixel, or the factor is not whole, the p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
 import onnx
 from numpy.typing import NDArray
 
-from bevformer_lib.export.graph import (
-    MAX_SHAPE_ELEMENTS,
-    STANDARD_DOMAINS,
-    StaticShape,
-    attributes,
-    constant_values,
-    node_label,
-    static_shapes,
-    without_large_weights,
-)
-from bevformer_lib.export.passes.base import PassResult, Refusal
+from bevformer_lib.export.graph import MAX_SHAPE_ELEMENTS, StaticShape, attributes, constant_values
+from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes, set_attributes
 
 ROUNDING: Final = "round_prefer_ceil"
 
@@ -64,44 +55,27 @@ _ROUNDINGS: Final[Mapping[str, Callable[[Fraction], int]]] = {
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Set the accepted rounding on every nearest-neighbour ``Resize`` that picks the same pixels with it.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
-    candidates = [index for index, node in enumerate(model.graph.node) if _is_candidate(node)]
-    if not candidates:
-        return PassResult(model, 0)
-    shapes = static_shapes(without_large_weights(model))
-    values = constant_values(model.graph, max_elements=MAX_SHAPE_ELEMENTS)
-    reasons = {index: why_not(model.graph.node[index], shapes, values) for index in candidates}
-    refusals = tuple(
-        Refusal(node_label(model.graph.node[index]), model.graph.node[index].op_type, reason)
-        for index, reason in reasons.items()
-        if reason is not None
-    )
-    if len(refusals) == len(candidates):
-        return PassResult(model, 0, refusals)
-    rewritten = onnx.ModelProto()
-    rewritten.CopyFrom(model)
-    for index, reason in reasons.items():
-        if reason is None:
-            _set_modes(rewritten.graph.node[index])
-    return PassResult(rewritten, len(candidates) - len(refusals), refusals)
+    """Set the accepted rounding on every nearest-neighbour ``Resize`` that picks the same pixels with it."""
+    return replace_nodes(model, _is_candidate, _with_accepted_rounding)
 
 
 def _is_candidate(node: onnx.NodeProto) -> bool:
-    if node.op_type != "Resize" or node.domain not in STANDARD_DOMAINS:
+    if node.op_type != "Resize":
         return False
     given = attributes(node)
     rounding: str = given.get("nearest_mode", "round_prefer_floor")
     return rounding != ROUNDING and given.get("mode", "nearest") == "nearest"
 
 
-def why_not(node: onnx.NodeProto, shapes: Mapping[str, StaticShape], values: Mapping[str, NDArray[Any]]) -> str | None:
+def _with_accepted_rounding(node: onnx.NodeProto, editor: Editor) -> Sequence[onnx.NodeProto]:
+    reason = _why_not(node, editor.shapes, constant_values(editor.model.graph, max_elements=MAX_SHAPE_ELEMENTS))
+    if reason is not None:
+        raise ValueError(reason)
+    set_attributes(node, coordinate_transformation_mode="half_pixel", nearest_mode=ROUNDING)
+    return [node]
+
+
+def _why_not(node: onnx.NodeProto, shapes: Mapping[str, StaticShape], values: Mapping[str, NDArray[Any]]) -> str | None:
     """Return why the accepted rounding may pick other pixels than the node does, or ``None`` where it does not."""
     given = attributes(node)
     coordinates = given.get("coordinate_transformation_mode", "half_pixel")
@@ -129,11 +103,3 @@ def why_not(node: onnx.NodeProto, shapes: Mapping[str, StaticShape], values: Map
                 change = f"would put pixel {x // factor} at {x}, not {picked}"
                 return f"with {ROUNDING}, {before} -> {after} along axis {axis} {change}"
     return None
-
-
-def _set_modes(node: onnx.NodeProto) -> None:
-    modes = {"coordinate_transformation_mode": "half_pixel", "nearest_mode": ROUNDING}
-    kept = [entry for entry in node.attribute if entry.name not in modes]
-    written = [*kept, *(onnx.helper.make_attribute(name, value) for name, value in modes.items())]
-    del node.attribute[:]
-    node.attribute.extend(written)

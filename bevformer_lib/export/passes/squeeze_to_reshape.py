@@ -20,14 +20,7 @@ from bevformer_lib.export.passes.base import Editor, PassResult, replace_nodes
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Replace every Squeeze whose result has a fixed shape.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Replace every Squeeze whose result has a fixed shape."""
     return replace_nodes(model, lambda node: node.op_type == "Squeeze", _reshape)
 
 

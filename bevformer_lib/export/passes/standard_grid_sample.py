@@ -47,9 +47,6 @@ _ATTRIBUTE_NAMES: Final[Mapping[str, str]] = {
 def apply(model: onnx.ModelProto) -> PassResult:
     """Replace every custom-domain grid sampling that has a standard equal.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph, the number of nodes replaced, and why others were not.
 

@@ -21,14 +21,7 @@ from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, repl
 
 
 def apply(model: onnx.ModelProto) -> PassResult:
-    """Replace every Swish.
-
-    Args:
-        model: any graph; it is not modified.
-
-    Returns:
-        The rewritten graph, the number of nodes changed, and why others were not.
-    """
+    """Replace every Swish."""
     return replace_nodes(model, lambda node: node.op_type == "Swish", _with_sigmoid)
 
 

@@ -32,9 +32,6 @@ _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
 def apply(model: onnx.ModelProto) -> PassResult:
     """Write the standard's defaults into every node that leaves them out.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph and the number of nodes changed.
     """

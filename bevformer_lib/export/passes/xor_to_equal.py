@@ -21,9 +21,6 @@ from bevformer_lib.export.passes.base import Editor, InPlaceOf, PassResult, repl
 def apply(model: onnx.ModelProto) -> PassResult:
     """Replace every Xor.
 
-    Args:
-        model: any graph; it is not modified.
-
     Returns:
         The rewritten graph and the number of nodes changed.
     """
