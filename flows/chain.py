@@ -122,7 +122,7 @@ class _Chain:
         plan, requirements = self._inputs.plan, self._inputs.requirements
         chosen = plan.positions()
         scenes = tuple(scene for scene in self._inputs.scenes if scene.name in chosen)
-        histories = self.do_each(
+        states = self.do_each(
             {
                 scene.name: PrevBevWork(
                     scene=scene,
@@ -134,7 +134,7 @@ class _Chain:
                 for scene in scenes
             }
         )
-        return self.do(PackWork(plan=plan, scenes=scenes, histories=histories, graph=graph, requirements=requirements))
+        return self.do(PackWork(plan=plan, scenes=scenes, states=states, graph=graph, requirements=requirements))
 
     def prepare(self, graph: Artifact, calibration: Mapping[str, Artifact]) -> Mapping[str, Artifact]:
         """Return the graph whose weights lose less in 8 bits; empty where the request wants none."""
