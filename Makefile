@@ -60,7 +60,8 @@ test-lowest:
 	$(TEST_ENVIRONMENT) $(VENV)-lowest/bin/python -m pytest $(PYTEST_ARGUMENTS) -m "not slow"
 
 # The images of infra/ built by their Dockerfiles, the compose file up, a night on it, all taken down. As root, with docker
-# (Debian: apt-get install docker.io debootstrap); it starts dockerd where none runs. TEST_INFRA_KEEP=1 keeps the images.
+# (Debian: apt-get install docker.io debootstrap systemd-container qemu-user-static); it starts dockerd where none runs.
+# TEST_INFRA_KEEP=1 keeps the images.
 test-infra: $(BIN)/.installed-test
 	$(BIN)/python -m pip install --quiet $(LOCK) --editable '.[cpu,test,viewer,infra]'
 	$(TEST_ENVIRONMENT) TEST_INFRA=1 $(BIN)/python -m pytest -s tests/infra/running

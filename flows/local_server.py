@@ -13,16 +13,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
 from bevformer_lib.errors import BevformerError
 from bevformer_lib.files import try_lock
+from bevformer_lib.scratch import temporary_folder
 
 QUIET: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
@@ -74,8 +75,8 @@ class LocalServer:
         home.mkdir(parents=True, exist_ok=True)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _try_lock(home / "server.lock")
-        self._temporary_home = None if self._lock is not None else Path(tempfile.mkdtemp(prefix="bevformer-prefect-"))
-        self._home = self._temporary_home or home
+        self._temporary = ExitStack()
+        self._home = home if self._lock is not None else self._temporary.enter_context(temporary_folder())
         with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener:
             self.api_url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
             self._process = self._spawn(listener.fileno())
@@ -127,8 +128,7 @@ class LocalServer:
                 self._process.wait()
         if self._lock is not None:
             self._lock.close()
-        if self._temporary_home is not None:
-            shutil.rmtree(self._temporary_home, ignore_errors=True)
+        self._temporary.close()
 
     def _spawn(self, listener: int) -> subprocess.Popen[bytes]:
         foreign = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

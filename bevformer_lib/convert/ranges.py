@@ -6,10 +6,8 @@ leave it. Memory is that of one inference, however many samples and tensors ther
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +18,7 @@ from onnx import TensorProto, helper
 from bevformer_lib.errors import ConversionError
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+from bevformer_lib.scratch import temporary_folder
 
 Range = tuple[np.float32, np.float32]
 
@@ -63,8 +62,8 @@ class SampleRuns:
         Raises:
             RuntimeUnavailableError: ONNX Runtime is not installed, or has no such device.
         """
-        with tempfile.TemporaryDirectory(prefix="bevformer-ranges-") as folder:
-            path = Path(folder) / "ranges.onnx"
+        with temporary_folder() as folder:
+            path = folder / "ranges.onnx"
             path.write_bytes(model.SerializeToString())
             runtime = OnnxRuntime(path, device=self.device, threads=self.threads)
             for number, sample in enumerate(self.samples, start=1):

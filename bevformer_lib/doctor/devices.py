@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from importlib import metadata, util
-from pathlib import Path
 from typing import Final
 
 from bevformer_lib.doctor.finding import Finding, fail, ok, warn
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.scratch import temporary_folder
 
 _SECONDS: Final = 20.0
 _CUDA: Final = "CUDAExecutionProvider"
@@ -55,8 +54,8 @@ def _why_cuda_does_not_start() -> str | None:
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "probe", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "probe.onnx"
+    with temporary_folder() as folder:
+        path = folder / "probe.onnx"
         save(model, str(path))
         try:
             [doubled] = OnnxRuntime(path, device="cuda").run({"x": np.ones(1, np.float32)}).values()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from bevformer_lib.errors import ConfigError
+from bevformer_lib.scratch import temporary_folder
 
 API_URL: Final = "PREFECT_API_URL"
 _HOME: Final = "PREFECT_HOME"
@@ -46,7 +46,7 @@ def prefect_settings(environment: Mapping[str, str], *, folder: Path, user_home:
     home = Path(environment.get(_HOME) or user_home / _DEFAULT_HOME)
     if not home.exists() and not any((folder / name).exists() for name in _FILES):
         return {name: value for name, value in environment.items() if name.startswith("PREFECT_")}
-    with tempfile.TemporaryDirectory(prefix="bevformer-prefect-") as empty:
+    with temporary_folder() as empty:
         # Prefect makes its home where there is none; a question must leave nothing behind.
         child = {**environment, _HOME: str(home if home.exists() else empty)}
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from bevformer_lib.names import OUTPUT_BEV_EMBED, OUTPUT_NAMES
 from bevformer_lib.onnx_file import read_onnx
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.host_geometry import with_host_geometry
+from bevformer_lib.scratch import temporary_folder
 
 _NAMED: Final = re.compile(r"^(backbone\.stage|fpn\.level|encoder\.layer|decoder\.layer)(\d+)$")
 _KINDS: Final = ("backbone.stage", "fpn.level", "encoder.layer", OUTPUT_BEV_EMBED, "decoder.layer", *OUTPUT_NAMES[1:])
@@ -85,8 +85,8 @@ def open_with_intermediates(model: Path, *, device: str = "cpu", threads: int | 
         value.name for value in graph.graph.value_info if all(d.dim_value for d in value.type.tensor_type.shape.dim)
     }
     with_intermediates = with_intermediate_outputs(graph, sorted(computed & known, key=computing_order))
-    with tempfile.TemporaryDirectory(prefix="bevformer-with intermediates-") as folder:
-        path = Path(folder) / model.name
+    with temporary_folder() as folder:
+        path = folder / model.name
         path.write_bytes(with_intermediates.SerializeToString())
         return with_host_geometry(OnnxRuntime(path, device=device, threads=threads, named=model), source=str(model))
 

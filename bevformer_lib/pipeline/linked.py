@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from bevformer_lib.pipeline.inputs import open_artifact
+from bevformer_lib.scratch import temporary_folder
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
@@ -20,8 +20,7 @@ def linked_folder(store: Store, files: Mapping[str, Artifact]) -> Iterator[Path]
         store: holds the artifacts.
         files: path within the folder -> artifact.
     """
-    with tempfile.TemporaryDirectory(prefix="bevformer-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         for path, artifact in files.items():
             link = folder / path
             link.parent.mkdir(parents=True, exist_ok=True)

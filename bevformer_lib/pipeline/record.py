@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.scenes.stream import stream_inputs
+from bevformer_lib.scratch import temporary_folder
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
@@ -58,14 +58,14 @@ class RecordWork(
         """
         scene = self.scene.read(self.requirements)
         preprocessor = Preprocessor(self.requirements.image_hw, self.requirements.img_norm).without(self.black_camera)
-        with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
-            recording = open_recording(store, self.reference, self.device, Path(name))
+        with temporary_folder() as recorded:
+            recording = open_recording(store, self.reference, self.device, recorded)
             session = TemporalSession(recording)
             seconds = []
             for position, decoded in enumerate(stream_inputs(scene.frames, fed_to(preprocessor, recording))):
                 seconds.append(session.step(decoded.inputs, first=position == 0).seconds)
                 on_progress(f"record {scene.name}", position + 1, len(scene.frames))
-            pack_recording(Path(name), folder / RECORDING)
+            pack_recording(recorded, folder / RECORDING)
         warm = seconds[1:] or seconds
         return {"frames": len(scene.frames), "device": self.device, "seconds_per_frame": float(np.median(warm))}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from bevformer_lib.progress import ProgressCallback
 from bevformer_lib.runtime.base import Runtime, TensorSpec
 from bevformer_lib.runtime.recorded import pack_recording
 from bevformer_lib.scenes.requirements import SceneRequirements
+from bevformer_lib.scratch import temporary_folder
 from bevformer_lib.store.base import Store
 from bevformer_lib.store.step import Artifact
 
@@ -47,8 +47,8 @@ class RecordDiagnosisWork(
             RuntimeUnavailableError: the model can't be run here.
             SceneError: a scene can't be read.
         """
-        with tempfile.TemporaryDirectory(prefix="bevformer-record-") as name:
-            recording = open_recording(store, self.reference, self.device, Path(name))
+        with temporary_folder() as recorded:
+            recording = open_recording(store, self.reference, self.device, recorded)
             found = diagnosed_frame(self.scenes, self.requirements)
             if found is not None:
                 # What a diagnosis tries on a candidate whose images are right, and on one whose images are not.
@@ -61,7 +61,7 @@ class RecordDiagnosisWork(
                         img_norm=self.requirements.img_norm,
                         on_progress=on_progress,
                     )
-            pack_recording(Path(name), folder / RECORDING)
+            pack_recording(recorded, folder / RECORDING)
         return {"device": self.device, **({"scene": found.scene, "frame": found.index} if found else {})}
 
 

@@ -35,7 +35,7 @@ from bevformer_lib.scenes.fingerprint import scene_fingerprint
 from bevformer_lib.scenes.preprocess import Preprocessor
 from bevformer_lib.scenes.stream import stream_inputs
 from bevformer_lib.scenes.types import Scene
-from bevformer_lib.store.scratch import remove_abandoned, scratch_folder
+from bevformer_lib.scratch import remove_abandoned, scratch_folder
 
 REFERENCE_FOLDER: Final = "reference"
 _SCRATCH: Final = "scratch"

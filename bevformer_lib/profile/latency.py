@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from bevformer_lib.errors import ExportError
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
+from bevformer_lib.scratch import temporary_folder
 
 _KERNEL_SUFFIX: Final = "_kernel_time"
 
@@ -72,8 +72,8 @@ def measure_latency(
         RuntimeUnavailableError: ONNX Runtime is not installed, or can't load the graph there.
         ExportError: it can't run the graph with such inputs.
     """
-    with tempfile.TemporaryDirectory(prefix="bevformer-profile-") as folder:
-        runtime = OnnxRuntime(model, device=device, threads=threads, profile_prefix=Path(folder) / "onnxruntime")
+    with temporary_folder() as folder:
+        runtime = OnnxRuntime(model, device=device, threads=threads, profile_prefix=folder / "onnxruntime")
         seconds = []
         for run in range(runs + 1):
             started = time.perf_counter()

@@ -7,7 +7,6 @@ as the simulator needs to start and compute: minutes rather than milliseconds.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from bevformer_lib.pulsar2.log import last_meaningful_lines
 from bevformer_lib.pulsar2.process import Limits, run_child
 from bevformer_lib.pulsar2.tool import Tool, find_tool, named_link
 from bevformer_lib.runtime.base import Runtime, RuntimeOptions, TensorSpec
+from bevformer_lib.scratch import temporary_folder
 
 FRAME_SECONDS: Final = 3600.0
 """Longest simulation of one frame."""
@@ -91,11 +91,11 @@ class Pulsar2Run:
         Raises:
             RuntimeUnavailableError: the simulation failed, took too long, or wrote something else than the outputs.
         """
-        work = Path(tempfile.mkdtemp(prefix="bevformer-pulsar2-run-"))
-        try:
-            return self._simulate(feed, work)
-        finally:
-            self._tool.remove(work)
+        with temporary_folder() as work:
+            try:
+                return self._simulate(feed, work)
+            finally:
+                self._tool.remove(work)
 
     def _simulate(self, feed: Mapping[str, NDArray[Any]], work: Path) -> dict[str, NDArray[Any]]:
         for name in ("input", "output"):

@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import logging
 import re
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from bevformer_lib.runtime.axengine_session import AxEngineSession
 from bevformer_lib.runtime.base import Runtime, RuntimeOptions, TensorSpec
 from bevformer_lib.runtime.board import BOARD, take_board
 from bevformer_lib.runtime.stdout import send_last_words_to_stderr, stdout_kept_apart
+from bevformer_lib.scratch import temporary_folder
 
 BOARD_PROVIDER: Final = "AxEngineExecutionProvider"
 CARD_PROVIDER: Final = "AXCLRTExecutionProvider"
@@ -193,8 +193,8 @@ def start_npu(npu: str | None = None) -> Npu:
     chosen = Npu.chosen(axengine, npu)
     give_back = take_board(chosen.name)
     try:
-        with tempfile.TemporaryDirectory() as folder, _library_at_work():
-            no_model = Path(folder) / "none.axmodel"
+        with temporary_folder() as folder, _library_at_work():
+            no_model = folder / "none.axmodel"
             no_model.write_bytes(b"no model: does the NPU start?")
             try:
                 AxEngineSession(axengine, no_model, chosen.provider, chosen.device_id).close()

@@ -21,9 +21,9 @@ from typing import Final
 from filelock import FileLock
 
 from bevformer_lib.errors import StoreError
+from bevformer_lib.scratch import remove_abandoned, scratch_folder
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.full_disk import named_full_disk
-from bevformer_lib.store.scratch import remove_abandoned, scratch_folder
 
 _READ_ONLY = 0o444
 _ROOM_MADE: Final = 0.9

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from bevformer_lib.errors import StoreError
+from bevformer_lib.scratch import remove_abandoned, scratch_folder
 from bevformer_lib.store.base import REFRESH_AGE_S, ObjectEntry, StoredObject
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.full_disk import named_full_disk
 from bevformer_lib.store.names import SUFFIX, decoded_key, decoded_kind, encoded, encoded_kind
 from bevformer_lib.store.record_file import record_bytes, record_content
-from bevformer_lib.store.scratch import remove_abandoned, scratch_folder
 
 _READ_ONLY = 0o444
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from bevformer_lib.runtime.host import HostPreparation
 from bevformer_lib.runtime.temporal import TemporalSession
 from bevformer_lib.scenes.ego import can_bus_delta
 from bevformer_lib.scenes.types import Frame, FrameInputs
+from bevformer_lib.scratch import temporary_folder
 from bevformer_lib.verify.intermediate_outputs import IntermediateOutput, TensorSink, with_intermediates
 
 _log = logging.getLogger(__name__)
@@ -164,8 +164,8 @@ def open_graph(path: Path, config: ModelConfig) -> GraphSide:
         )
         return GraphSide(runtime, config.img_norm)
     del runtime
-    with tempfile.TemporaryDirectory(prefix="bevformer-verify-") as folder:
-        intermediates_path = Path(folder) / path.name
+    with temporary_folder() as folder:
+        intermediates_path = folder / path.name
         onnx.save(with_intermediate_outputs(model, names), str(intermediates_path))
         return GraphSide(open_runtime(ONNXRUNTIME, intermediates_path), config.img_norm)
 

@@ -17,7 +17,7 @@ from tests.flows.test_deployments import FOLDER, NAMED, flow_of
 
 AUTOMATIONS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "automations" / "crashed.yaml").read_text())["automations"]
 HEARTBEAT_SECONDS = 30.0
-EVENTS = ("heartbeat", "Completed", "Failed", "Crashed", "Cancelled", "Cancelling")
+EVENTS = ("Running", "heartbeat", "Completed", "Failed", "Crashed", "Cancelled", "Cancelling")
 
 
 def trigger_of(automation: dict[str, Any]) -> EventTrigger:
@@ -46,6 +46,13 @@ def event(name: str, flow: str, tag: str = "bevformer") -> ReceivedEvent:
 def test_every_run_is_watched_by_one_automation(deployment: str, name: str) -> None:
     flow = flow_of(NAMED[deployment]).name
     assert sum(trigger_of(automation).covers(event(name, flow)) for automation in AUTOMATIONS) == 1
+
+
+@pytest.mark.parametrize("automation", AUTOMATIONS, ids=lambda automation: automation["name"])
+def test_silence_counts_from_the_begin_of_a_run(automation: dict[str, Any]) -> None:
+    trigger = trigger_of(automation)
+    assert {name for name in EVENTS if trigger.starts_after(f"prefect.flow-run.{name}")} == {"Running", "heartbeat"}
+    assert {name for name in EVENTS if trigger.expects(f"prefect.flow-run.{name}")} == {*EVENTS} - {"Running"}
 
 
 def test_what_is_not_ours_is_let_be() -> None:

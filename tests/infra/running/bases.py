@@ -16,24 +16,28 @@ import pytest
 
 from tests.infra.files import INFRA, ROOT
 from tests.infra.running.docker import CACHE, docker, has_image, say
+from tests.infra.test_edge import make_wheel
 from tests.support.seaweedfs import weed
 
 DEBIAN = "bevformer-test-infra:bookworm"
+DEBIAN_ARM64 = "bevformer-test-infra:bookworm-arm64"
+PYTHON_ARM64 = "bevformer-test-infra:python-arm64"
 _MIRROR = "http://deb.debian.org/debian"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _TORCH = re.findall(r'"(torch==[^"]+)"', (INFRA / "docker" / "cpu.Dockerfile").read_text())[0]
 _APT = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
 
 # Debian's Python is 3.11 too. pip may install into it, as into the real image's, and knows the certificates and wheels
-# of this machine. PyTorch is in it already, in the version that the Dockerfiles take from an index out of reach.
+# of this machine.
 _PYTHON = f"""
 RUN {_APT} ca-certificates python3 python3-pip python3-venv \\
     && rm /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python
 COPY wheels /opt/wheels
 COPY ca-certificates.crt {_CERTIFICATES}
 ENV PIP_CERT={_CERTIFICATES} PIP_FIND_LINKS=/opt/wheels PIP_RETRIES=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
-RUN pip install --quiet --no-cache-dir {_TORCH}
 """
+# In the version that the Dockerfiles take from an index out of reach; boards have none.
+_WITH_TORCH = f"RUN pip install --quiet --no-cache-dir {_TORCH}\n"
 
 # What the real one's entrypoint does with these variables, and no more.
 _POSTGRES_START = """#!/bin/bash
@@ -75,9 +79,16 @@ class Bases:
         repository, _, tag = name.partition(":")
         if name == DEBIAN:
             docker("import", debian_archive(), name)
+        elif name == DEBIAN_ARM64:
+            # Debian's docker notes this machine's processor in every image; a platform asked for would not be found.
+            docker("import", debian_archive("arm64"), name)
+        elif name == PYTHON_ARM64:
+            self._prepare_python()
+            make_wheel(self._folder / "wheels", "axengine", "stand-in")
+            self._build(name, _PYTHON, DEBIAN_ARM64)
         elif repository == "python":
             self._prepare_python()
-            self._build(name, _PYTHON)
+            self._build(name, _PYTHON + _WITH_TORCH)
         elif repository == "docker":
             (self._folder / "docker").unlink(missing_ok=True)
             shutil.copy(str(shutil.which("docker")), self._folder / "docker")
@@ -137,18 +148,25 @@ class Bases:
         self._made.clear()
 
 
-def debian_archive() -> Path:
+def debian_archive(architecture: str = "amd64") -> Path:
     """Return Debian's base system as an archive, made at most once a machine."""
-    archive = CACHE / "bookworm.tar"
+    name = "bookworm" if architecture == "amd64" else f"bookworm-{architecture}"
+    archive = CACHE / f"{name}.tar"
     if not archive.exists():
         if shutil.which("debootstrap") is None:
             pytest.skip("debootstrap is not installed (Debian: apt-get install debootstrap)")
-        say("making Debian's base system")
-        root = CACHE / "bookworm"
+        say(f"making Debian's base system for {architecture}")
+        root = CACHE / name
         shutil.rmtree(root, ignore_errors=True)
-        subprocess.run(["debootstrap", "--variant=minbase", "bookworm", root, _MIRROR], check=True, capture_output=True)
+        command = ["debootstrap", f"--arch={architecture}", "--variant=minbase", "bookworm", root, _MIRROR]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        # What it mounted there stays where an emulated program held it.
+        subprocess.run(["umount", "--recursive", "--lazy", root / "proc"], capture_output=True, check=False)
         unfinished = archive.with_suffix(".unfinished")
-        subprocess.run(["tar", "--create", "--file", unfinished, "--directory", root, "."], check=True)
+        subprocess.run(
+            ["tar", "--create", "--one-file-system", "--file", unfinished, "--directory", root, "."], check=True
+        )
         shutil.rmtree(root)
         unfinished.rename(archive)
     return archive

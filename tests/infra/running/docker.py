@@ -27,7 +27,12 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def docker(*arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
+def docker(
+    *arguments: str | Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    given: str | None = None,
+) -> str:
     """Run docker, and return what it prints; a failure is the test's."""
     done = subprocess.run(
         ["docker", *map(str, arguments)],
@@ -36,6 +41,7 @@ def docker(*arguments: str | Path, environment: Mapping[str, str] | None = None,
         # The builder that Debian's docker has without a plugin.
         env={**os.environ, "DOCKER_BUILDKIT": "0", **(environment or {})},
         cwd=folder,
+        input=given,
         check=False,
     )
     assert done.returncode == 0, f"docker {' '.join(map(str, arguments))}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"

@@ -6,14 +6,34 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bevformer_lib.errors import BevformerError
 from bevformer_lib.files import try_lock
 
 _LOCK_SUFFIX = ".lock"
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give an empty folder where the system keeps temporary files, removed when the block ends.
+
+    What killed processes of this user left there is removed first.
+
+    Raises:
+        BevformerError: another user took the place where they lie.
+    """
+    parent = Path(tempfile.gettempdir()) / f"bevformer-{os.getuid()}"
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if parent.is_symlink() or parent.stat().st_uid != os.getuid():
+        raise BevformerError(f"{parent} belongs to another user; remove it, or set TMPDIR to another folder")
+    remove_abandoned(parent)
+    with scratch_folder(parent) as folder:
+        yield folder
 
 
 @contextmanager
