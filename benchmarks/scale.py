@@ -167,7 +167,7 @@ def main() -> None:
     asked = parser.parse_args()
     gpu, board = asked.gpu_frame_s, asked.board_frame_s
     if asked.store:
-        gpu = measured(asked.store, "calibration-histories") or gpu
+        gpu = measured(asked.store, "calibration-prev-bev") or gpu
         board = measured(asked.store, "evaluate") or board
     table("GPU workers", (1, 8, 64), Times(gpu, asked.start_s, asked.load_s), asked.scenes)
     table("Boards", (10,), Times(board, asked.start_s, asked.load_s), asked.scenes)

@@ -34,10 +34,26 @@ def read_onnx(path: Path, *, external: bool = True) -> onnx.ModelProto:
         OSError: it can't be read.
         ValueError: it is no graph, or has a fault; said as the end of a sentence that starts with its name.
     """
+    model = load_onnx(path, external=external)
+    fault = next(graph_faults(model), None)
+    if fault is not None:
+        raise ValueError(f"{fault}; export it again")
+    return model
+
+
+def load_onnx(path: Path, *, external: bool) -> onnx.ModelProto:
+    """Read a graph of any kind, as :func:`read_onnx` does; its faults are not looked for.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no graph; said as the end of a sentence that starts with its name.
+    """
     import onnx
 
     try:
         model = onnx.load(str(path), load_external_data=external)
+        if not all(isinstance(name, str) for name in _names(model.graph)):
+            raise ValueError("a name that is not UTF-8")  # protobuf gives bytes
     except OSError:
         raise
     except Exception as error:  # protobuf's DecodeError has no typed home
@@ -45,10 +61,17 @@ def read_onnx(path: Path, *, external: bool = True) -> onnx.ModelProto:
         raise ValueError(f"can't be read as an ONNX model ({said}); {advice(path, 'export it again')}") from error
     if not model.graph.node:  # an empty file is a valid message
         raise ValueError(f"holds no ONNX graph; {advice(path, 'export it again')}")
-    fault = next(graph_faults(model), None)
-    if fault is not None:
-        raise ValueError(f"{fault}; export it again")
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for entry in node.attribute:
+            yield entry.name
+            if entry.HasField("g"):
+                yield from _names(entry.g)
 
 
 def graph_faults(model: onnx.ModelProto) -> Iterator[str]:

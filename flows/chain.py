@@ -40,7 +40,12 @@ class BuildResult:
 
 
 def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor: Executor) -> BuildResult:
-    """Check the scenes, export, calibrate, prepare for 8 bits, convert, evaluate, measure, judge, report.
+    """Do the steps of a build, each made from what those before put out.
+
+    The scenes are checked, and the checkpoint becomes an ONNX graph. That float graph runs over scenes to give the
+    calibration set its ``prev_bev`` states. Weights are changed so that 8 bits lose less, and the converter makes the
+    candidate, the compiled model. Float model and candidate run over every scene, each fed its own ``prev_bev``; their
+    boxes and tensors are compared and scored, the gates judge the scores, and the report tells all of it.
 
     A build that fails its gates is recorded all the same, with everything that speaks against it; see
     :func:`bevformer_lib.pipeline.gates.require_gates`.
@@ -66,14 +71,19 @@ def run_chain(request: BuildRequest, inputs: BuildInputs, store: Store, executor
 
 
 class _Chain:
-    """The parts of a build, and what became of their steps so far."""
+    """The parts of a build, and what became of their steps so far.
+
+    What a part returns are artifacts in the store, by file name.
+    """
 
     def __init__(self, request: BuildRequest, inputs: BuildInputs, executor: Executor) -> None:
         self.steps: list[StepResult] = []
         self._request, self._inputs, self._executor = request, inputs, executor
         self._runtime = request.runtime or EXECUTED_BY[request.converter][0]
-        self._simulator = Simulator(image=request.pulsar2.image, executable=request.pulsar2.executable)
-        self._recorded: dict[str | None, dict[str, Artifact]] = {}
+        pulsar2 = request.pulsar2
+        executable = None if pulsar2.executable is None else str(pulsar2.executable)
+        self._simulator = Simulator(image=pulsar2.image, executable=executable)
+        self._recorded: dict[str | None, dict[str, Artifact]] = {}  # by the camera that is black
 
     @property
     def identities(self) -> list[str]:
@@ -92,7 +102,7 @@ class _Chain:
         return {scene: result.record.outputs for scene, result in zip(work, results, strict=True)}
 
     def export(self) -> Mapping[str, Artifact]:
-        """Return the graph, the raw graph and the inference config."""
+        """Trace the model with the checkpoint; return the graph, the raw graph and the inference config."""
         request = self._request
         return self.do(
             ExportWork(
@@ -112,7 +122,7 @@ class _Chain:
         plan, requirements = self._inputs.plan, self._inputs.requirements
         chosen = plan.positions()
         scenes = tuple(scene for scene in self._inputs.scenes if scene.name in chosen)
-        histories = self.do_each(
+        states = self.do_each(
             {
                 scene.name: PrevBevWork(
                     scene=scene,
@@ -124,7 +134,7 @@ class _Chain:
                 for scene in scenes
             }
         )
-        return self.do(PackWork(plan=plan, scenes=scenes, histories=histories, graph=graph, requirements=requirements))
+        return self.do(PackWork(plan=plan, scenes=scenes, states=states, graph=graph, requirements=requirements))
 
     def prepare(self, graph: Artifact, calibration: Mapping[str, Artifact]) -> Mapping[str, Artifact]:
         """Return the graph whose weights lose less in 8 bits; empty where the request wants none."""
@@ -146,7 +156,12 @@ class _Chain:
         return outputs[work.output], outputs
 
     def record(self, graph: Artifact, black_camera: str | None) -> Mapping[str, Artifact]:
-        """Run the float model over every scene, once for all candidates; return what it gives, by scene."""
+        """Run the float model over every scene, once for all candidates; return its outputs, by scene.
+
+        Args:
+            graph: the float model.
+            black_camera: name of the camera that shows nothing; ``None``: all do.
+        """
         if black_camera not in self._recorded:
             runs = self.do_each(
                 {
@@ -170,7 +185,14 @@ class _Chain:
         bound: str | None = None,
         black_camera: str | None = None,
     ) -> Mapping[str, Mapping[str, Artifact]]:
-        """Run both models over every scene; return their comparison, by scene."""
+        """Run both models over every scene; return their comparison, by scene.
+
+        Args:
+            exported: the float model and its inference config.
+            candidate: the compiled model.
+            bound: name of the emulation's bound that the candidate is, where it is not the one that is judged.
+            black_camera: name of the camera that shows nothing; ``None``: all do.
+        """
         recordings = self.record(exported[GRAPH], black_camera)
         return self.do_each(
             {
@@ -239,7 +261,11 @@ class _Chain:
     def evaluate_other_bound(
         self, exported: Mapping[str, Artifact], converted: Mapping[str, Artifact]
     ) -> dict[str, Artifact]:
-        """Return the facts of an emulation and the metrics of its other bound; empty where nothing was emulated."""
+        """Evaluate the optimistic bound of an emulation; return its metrics and the facts of the emulation.
+
+        An emulator does not know which movement operators the NPU rounds: the candidate has all of them rounded, this
+        bound none. Empty where nothing was emulated.
+        """
         if OPTIMISTIC not in converted:
             return {}
         evaluations = self.evaluate(exported, converted[OPTIMISTIC], OTHER_BOUND)

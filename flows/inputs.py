@@ -12,10 +12,10 @@ from bevformer_lib.config.load import load_model_config
 from bevformer_lib.config.model_config import ModelConfig
 from bevformer_lib.gates.policy import DEFAULT_POLICY, Policy, read_policy
 from bevformer_lib.metrics.lost_camera import cameras_to_drop
-from bevformer_lib.pipeline.convert import Pulsar2Settings
+from bevformer_lib.pipeline.convert import Pulsar2Inputs
 from bevformer_lib.pipeline.inputs import SceneSource, checkpoint_input, file_input, scene_inputs
 from bevformer_lib.progress import ProgressCallback, no_progress
-from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
+from bevformer_lib.pulsar2.settings import Use
 from bevformer_lib.scenes.requirements import SceneRequirements
 from bevformer_lib.store.digests import DigestCache
 from bevformer_lib.store.step import Artifact
@@ -32,7 +32,7 @@ class BuildInputs:
     requirements: SceneRequirements
     plan: CalibrationPlan
     policy: Policy
-    pulsar2: Pulsar2Settings | None
+    pulsar2: Pulsar2Inputs | None
 
 
 def read_inputs(
@@ -66,19 +66,14 @@ def read_inputs(
     return BuildInputs(model, checkpoint, scenes, requirements, plan, policy, _pulsar2(request, digests))
 
 
-def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Settings | None:
+def _pulsar2(request: BuildRequest, digests: DigestCache) -> Pulsar2Inputs | None:
     if request.converter not in TAKE_PULSAR2_SETTINGS:
         return None
     asked = request.pulsar2
-    minutes = asked.time_limit_minutes
-    compiled = request.converter == PULSAR2  # an emulation knows no cores, and needs no image
-    return Pulsar2Settings(
+    compiled = request.converter == PULSAR2
+    return Pulsar2Inputs(
         target=request.target,
-        recipe=asked.recipe or DEFAULT_RECIPE,
-        npu_mode=asked.npu_mode if compiled else None,
+        settings=asked.given(None, Use.COMPILER) if compiled else asked.given(None),
         overrides=None if asked.overrides is None else file_input(asked.overrides, digests),
-        image=asked.image if compiled else None,
-        executable=asked.executable,
-        time_limit_seconds=None if minutes is None else minutes * 60.0,
-        memory_limit_gb=asked.memory_limit_gb,
+        machine=asked.given(Use.MACHINE) if compiled else {},
     )

@@ -22,7 +22,8 @@ from bevformer_lib.config.presets import PRESETS
 from bevformer_lib.demo import DEMO
 from bevformer_lib.export.chip import DEFAULT_CHIP, chip_names
 from bevformer_lib.ptq.names import DEFAULT_PASSES, PASSES, as_they_run
-from bevformer_lib.pulsar2.build_config import NpuMode
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
+from bevformer_lib.store.open import ADDRESS_PATTERN
 from tasks.settings import in_order
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ else:
 
 
 _HUB: Final = r"hf://(@[^/:]+|[^/:@]*)(/.*)?"
-_S3: Final = r"s3://[^/:@]+(/.*)?"
 
 
 @dataclass(frozen=True)
@@ -61,36 +61,19 @@ class Place:
         return {**handler(core), "pattern": f"^({'|'.join(kinds)})$"}
 
 
-class Pulsar2Request(BaseModel):
-    """How Pulsar2 converts; what is not given is the recipe's or the tool's own choice."""
+class Pulsar2Request(Pulsar2Settings):
+    """How the weights are prepared for 8 bits, and how Pulsar2 converts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
+    model_config = ConfigDict(json_schema_extra=in_order)
 
-    recipe: Annotated[
-        Literal["vendor-tiny", "int8", "w8a16", "all-u16", "mixed"] | None,
-        Field(description="Pulsar2, emulator: named settings of quantisation, without it mixed."),
-    ] = None
     ptq_passes: Annotated[
         tuple[_PtqPass, ...],
         Field(description="Pulsar2, emulator: changes of the float weights so that less is lost in 8 bits."),
         Parameter(negative="--no-ptq-passes"),
         AfterValidator(as_they_run),  # the same work has the same key
     ] = DEFAULT_PASSES
-    npu_mode: Annotated[
-        NpuMode | None, Field(description="Pulsar2: cores to compile for, without it all that the chip has.")
-    ] = None
     overrides: Annotated[
         str | None, Place(), Field(description="Pulsar2, emulator: YAML file with build config settings of your own.")
-    ] = None
-    image: Annotated[str | None, Field(description="Pulsar2: docker image.")] = None
-    executable: Annotated[
-        str | None, Field(description="Pulsar2: native command instead of docker."), Parameter(name="--pulsar2")
-    ] = None
-    time_limit_minutes: Annotated[
-        float | None, Field(description="Pulsar2: stop the conversion after this time.", gt=0, le=1e6)
-    ] = None
-    memory_limit_gb: Annotated[
-        float | None, Field(description="Pulsar2: most memory of the conversion.", gt=0, le=1e6)
     ] = None
 
 
@@ -102,7 +85,7 @@ class BuildRequest(BaseModel):
     model: Annotated[
         str,
         Place(names=(*PRESETS, DEMO)),
-        Field(description="Preset name (tiny, small, base), or the path of an original config file.", min_length=1),
+        Field(description=f"Preset name ({', '.join(PRESETS)}), or the path of an original config file.", min_length=1),
     ]
     checkpoint: Annotated[
         str,
@@ -119,7 +102,7 @@ class BuildRequest(BaseModel):
     ]
     store: Annotated[
         str,
-        Place(address=_S3),
+        Place(address=ADDRESS_PATTERN),
         Field(
             description="Keeps every artifact: a folder (made if missing), or s3://bucket/prefix.",
             min_length=1,

@@ -98,6 +98,13 @@ def test_commands_name_the_users_file(
         assert "Traceback" not in message and len(message) < 12_000
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph().SerializeToString().replace(b"MatMul", b"\xff\xbatMul"))
+    with pytest.raises(ValueError, match="a name that is not UTF-8"):
+        read_onnx(path)
+
+
 def test_shapes_that_contradict_each_other(tmp_path: Path) -> None:
     model = graph()
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((3, 2), np.float32), "w"))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
-from bevformer_lib.cli.options import Device, Gigabytes, Minutes
+from bevformer_lib.cli.options import Device
+from bevformer_lib.pulsar2.settings import Pulsar2Settings, settings_for
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from bevformer_lib.pulsar2.converter import Pulsar2Conversion
 
 _MOST_LAYERS = 20
-_EMULATED = frozenset({"recipe", "target", "npu_mode", "overrides", "build"})
-"""Options of the emulator, all but the last those of pulsar2."""
+_DEFAULTS = Pulsar2Settings()
+_EMULATED = frozenset({"target", "overrides", "build"})
+"""Options of the emulator beside the settings of quantisation, all but the last those of pulsar2."""
 
 
 def command(
@@ -31,14 +33,9 @@ def command(
     *,
     output: Path,
     converter: str = "pulsar2",
-    recipe: str | None = None,
+    settings: Annotated[Pulsar2Settings, Parameter(name="*")] = _DEFAULTS,
     target: str | None = None,
-    npu_mode: str | None = None,
     overrides: Path | None = None,
-    image: str | None = None,
-    pulsar2: Path | None = None,
-    time_limit_minutes: Minutes | None = None,
-    memory_limit_gb: Gigabytes | None = None,
     log: Path | None = None,
     profile: Annotated[bool, Parameter(negative="")] = False,
     keep_build: Path | None = None,
@@ -55,14 +52,9 @@ def command(
         calibration_dir: folder with the archives of prepare-calibration.
         output: the model to write (.axmodel for pulsar2, .onnx for the others).
         converter: pulsar2, onnxruntime, or emulator, which works out what pulsar2 would make.
-        recipe: pulsar2, emulator: vendor-tiny, int8, w8a16, all-u16 or mixed [default: mixed].
+        settings: how Pulsar2 converts.
         target: pulsar2, emulator: chip to compile for [default: AX650].
-        npu_mode: pulsar2: cores to compile for, NPU1 to NPU4 [default: all that the chip has].
         overrides: pulsar2, emulator: YAML file with build config settings of your own.
-        image: pulsar2: docker image [default: a native pulsar2 on the path, else pulsar2:4.2].
-        pulsar2: pulsar2: native command instead of docker.
-        time_limit_minutes: pulsar2: stop the build after this time [default: 360].
-        memory_limit_gb: pulsar2: most memory of the build [default: no limit].
         log: pulsar2: file to write the converter's log to, kept even if the build fails.
         profile: pulsar2: report the cycles of every layer.
         keep_build: pulsar2: new folder to copy the build's own files into, for --build.
@@ -73,23 +65,18 @@ def command(
     from bevformer_lib.errors import ConversionError
 
     asked = {
-        "recipe": recipe,
         "target": target,
-        "npu_mode": npu_mode,
         "overrides": overrides,
         "build": build,
-        "image": image,
-        "executable": pulsar2,
-        "time_limit_seconds": _positive("time-limit-minutes", time_limit_minutes, 60.0),
         "profile": profile or None,
         "keep_build": keep_build,
-        "memory_limit_gb": _positive("memory-limit-gb", memory_limit_gb, 1.0),
     }
-    chosen = {name: value for name, value in asked.items() if value is not None}
+    chosen = settings.model_dump(exclude_unset=True)
+    chosen |= {name: value for name, value in asked.items() if value is not None}
     if converter == PULSAR2 and build is None:
         _convert_with_pulsar2(onnx, calibration_dir, output, chosen, log, device)
         return
-    refused = [name for name in chosen if converter != EMULATOR or name not in _EMULATED]
+    refused = [name for name in chosen if converter != EMULATOR or name not in _EMULATED | settings_for(None)]
     if refused or log is not None:
         raise ConversionError(f"converter {converter}: has no {', '.join(refused or ['log'])}; leave that out")
     if converter == EMULATOR:
@@ -98,14 +85,6 @@ def command(
     from bevformer_lib.cli.quantize import command as quantize
 
     quantize(onnx, calibration_dir, output=output, converter=converter, device=device)
-
-
-def _positive(option: str, value: float | None, factor: float) -> float | None:
-    from bevformer_lib.errors import ConversionError
-
-    if value is not None and not value > 0:
-        raise ConversionError(f"--{option} is {value:g}; give more than 0")
-    return None if value is None else value * factor
 
 
 def _convert_with_pulsar2(

@@ -18,7 +18,6 @@ MOST_SEED: Final = 2**63 - 1
 _MOST_THREADS: Final = 1024
 _MOST_STEPS: Final = 100_000_000
 _MOST_MINUTES: Final = 1_000_000.0
-_MOST_GB: Final = 1_000_000.0
 _MOST_FPS: Final = 240.0
 _MOST_CELLS: Final = 100_000.0
 _SHOWN: Final = 40
@@ -76,7 +75,6 @@ Fraction = Annotated[float, Parameter(validator=_between(0.0, 1.0))]
 PositiveFraction = Annotated[float, Parameter(validator=_between(0.0, 1.0, above=True))]
 Minutes = Annotated[float, Parameter(validator=_between(0.0, _MOST_MINUTES, above=True))]
 Seconds = Annotated[float, Parameter(validator=_between(0.0, _MOST_MINUTES * 60.0, above=True))]
-Gigabytes = Annotated[float, Parameter(validator=_between(0.0, _MOST_GB, above=True))]
 FramesPerSecond = Annotated[float, Parameter(validator=_between(0.0, _MOST_FPS, above=True))]
 CellsXY = Annotated[tuple[float, float], Parameter(validator=_between(-_MOST_CELLS, _MOST_CELLS))]
 Device = Annotated[str, Parameter(validator=_device)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bevformer_lib.cli.options import Count, Device, FirstScene, Fraction, LastScene, Minutes
+from bevformer_lib.pulsar2.settings import RecipeName
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +47,7 @@ def command(
     start_scene: FirstScene = 0,
     end_scene: LastScene = None,
     device: Device = "cpu",
-    recipe: str = "int8",
+    recipe: RecipeName = "int8",
     target: str | None = None,
     npu_mode: str | None = None,
     image: str | None = None,

@@ -26,7 +26,7 @@ from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.pulsar2.build import samples_used
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
 from bevformer_lib.pulsar2.quantization_record import read_record
-from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 
 CONVERTER_NAME: Final = "emulator"
 MAIN: Final = "all tensors rounded"
@@ -34,23 +34,18 @@ OPTIMISTIC: Final = "movement operators not rounded"
 _OWN_METADATA_OF_TOOL: Final = "onnx.infer"
 
 
-@dataclass(frozen=True)
-class EmulatorOptions:
-    """How to convert, in the words of Pulsar2.
+class EmulatorOptions(Pulsar2Settings):
+    """How to convert, in the words of Pulsar2; what only compiling needs has no effect.
 
     Attributes:
-        recipe: named settings.
         target: the chip.
-        npu_mode: cores; has no effect on the numbers.
         overrides: YAML file with settings of the user's own.
         build: output folder of a real build, whose numbers are taken instead of predicted ones.
         device: where ONNX Runtime runs the float graph: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads inside an operator; ``None``: one per physical core.
     """
 
-    recipe: str = DEFAULT_RECIPE
     target: str = DEFAULT_HARDWARE
-    npu_mode: str | None = None
     overrides: Path | None = None
     build: Path | None = None
     device: str = "cpu"
@@ -104,9 +99,8 @@ class EmulatorConverter:
         build_config = generate_build_config(
             load_graph(model),
             samples,
-            recipe=options.recipe,
+            options,
             target=options.target,
-            npu_mode=options.npu_mode,
             overrides=options.overrides,
         )
         num_samples = samples_used(build_config, samples.num_samples)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-
 from bevformer_lib.config.host_geometry import HostGeometryConfig
 from bevformer_lib.errors import ExportError
+from bevformer_lib.onnx_file import load_onnx
 
 
 def host_geometry_of_graph(path: Path) -> HostGeometryConfig | None:
@@ -18,9 +17,11 @@ def host_geometry_of_graph(path: Path) -> HostGeometryConfig | None:
         ConfigError: what it says is damaged.
     """
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError has no typed home; a missing file raises OSError
-        raise ExportError(f"{path} can't be read as an ONNX graph ({error}); export it again") from error
+        model = load_onnx(path, external=False)
+    except OSError as error:
+        raise ExportError(f"{path} can't be read ({error.strerror or error}); check the path") from error
+    except ValueError as error:
+        raise ExportError(f"{path} {error}") from error
     return HostGeometryConfig.from_metadata(
         {entry.key: entry.value for entry in model.metadata_props}, source=str(path)
     )

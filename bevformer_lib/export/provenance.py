@@ -14,7 +14,7 @@ from typing import Final
 import onnx
 
 from bevformer_lib.errors import ExportError
-from bevformer_lib.foreign_files import advice
+from bevformer_lib.onnx_file import load_onnx
 
 _PREFIX: Final = "bevformer."
 _VERSION_PREFIX: Final = "version."
@@ -74,11 +74,11 @@ def read_provenance(path: Path) -> Provenance:
         ExportError: the file can't be read as ONNX, or carries no provenance.
     """
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError has no typed home; a missing file raises OSError
-        raise ExportError(
-            f"{path} can't be read as an ONNX graph ({error}); {advice(path, 'export it again')}"
-        ) from error
+        model = load_onnx(path, external=False)
+    except OSError as error:
+        raise ExportError(f"{path} can't be read ({error.strerror or error}); check the path") from error
+    except ValueError as error:
+        raise ExportError(f"{path} {error}") from error
     return provenance_of({entry.key: entry.value for entry in model.metadata_props}, source=str(path))
 
 

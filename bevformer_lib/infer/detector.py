@@ -87,8 +87,8 @@ class Detector:
             ConfigError: the config is damaged, or another model's, or a threshold has no sense.
             CameraCalibrationError: the camera capacity of the model or the config is damaged.
         """
-        if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
-            raise ConfigError(f"the score threshold is {score_threshold}; give a number from 0 to 1")
+        if score_threshold is not None:
+            require_score(score_threshold)
         if not longest_gap_s > 0.0:
             raise ConfigError(f"longest_gap_s is {longest_gap_s}; give a time above 0")
         self.config = config if isinstance(config, InferenceConfig) else read_inference_config(Path(config))
@@ -245,3 +245,9 @@ class Detector:
             _log.info("no frame for %.2f s: a new sequence begins", gap_s)
             return True
         return False
+
+
+def require_score(threshold: float) -> None:
+    """Raise :class:`ConfigError` where a score threshold is none."""
+    if not 0.0 <= threshold <= 1.0:
+        raise ConfigError(f"the score threshold is {threshold}; give a number from 0 to 1")

@@ -17,7 +17,7 @@ from bevformer_lib.drawing.processes import DrawnFrame
 from bevformer_lib.drawing.scene import SceneStyle
 from bevformer_lib.drawing.style import Image
 from bevformer_lib.errors import OutputError
-from bevformer_lib.infer.detector import Detector
+from bevformer_lib.infer.detector import Detector, require_score
 from bevformer_lib.infer.scene_output import SceneOutput, open_scene_output
 from bevformer_lib.infer.stages import FrameTimes, StageClock
 from bevformer_lib.runtime.temporal import StepResult
@@ -62,8 +62,7 @@ class InferSettings:
     video: bool = True
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.score_threshold <= 1.0:
-            raise OutputError(f"the score threshold is {self.score_threshold}; give a number from 0 to 1")
+        require_score(self.score_threshold)
         if not 0.0 < self.fps < float("inf"):
             raise OutputError(f"a video of {self.fps} frames per second can't be made; give a positive number")
 

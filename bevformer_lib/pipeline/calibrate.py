@@ -1,4 +1,4 @@
-"""The calibration set as steps: the histories of every scene that holds a chosen frame, then the four archives."""
+"""The calibration set as steps: ``prev_bev`` of every scene that holds a chosen frame, then the four archives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bevformer_lib.store.step import Artifact
 @dataclass(frozen=True)
 class PrevBevWork(
     Work,
-    step="calibration-histories",
+    step="calibration-prev-bev",
     pool="gpu",
     modules=(RUNTIMES[ONNXRUNTIME],),
     packages=("onnxruntime", *IMAGE_PACKAGES),
@@ -53,7 +53,7 @@ class PrevBevWork(
         """Run the scene.
 
         Raises:
-            CalibrationError: a history holds NaN or infinity.
+            CalibrationError: a state holds NaN or infinity.
             SceneError: the scene can't be read.
             RuntimeUnavailableError: the model can't be run here.
         """
@@ -64,8 +64,8 @@ class PrevBevWork(
             self.positions,
             runtime,
             preprocessor,
-            folder / _HISTORIES,
-            on_progress=_labelled(f"histories of {self.scene.name}", on_progress),
+            folder / _STATES,
+            on_progress=_labelled(f"prev_bev states of {self.scene.name}", on_progress),
         )
         return {"frames_run": max(self.positions), "device": self.device}
 
@@ -76,12 +76,12 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
 
     Attributes:
         scenes: the scenes that hold one.
-        histories: what :class:`PrevBevWork` put out, by scene.
+        states: what :class:`PrevBevWork` put out, by scene.
     """
 
     plan: CalibrationPlan
     scenes: tuple[SceneSource, ...]
-    histories: Mapping[str, Mapping[str, Artifact]]
+    states: Mapping[str, Mapping[str, Artifact]]
     graph: Artifact
     requirements: SceneRequirements
 
@@ -97,7 +97,7 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
 
         scenes = {scene.name: scene.read(self.requirements) for scene in self.scenes}
         files = {
-            f"{name}/{file}": artifact for name, listed in self.histories.items() for file, artifact in listed.items()
+            f"{name}/{file}": artifact for name, listed in self.states.items() for file, artifact in listed.items()
         }
         graph = open_artifact(store, self.graph)
         image_hw, img_norm = self.requirements.image_hw, self.requirements.img_norm
@@ -107,7 +107,7 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
                 samples_from_scenes(
                     self.plan,
                     scenes,
-                    {name: collected / name / _HISTORIES for name in scenes},
+                    {name: collected / name / _STATES for name in scenes},
                     preprocessor,
                 ),
                 folder,
@@ -122,7 +122,7 @@ class PackWork(Work, step="calibration", packages=IMAGE_PACKAGES):
         return {"samples_by_scene": by_scene, "first_frames": first}
 
 
-_HISTORIES: Final = "histories"
+_STATES: Final = "states"
 
 
 def _labelled(label: str, on_progress: ProgressCallback) -> ProgressCallback:

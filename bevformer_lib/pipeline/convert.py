@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -34,28 +33,25 @@ CONVERSION_LOG: Final = "conversion.log"
 
 
 @dataclass(frozen=True)
-class Pulsar2Settings:
-    """How Pulsar2 converts, or is emulated; what is left out is the recipe's or the tool's own choice.
+class Pulsar2Inputs:
+    """What Pulsar2, or its emulator, is told.
 
     Attributes:
         target: the chip.
-        recipe: named settings.
-        npu_mode: cores to compile for.
+        settings: what is given of :class:`~bevformer_lib.pulsar2.settings.Pulsar2Settings` that decides the outputs.
         overrides: YAML file with settings of the user's own.
-        image: docker image, which decides the outputs; ``None``: what is found on the machine that converts.
-        executable: native command on that machine.
-        time_limit_seconds: longest build.
-        memory_limit_gb: most memory of a build.
+        machine: settings that say where and how long a build runs.
     """
 
     target: str
-    recipe: str
-    npu_mode: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     overrides: Artifact | None = None
-    image: str | None = None
-    executable: str | None = field(default=None, metadata=NOT_IN_KEY)
-    time_limit_seconds: float | None = field(default=None, metadata=NOT_IN_KEY)
-    memory_limit_gb: float | None = field(default=None, metadata=NOT_IN_KEY)
+    machine: Mapping[str, Any] = field(default_factory=dict, metadata=NOT_IN_KEY)
+
+    def options(self, store: Store) -> dict[str, Any]:
+        """Return the options of a converter."""
+        overrides = None if self.overrides is None else open_artifact(store, self.overrides)
+        return {"target": self.target, "overrides": overrides, **self.settings, **self.machine}
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,14 @@ class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxrunti
         calibration: the four archives and their manifest, by file name.
         converter: one of ``backends.converters.CONVERTERS``.
         device: where the embedded quantiser or the emulator runs the float model.
-        pulsar2: settings of that converter or of its emulator; ``None`` for others.
+        pulsar2: what Pulsar2 or its emulator is told; ``None`` for other converters.
     """
 
     graph: Artifact
     calibration: Mapping[str, Artifact]
     converter: str
     device: str = field(metadata=NOT_IN_KEY)
-    pulsar2: Pulsar2Settings | None = None
+    pulsar2: Pulsar2Inputs | None = None
 
     @property
     def output(self) -> str:
@@ -95,50 +91,39 @@ class ConvertWork(Work, step="convert", pool="cpu", packages=("onnx", "onnxrunti
                 converter = open_converter(self.converter, device=self.device)
                 return _facts(converter.convert(graph, calibration, output, on_progress=on_progress))
             if self.converter == EMULATOR:
-                return self._emulate(self.pulsar2, store, graph, calibration, output, on_progress)
-            return self._compile(self.pulsar2, store, graph, calibration, output, on_progress)
+                return self._emulate(self.pulsar2.options(store), graph, calibration, output, on_progress)
+            return self._compile(self.pulsar2.options(store), graph, calibration, output, on_progress)
 
     def _emulate(
         self,
-        settings: Pulsar2Settings,
-        store: Store,
+        options: Mapping[str, Any],
         graph: Path,
         calibration: Path,
         output: Path,
         on_progress: ProgressCallback,
     ) -> Mapping[str, Any]:
         backend = import_module(CONVERTERS[EMULATOR])
-        overrides = None if settings.overrides is None else open_artifact(store, settings.overrides)
-        options = backend.EmulatorOptions(settings.recipe, settings.target, overrides=overrides, device=self.device)
-        conversion: EmulatorConversion = backend.EmulatorConverter(options).convert(
-            graph, calibration, output, on_progress=on_progress
-        )
+        emulator = backend.EmulatorConverter(backend.EmulatorOptions(**options, device=self.device))
+        conversion: EmulatorConversion = emulator.convert(graph, calibration, output, on_progress=on_progress)
         write_json(output.with_name(EMULATION_FACTS), conversion.facts)
         return {**_facts(conversion), "findings": list(conversion.findings)}
 
     def _compile(
         self,
-        settings: Pulsar2Settings,
-        store: Store,
+        options: Mapping[str, Any],
         graph: Path,
         calibration: Path,
         output: Path,
         on_progress: ProgressCallback,
     ) -> Mapping[str, Any]:
         backend = import_module(CONVERTERS[PULSAR2])
-        chosen = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
-        if settings.overrides is not None:
-            chosen["overrides"] = open_artifact(store, settings.overrides)
-        if settings.executable is not None:
-            chosen["executable"] = Path(settings.executable)
         with output.with_name(CONVERSION_LOG).open("w", encoding="utf-8") as log:
 
             def keep(line: str) -> None:
                 log.write(line + "\n")
                 on_progress("convert", 0, 1)  # which also ends a build that was cancelled
 
-            options = backend.Pulsar2Options(**chosen, on_line=keep)
-            converter: Pulsar2Converter = backend.Pulsar2Converter(options)
+            converter: Pulsar2Converter = backend.Pulsar2Converter(backend.Pulsar2Options(**options, on_line=keep))
             conversion = converter.convert(graph, calibration, output, on_progress=on_progress)
         on_progress("convert", 1, 1)
         write_json(output.with_name(CONVERSION_FACTS), conversion.facts)

@@ -35,7 +35,7 @@ EVALUATION: Final = "evaluation.json"
 
 @dataclass(frozen=True)
 class EvaluateWork(Work, step="evaluate", packages=("onnxruntime", *IMAGE_PACKAGES)):
-    """Runs both models over a scene, each with its own history, and compares them frame by frame.
+    """Runs both models over a scene, each with its own ``prev_bev``, and compares them frame by frame.
 
     Attributes:
         reference: the float model.

@@ -25,6 +25,7 @@ from bevformer_lib.precision.requests import layer_configs
 from bevformer_lib.progress import ProgressCallback, no_progress
 from bevformer_lib.pulsar2.build_config import LayerConfig
 from bevformer_lib.pulsar2.generate import DEFAULT_HARDWARE, generate_build_config
+from bevformer_lib.pulsar2.settings import Pulsar2Settings, RecipeName
 from bevformer_lib.runtime.base import Runtime
 
 RANGES_FILE: Final = "ranges.json"
@@ -122,7 +123,7 @@ class EmulatorBuilder(_OnnxBuilder):
         model: Path,
         calibration: Path,
         *,
-        recipe: str,
+        recipe: RecipeName,
         target: str = DEFAULT_HARDWARE,
         device: str = "cpu",
         threads: int | None = None,
@@ -137,7 +138,7 @@ class EmulatorBuilder(_OnnxBuilder):
         """
         float_model = load_float_model(model)
         samples = read_calibration_for(float_model, model, calibration)
-        config = generate_build_config(load_graph(model), samples, recipe=recipe, target=target)
+        config = generate_build_config(load_graph(model), samples, Pulsar2Settings(recipe=recipe), target=target)
         super().__init__(device, threads)
         self._emulated = emulate(
             float_model,

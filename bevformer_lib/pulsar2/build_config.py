@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     Field,
@@ -47,8 +47,11 @@ NPU_MODES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Chip -> NPU modes, which count the cores that a model is compiled for."""
 
+if TYPE_CHECKING:
+    Hardware: TypeAlias = str
+else:
+    Hardware = Literal[tuple(NPU_MODES)]
 ModelType = Literal["ONNX", "QuantAxModel", "QuantONNX"]
-Hardware = Literal["AX650", "AX620E", "AX615", "AX637", "AX8860", "M76H", "M57"]
 NpuMode = Literal["NPU1", "NPU2", "NPU3", "NPU4"]
 LayerDataType = Literal["U8", "S8", "U16", "S16", "FP32"]
 

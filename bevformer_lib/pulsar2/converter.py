@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from pydantic import ConfigDict
+
 from bevformer_lib.calibration.pack import MANIFEST_NAME
 from bevformer_lib.convert.base import Conversion
 from bevformer_lib.convert.float_model import (
@@ -34,12 +36,12 @@ from bevformer_lib.pulsar2.precision import count_types
 from bevformer_lib.pulsar2.process import Limits, LineCallback
 from bevformer_lib.pulsar2.proto import parse_proto
 from bevformer_lib.pulsar2.quantization_record import numbers_sha256
-from bevformer_lib.pulsar2.recipes import DEFAULT_RECIPE
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 from bevformer_lib.pulsar2.tool import Tool, ToolVersion, find_tool
 from bevformer_lib.pulsar2.versions import dialect_of, refuse_unknown, version_findings
 
 CONVERTER_NAME: Final = "pulsar2"
-DEFAULT_TIME_LIMIT_SECONDS: Final = 6 * 3600.0
+_DEFAULT_TIME_LIMIT_MINUTES: Final = 360.0
 _BYTES_PER_GB: Final = 1_000_000_000
 
 _log = logging.getLogger(__name__)
@@ -49,17 +51,12 @@ Audit: TypeAlias = Callable[[Path, Path, BuildConfig, Path], Sequence[str]]
 """Takes the float graph, the calibration set, the build config and the build's folder; gives findings."""
 
 
-@dataclass(frozen=True)
-class Pulsar2Options:
+class Pulsar2Options(Pulsar2Settings):
     """How to convert.
 
     Attributes:
-        npu_mode: cores to compile for; ``None``: the recipe's choice, else all that the chip has.
+        target: the chip.
         overrides: YAML file with settings of the user's own.
-        image: docker image; ``None``: found.
-        executable: native command; ``None``: found.
-        time_limit_seconds: longest build.
-        memory_limit_gb: most memory of a build; ``None``: no limit.
         leave_out_missing: build again without layers that are not there any more when the converter looks for them;
             ``None``: where no overrides are given, so that nobody asked for these layers by name.
         profile: ask the compiler for the cycles of every layer.
@@ -68,14 +65,10 @@ class Pulsar2Options:
         cancelled: set by another thread to stop the build.
     """
 
-    recipe: str = DEFAULT_RECIPE
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     target: str = DEFAULT_HARDWARE
-    npu_mode: str | None = None
     overrides: Path | None = None
-    image: str | None = None
-    executable: Path | None = None
-    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
-    memory_limit_gb: float | None = None
     leave_out_missing: bool | None = None
     profile: bool = False
     keep_build: Path | None = None
@@ -138,9 +131,8 @@ class Pulsar2Converter:
         config = generate_build_config(
             load_graph(model),  # with the names that are in the file
             samples,
-            recipe=options.recipe,
+            options,
             target=options.target,
-            npu_mode=options.npu_mode,
             overrides=options.overrides,
             keep_unknown=True,
         )
@@ -153,7 +145,8 @@ class Pulsar2Converter:
         refuse_unknown(config, dialect=dialect, installed=installed, version=version.version, source=source)
         tool.stop_orphaned()
         with _work_folder(output, tool) as work:
-            limits = Limits(options.time_limit_seconds, _bytes(options.memory_limit_gb), options.cancelled)
+            seconds = (options.time_limit_minutes or _DEFAULT_TIME_LIMIT_MINUTES) * 60.0
+            limits = Limits(seconds, _bytes(options.memory_limit_gb), options.cancelled)
             instead = given_instead(model, samples, work)
             building = Building(
                 tool, dialect, model, instead, work, limits, source, options.profile, options.on_line, on_progress

@@ -23,6 +23,7 @@ from bevformer_lib.pulsar2.overrides import merge, read_overrides
 from bevformer_lib.pulsar2.parse import parse_build_config
 from bevformer_lib.pulsar2.pixel_input import input_processor
 from bevformer_lib.pulsar2.recipes import RECIPE_SAMPLES, recipe_content
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 
 DEFAULT_HARDWARE: Final = "AX650"
 COMPILED_AS: Final[Mapping[str, str]] = MappingProxyType({"AX8850": "AX650"})
@@ -33,10 +34,9 @@ _SAMPLE_DIR: Final = "input_sample_dir"
 def generate_build_config(
     graph: onnx.GraphProto,
     samples: CalibrationSet,
+    settings: Pulsar2Settings,
     *,
-    recipe: str,
     target: str = DEFAULT_HARDWARE,
-    npu_mode: str | None = None,
     overrides: Path | None = None,
     keep_unknown: bool = False,
 ) -> BuildConfig:
@@ -48,19 +48,20 @@ def generate_build_config(
     Args:
         graph: the float graph.
         samples: its calibration set.
-        recipe: one of :data:`~bevformer_lib.pulsar2.recipes.RECIPES`.
+        settings: how to quantise and compile.
         target: the chip.
-        npu_mode: cores to compile for; ``None``: the recipe's choice, else all that the chip has.
         overrides: YAML file with the structure of the build config; paths in it are relative to it.
         keep_unknown: whether keys that are not known here are kept, for the installed converter's definition to judge.
 
     Raises:
         BuildConfigError: the overrides, or what they lead to, are wrong.
-        ConversionError: the recipe or the chip is not known.
+        ConversionError: the chip is not known.
     """
     if target not in NPU_MODES and target not in COMPILED_AS:
         raise ConversionError(f"target '{target}' is not known; use one of: {', '.join((*NPU_MODES, *COMPILED_AS))}")
     target = COMPILED_AS.get(target, target)
+    recipe: str = settings.recipe
+    npu_mode: str | None = settings.npu_mode
     chosen = recipe_content(recipe, graph)
     if npu_mode is None and chosen.get("npu_mode") not in NPU_MODES[target]:
         npu_mode = NPU_MODES[target][-1]

@@ -132,8 +132,6 @@ _ANALYSIS: Final[Mapping[str, Any]] = MappingProxyType(
 RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {"vendor-tiny": _vendor_tiny, "int8": _int8, "w8a16": _w8a16, "all-u16": _all_u16, "mixed": _mixed}
 )
-DEFAULT_RECIPE: Final = "mixed"
-"""The default recipe of Pulsar2 and its emulator."""
 RECIPE_SAMPLES: Final[Mapping[str, int]] = MappingProxyType({"vendor-tiny": VENDOR_SAMPLES})
 """Recipe -> how many calibration samples it asks for; the others use the whole set."""
 

@@ -9,6 +9,8 @@ KEEP_ROUNDING: Final = "bevformer.run.keep_rounding"
 """Key of graphs whose QuantizeLinear and DequantizeLinear must be computed as they stand: they emulate an NPU."""
 BEV_HW_KEY: Final = "bevformer.bev_hw"
 """Key of a graph's rows and columns of the BEV, as ROWSxCOLUMNS: their product alone shows in the shapes."""
+_MOST_BYTES: Final = 1 << 31
+"""Of a protobuf message."""
 _METADATA_FIELD: Final = 14
 _VARINT: Final = 0
 _EIGHT_BYTES: Final = 1
@@ -30,12 +32,12 @@ def read_model_metadata(path: Path) -> dict[str, str]:
         try:
             while (tag := _varint(file)) is not None:
                 if tag == (_METADATA_FIELD << 3 | _LENGTH_DELIMITED):
-                    entry = file.read(_varint(file) or 0)
+                    entry = file.read(_length(file))
                     key, value = _strings(entry)
                     properties[key] = value
                 else:
                     _skip(file, tag & 7)
-        except (ValueError, IndexError, UnicodeDecodeError):
+        except (ValueError, IndexError):
             return {}
     return properties
 
@@ -53,11 +55,18 @@ def _varint(file: BinaryIO) -> int | None:
     return None
 
 
+def _length(file: BinaryIO) -> int:
+    length = _varint(file) or 0
+    if length > _MOST_BYTES:
+        raise ValueError("no protobuf field")
+    return length
+
+
 def _skip(file: BinaryIO, kind: int) -> None:
     if kind == _VARINT:
         _varint(file)
     elif kind == _LENGTH_DELIMITED:
-        file.seek(_varint(file) or 0, 1)
+        file.seek(_length(file), 1)
     elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
         file.seek(8 if kind == _EIGHT_BYTES else 4, 1)
     else:

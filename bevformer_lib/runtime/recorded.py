@@ -89,7 +89,8 @@ class RecordingRuntime:
             return _read_frame(path.read_bytes(), str(path), _frame_bytes(self.outputs))
         outputs = self._runtime.run(feed)
         with atomic_path(path) as temporary:
-            np.savez(temporary, allow_pickle=False, **outputs)
+            # Without allow_pickle, which NumPy before 2.1 takes for one more array.
+            np.savez(temporary, **outputs)  # type: ignore[arg-type]
         return outputs
 
 

@@ -12,6 +12,8 @@ from bevformer_lib.store.base import Store
 from bevformer_lib.store.folder import FolderStore
 from bevformer_lib.store.s3_client import S3Credentials
 
+ADDRESS_PATTERN: Final = r"s3://[^/:@]+(/.*)?"
+"""Addresses of stores that are no folders."""
 CACHE_VARIABLE: Final = "BEVFORMER_CACHE"
 CACHE_SIZE_VARIABLE: Final = "BEVFORMER_CACHE_GB"
 _DEFAULT_CACHE_GB: Final = 50.0

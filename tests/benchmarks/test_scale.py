@@ -50,6 +50,6 @@ def test_times_come_from_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     record = run_step(store, Step("evaluate", 1, {}, part="scene-0000"), produce).record
     assert measured(str(tmp_path), "evaluate") == pytest.approx(record.seconds / 4)
-    assert measured(str(tmp_path), "calibration-histories") is None
+    assert measured(str(tmp_path), "calibration-prev-bev") is None
     scale.table("Boards", (2,), Times(0.1, 1.0, 1.0), 10)
     assert "| 2 | 4 |" in capsys.readouterr().out

@@ -21,6 +21,7 @@ from bevformer_lib.export.host_geometry import host_geometry_of_graph
 from bevformer_lib.export.onnx_export import export_onnx
 from bevformer_lib.names import HOST_GEOMETRY_INPUTS, HOST_GEOMETRY_OUTPUTS
 from bevformer_lib.pulsar2.generate import generate_build_config
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 from bevformer_lib.runtime.host_geometry import with_host_geometry
 from bevformer_lib.runtime.onnxruntime import OnnxRuntime
 from tests.export.models import random_model
@@ -98,7 +99,9 @@ def test_its_samples_are_known_again(world: ToyWorld, graph: Path, tmp_path: Pat
 
 def test_converters_take_it(world: ToyWorld, graph: Path, tmp_path: Path) -> None:
     _prepare(world, graph, tmp_path / "set")
-    config = generate_build_config(onnx.load(graph).graph, read_calibration(tmp_path / "set"), recipe="int8")
+    config = generate_build_config(
+        onnx.load(graph).graph, read_calibration(tmp_path / "set"), Pulsar2Settings(recipe="int8")
+    )
     content = config.to_content()
     assert [entry["tensor_name"] for entry in content["quant"]["input_configs"]] == list(HOST_GEOMETRY_INPUTS)
     assert [entry["tensor_name"] for entry in content["output_processors"]] == list(HOST_GEOMETRY_OUTPUTS)

@@ -72,7 +72,6 @@ def test_findings_are_shown(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--recipe", "int4"), "recipe 'int4' is not known"),
         (("--target", "AX999"), "target 'AX999' is not known"),
         (("--npu-mode", "NPU4"), "npu_mode NPU4: AX650 has NPU1, NPU2, NPU3"),
         (("--converter", "magic"), "converter 'magic' is not known; use one of: onnxruntime, pulsar2"),

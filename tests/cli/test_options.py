@@ -21,7 +21,8 @@ def test_every_number_and_device_has_a_kind_of_its_own() -> None:
     for name, (module, _) in commands().items():
         options = getattr(import_module(module).command, "__annotations__", {})
         for option, kind in options.items() if name != "store" else ():
-            if any(word in kind for word in ("int", "float")) or (option == "device" and "str" in kind):
+            number = any(word in kind for word in ("int", "float")) and not kind.startswith("Literal")
+            if number or (option == "device" and "str" in kind):
                 bare.append(f"{name} {option}: {kind}")
     assert bare == []
 
@@ -57,9 +58,10 @@ def test_every_number_and_device_has_a_kind_of_its_own() -> None:
         ((*INFER, "--start-scene", "-1"), "must be from 0"),
         ((*INFER, "--host-rotate-center", "nan", "1"), "must be from -100,000"),
         (("profile", "model.onnx", "--runs", "-1"), "must be from 0"),
-        ((*CONVERT, "--time-limit-minutes", "0"), "must be above 0"),
-        ((*CONVERT, "--memory-limit-gb", "nan"), "must be above 0"),
-        ((*CONVERT, "--memory-limit-gb", "1e12"), "must be above 0"),
+        ((*CONVERT, "--recipe", "int4"), "--recipe: "),
+        ((*CONVERT, "--time-limit-minutes", "0"), "greater than 0"),
+        ((*CONVERT, "--memory-limit-gb", "nan"), "less than or equal to 1000000"),
+        ((*CONVERT, "--memory-limit-gb", "1e12"), "less than or equal to 1000000"),
         ((*TUNE, "--min-cosine", "1.5"), "must be from 0.0 to 1.0"),
         ((*TUNE, "--min-matched", "-1"), "must be from 0.0 to 1.0"),
         ((*TUNE, "--time-limit-minutes", "0"), "must be above 0"),

@@ -32,14 +32,16 @@ def drawn(content: str, align: str = "left", size_px: int = 20) -> Image:
 def test_capitals_are_centred_on_the_anchor(fonts: str, size_px: int) -> None:
     rows = np.flatnonzero(drawn("HELIX", size_px=size_px).any(axis=(1, 2)))
     assert abs((rows[0] + rows[-1]) / 2 - 30) <= 1.5
-    assert 0.55 * size_px <= rows[-1] - rows[0] + 1 <= 0.95 * size_px
+    # OpenCV 4 smooths its strokes a pixel beyond their ends.
+    assert 0.55 * size_px <= rows[-1] - rows[0] + 1 <= 0.95 * size_px + (not hasattr(cv2, "FontFace"))
 
 
 @pytest.mark.parametrize(("align", "low", "high"), [("left", 300, 420), ("center", 230, 370), ("right", 180, 302)])
 def test_alignment(fonts: str, align: str, low: int, high: int) -> None:
     columns = np.flatnonzero(drawn("scene-0103", align).any(axis=(0, 2)))
-    assert low <= columns[0]
-    assert columns[-1] <= high
+    wider = 0 if hasattr(cv2, "FontFace") else 20  # as OpenCV 4's fonts are
+    assert low - wider <= columns[0]
+    assert columns[-1] <= high + wider
     assert columns[-1] - columns[0] == pytest.approx(text_width_px("scene-0103", 20), abs=4)
 
 

@@ -12,7 +12,7 @@ from bevformer_lib.export.lint.limits import INPUT_POSITIONS, LIMIT_KINDS
 
 
 def test_the_published_chips_are_known() -> None:
-    assert chip_names() == ("AX650", "AX620E", "AX615", "AX637", "M57", "M76H", "AX8850", "AX8860")
+    assert {"AX650", "AX620E", "AX615", "AX637", "M57", "M76H", "AX8850", "AX8860"} <= set(chip_names())
     assert DEFAULT_CHIP == "AX650"
 
 

@@ -63,7 +63,7 @@ def test_damaged_entries_are_an_error(tmp_path: Path, key: str, value: str) -> N
 def test_no_onnx_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("not a graph")
-    with pytest.raises(ExportError, match=r"text\.onnx can't be read as an ONNX graph"):
+    with pytest.raises(ExportError, match=r"text\.onnx can't be read as an ONNX model"):
         read_provenance(path)
     with pytest.raises(ExportError, match=r"absent\.onnx can't be read"):
         read_provenance(tmp_path / "absent.onnx")

@@ -30,8 +30,8 @@ from tests.flows.conftest import make_request
 ALL_STEPS = [
     "check-scenes",
     "export",
-    "calibration-histories scene-0000",
-    "calibration-histories scene-0001",
+    "calibration-prev-bev scene-0000",
+    "calibration-prev-bev scene-0001",
     "calibration",
     "convert",
     "record scene-0000",
@@ -115,8 +115,8 @@ def test_a_changed_scene_redoes_what_depends_on_it_alone(inputs: Path, store: Fo
     meta.write_text(json.dumps(content))
     result = build(inputs, store)
     assert "export" not in done(result)
-    assert "calibration-histories scene-0000" not in done(result)
-    assert "calibration-histories scene-0001" in done(result)
+    assert "calibration-prev-bev scene-0000" not in done(result)
+    assert "calibration-prev-bev scene-0001" in done(result)
     assert "evaluate scene-0001" in done(result)
 
 
@@ -142,7 +142,7 @@ def test_the_whole_ancestry_of_the_report_can_be_told(first_store: tuple[FolderS
         seen.add(node.role)
         pending.extend(node.parents)
     assert {"graph", "checkpoint", "calibration_img.tar.gz", "scene scene-0000", "scene scene-0001"} <= seen
-    assert any(role.startswith("scene-0001/histories/prev_bev_") for role in seen)
+    assert any(role.startswith("scene-0001/states/prev_bev_") for role in seen)
 
 
 def test_a_broken_step_keeps_the_steps_before_it(inputs: Path, tmp_path: Path) -> None:

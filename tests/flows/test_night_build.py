@@ -250,13 +250,13 @@ def test_a_first_night_from_the_command_line(night: Night) -> None:
     children = site.children(run["id"])
     assert all(child["state_type"] == "COMPLETED" for child in children)
     pools = {child["name"].split()[0]: child["work_pool_name"] for child in children}
-    assert pools["export"] == pools["calibration-histories"] == "gpu"
+    assert pools["export"] == pools["calibration-prev-bev"] == "gpu"
     assert pools["convert"] == "cpu"
     assert pools["evaluate"] == "edge"
-    extracts = [child for child in children if child["name"].startswith("calibration-histories")]
+    extracts = [child for child in children if child["name"].startswith("calibration-prev-bev")]
     assert len(extracts) == SCENES  # a share each, since two workers could take four each
     workers = {
-        (site.folder / f"worker-gpu-{number}.log").read_text().count("calibration-histories") > 0 for number in (1, 2)
+        (site.folder / f"worker-gpu-{number}.log").read_text().count("calibration-prev-bev") > 0 for number in (1, 2)
     }
     assert workers == {True}  # both took some
 
@@ -332,7 +332,7 @@ def test_only_what_depends_on_a_changed_scene_is_built_again_even_if_the_server_
     found = night.what(run["id"])
     assert {"check-scenes", "evaluate scene-0001", "report"} <= set(ran(found))
     assert {"export", "evaluate scene-0000", "evaluate scene-0002"}.isdisjoint(ran(found))
-    assert "calibration-histories scene-0000" not in ran(found)
+    assert "calibration-prev-bev scene-0000" not in ran(found)
     [reason] = [step.reason for step in found.steps if step.title == "evaluate scene-0001"]
     assert "input scene changed" in reason
 
@@ -340,7 +340,7 @@ def test_only_what_depends_on_a_changed_scene_is_built_again_even_if_the_server_
 def test_a_night_survives_a_killed_process_and_a_dead_board(night: Night) -> None:
     site = night.site
     run = night.start(seed=1, score_threshold=0.05, pick_up_seconds=PICK_UP_SECONDS)
-    extract = night.child(run, "calibration-histories", "RUNNING")
+    extract = night.child(run, "calibration-prev-bev", "RUNNING")
     for process in site.processes(extract["id"]):
         os.kill(process, signal.SIGKILL)
 
@@ -376,7 +376,7 @@ def test_a_night_survives_a_killed_process_and_a_dead_board(night: Night) -> Non
 def test_a_machine_that_falls_silent_has_crashed(night: Night) -> None:
     site = night.site
     run = night.start(seed=4)
-    extract = night.child(run, "calibration-histories", "RUNNING")
+    extract = night.child(run, "calibration-prev-bev", "RUNNING")
     frozen = site.processes(extract["id"])
     heartbeat = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
     heartbeat["resource"] = {"id": [f"prefect.flow-run.{extract['id']}"]}
@@ -406,7 +406,7 @@ def test_a_machine_that_falls_silent_has_crashed(night: Night) -> None:
 def test_a_cancelled_night_ends_its_children(night: Night) -> None:
     site = night.site
     run = night.start(seed=2)
-    extract = night.child(run, "calibration-histories", "PENDING", "RUNNING")
+    extract = night.child(run, "calibration-prev-bev", "PENDING", "RUNNING")
     site.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert site.ended(run, 90.0)["state_type"] == "CANCELLED"
     assert site.ended(extract["id"], 90.0)["state_type"] == "CANCELLED"
@@ -445,7 +445,7 @@ def test_children_of_a_killed_night_do_no_work(night: Night) -> None:
     for name in ("gpu-1", "gpu-2"):
         site.kill_worker(name)
     run = night.start(seed=3)
-    waiting = night.child(run, "calibration-histories", "SCHEDULED")
+    waiting = night.child(run, "calibration-prev-bev", "SCHEDULED")
     for process in site.processes(run):
         os.kill(process, signal.SIGKILL)
     wait_for(lambda: site.state(run) == "CRASHED", "the crash of the night", 60.0)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bevformer_lib.errors import OutputError, SceneError
+from bevformer_lib.errors import ConfigError, OutputError, SceneError
 from bevformer_lib.infer.detector import Detector
 from bevformer_lib.infer.infer import InferResult, infer_scenes
 from bevformer_lib.infer.scene_stages import InferModel, InferSettings
@@ -263,5 +263,5 @@ def test_median_and_95th_percentile() -> None:
     ],
 )
 def test_impossible_settings_are_refused(threshold: float, fps: float, said: str) -> None:
-    with pytest.raises(OutputError, match=said):
+    with pytest.raises((ConfigError, OutputError), match=said):
         InferSettings(score_threshold=threshold, fps=fps)

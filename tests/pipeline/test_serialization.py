@@ -10,7 +10,7 @@ import pytest
 
 from bevformer_lib.pipeline.calibrate import PrevBevWork
 from bevformer_lib.pipeline.check import CheckScenesWork
-from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Settings
+from bevformer_lib.pipeline.convert import ConvertWork, Pulsar2Inputs
 from bevformer_lib.pipeline.diagnose import DiagnoseWork
 from bevformer_lib.pipeline.evaluate import EvaluateWork
 from bevformer_lib.pipeline.export import ExportWork
@@ -33,8 +33,8 @@ MODEL = micro_config()
 NEEDS = SceneRequirements.of_model(MODEL)
 GRAPH = Artifact("model.onnx", "a" * 64, 1000, made_by="export/00")
 SCENE = SceneSource(Artifact("scene-0001", "b" * 64, 5, source="hf://me/it@" + "c" * 40 + "/scenes"), 40)
-SETTINGS = Pulsar2Settings(
-    "AX650", "int8", overrides=Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), memory_limit_gb=4.5
+SETTINGS = Pulsar2Inputs(
+    "AX650", {"recipe": "int8"}, Artifact("own.yaml", "d" * 64, 7, source="/own.yaml"), {"memory_limit_gb": 4.5}
 )
 WORK: tuple[Work, ...] = (
     ExportWork(MODEL, Artifact("checkpoint.pth", "e" * 64, 3, source="/checkpoint.pth"), "AX650"),

@@ -13,7 +13,8 @@ from bevformer_lib.pulsar2.build_config import BuildConfig
 from bevformer_lib.pulsar2.errors import BuildConfigError
 from bevformer_lib.pulsar2.generate import generate_build_config, with_host_paths
 from bevformer_lib.pulsar2.overrides import read_overrides
-from bevformer_lib.pulsar2.recipes import FLOAT_OPS, RECIPES, float_layers_behind
+from bevformer_lib.pulsar2.recipes import FLOAT_OPS, RECIPES, float_layers_behind, recipe_content
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 from tests.support.calibration import ToyWorld
 
 
@@ -34,7 +35,7 @@ def _layers(config: BuildConfig) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_four_numpy_inputs_and_float_at_both_ends(recipe: str, graph: onnx.GraphProto, samples: CalibrationSet) -> None:
-    content = generate_build_config(graph, samples, recipe=recipe).to_content()
+    content = generate_build_config(graph, samples, Pulsar2Settings(recipe=recipe)).to_content()
     inputs = content["quant"]["input_configs"]
     assert [entry["tensor_name"] for entry in inputs] == list(INPUT_NAMES)
     assert {entry["calibration_format"] for entry in inputs} == {"Numpy"}
@@ -46,7 +47,7 @@ def test_four_numpy_inputs_and_float_at_both_ends(recipe: str, graph: onnx.Graph
 
 
 def test_the_vendors_settings(graph: onnx.GraphProto, samples: CalibrationSet) -> None:
-    config = generate_build_config(graph, samples, recipe="vendor-tiny")
+    config = generate_build_config(graph, samples, Pulsar2Settings(recipe="vendor-tiny"))
     quant = config.quant
     assert quant is not None
     assert (quant.calibration_method, quant.precision_analysis_method) == ("MSE", "EndToEnd")
@@ -84,16 +85,16 @@ def test_a_relu_behind_a_merged_bias_is_merged_too() -> None:
 
 def test_recipes_differ_in_their_layers(graph: onnx.GraphProto, samples: CalibrationSet) -> None:
     whole = {"start_tensor_names": ["DEFAULT"], "end_tensor_names": ["DEFAULT"], "data_type": "U16"}
-    assert _layers(generate_build_config(graph, samples, recipe="int8")) == []
-    assert _layers(generate_build_config(graph, samples, recipe="all-u16")) == [whole]
-    first, conv = _layers(generate_build_config(graph, samples, recipe="w8a16"))
+    assert _layers(generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"))) == []
+    assert _layers(generate_build_config(graph, samples, Pulsar2Settings(recipe="all-u16"))) == [whole]
+    first, conv = _layers(generate_build_config(graph, samples, Pulsar2Settings(recipe="w8a16")))
     assert first == whole
     assert conv == {"op_type": "Conv", "data_type": "U16", "output_data_type": "U16", "weight_data_type": "S8"}
 
 
 @pytest.mark.parametrize(("target", "mode"), [("AX620E", "NPU2"), ("AX637", "NPU1"), ("AX8860", "NPU4")])
 def test_all_cores_of_other_chips(target: str, mode: str, graph: onnx.GraphProto, samples: CalibrationSet) -> None:
-    assert generate_build_config(graph, samples, recipe="vendor-tiny", target=target).npu_mode == mode
+    assert generate_build_config(graph, samples, Pulsar2Settings(recipe="vendor-tiny"), target=target).npu_mode == mode
 
 
 def _override(tmp_path: Path, text: str) -> Path:
@@ -116,7 +117,7 @@ input_processors:
   - {tensor_name: img, src_dtype: FP16}
 """,
     )
-    content = generate_build_config(graph, samples, recipe="vendor-tiny", overrides=mine).to_content()
+    content = generate_build_config(graph, samples, Pulsar2Settings(recipe="vendor-tiny"), overrides=mine).to_content()
     assert content["quant"]["calibration_method"] == "KL"
     assert content["quant"]["enable_smooth_quant"] is True
     assert [entry["calibration_size"] for entry in content["quant"]["input_configs"]] == [2, 3, 3, 3]
@@ -143,7 +144,7 @@ def test_wrong_overrides_name_file_and_key(
     text: str, message: str, graph: onnx.GraphProto, samples: CalibrationSet, tmp_path: Path
 ) -> None:
     with pytest.raises(BuildConfigError, match=message):
-        generate_build_config(graph, samples, recipe="int8", overrides=_override(tmp_path, text))
+        generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"), overrides=_override(tmp_path, text))
 
 
 def test_comments_of_the_vendors_documentation(graph: onnx.GraphProto, samples: CalibrationSet, tmp_path: Path) -> None:
@@ -169,22 +170,22 @@ def test_comments_of_the_vendors_documentation(graph: onnx.GraphProto, samples: 
 
 def test_an_empty_override_changes_nothing(graph: onnx.GraphProto, samples: CalibrationSet, tmp_path: Path) -> None:
     mine = _override(tmp_path, "# nothing yet\n")
-    plain = generate_build_config(graph, samples, recipe="int8")
-    assert generate_build_config(graph, samples, recipe="int8", overrides=mine) == plain
+    plain = generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"))
+    assert generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"), overrides=mine) == plain
 
 
 def test_unknown_recipe_and_target(graph: onnx.GraphProto, samples: CalibrationSet) -> None:
     with pytest.raises(ConversionError, match="recipe 'int4' is not known; use one of: vendor-tiny"):
-        generate_build_config(graph, samples, recipe="int4")
+        recipe_content("int4", graph)
     with pytest.raises(ConversionError, match="target 'AX640' is not known"):
-        generate_build_config(graph, samples, recipe="int8", target="AX640")
+        generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"), target="AX640")
 
 
 def test_paths_of_overrides_are_relative_to_their_file(
     graph: onnx.GraphProto, samples: CalibrationSet, tmp_path: Path
 ) -> None:
     mine = _override(tmp_path, "const_processors: [{name: c, data_path: c.npy}]\ncompiler: {input_sample_dir: in}")
-    content = generate_build_config(graph, samples, recipe="int8", overrides=mine).to_content()
+    content = generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"), overrides=mine).to_content()
     assert content["const_processors"][0]["data_path"] == str(tmp_path / "c.npy")
     assert content["compiler"]["input_sample_dir"] == str(tmp_path / "in")
     placed = with_host_paths(content, lambda path: f"/data/{Path(path).name}")

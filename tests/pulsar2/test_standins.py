@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bevformer_lib.calibration.archive import read_calibration
 from bevformer_lib.convert.float_model import load_graph
 from bevformer_lib.pulsar2.generate import generate_build_config
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 from tests.standins.axmodel_container import write_axmodel
 from tests.standins.pulsar2.files import with_processors
 from tests.standins.pulsar2.operators import as_computed, refusal
@@ -31,7 +32,7 @@ Config = dict[str, Any]
 @pytest.fixture
 def config(world: ToyWorld, calibration: Path) -> Config:
     samples = read_calibration(calibration)
-    return generate_build_config(load_graph(world.model), samples, recipe="int8").to_content()
+    return generate_build_config(load_graph(world.model), samples, Pulsar2Settings(recipe="int8")).to_content()
 
 
 def _run(*command: str | Path) -> tuple[int, str]:

@@ -23,7 +23,9 @@ def test_too_slow(
     monkeypatch.setenv("STANDIN_PULSAR2_FAIL", "hang")
     (tmp_path / "out").mkdir()
     message = "time limit of 4 s"
-    expect_failure(world, calibration, tmp_path / "out" / "m", BuildTimeoutError, message, time_limit_seconds=4.0)
+    expect_failure(
+        world, calibration, tmp_path / "out" / "m", BuildTimeoutError, message, time_limit_minutes=4.0 / 60.0
+    )
 
 
 def test_too_big(

@@ -12,6 +12,7 @@ from bevformer_lib.pulsar2.generate import generate_build_config
 from bevformer_lib.pulsar2.overrides import read_overrides
 from bevformer_lib.pulsar2.parse import parse_build_config
 from bevformer_lib.pulsar2.proto import ProtoSchema, json_name, parse_proto
+from bevformer_lib.pulsar2.settings import Pulsar2Settings
 from bevformer_lib.pulsar2.versions import dialect_of, refuse_unknown, version_findings
 from tests.support.calibration import ToyWorld
 
@@ -124,7 +125,10 @@ def test_yuv_without_a_conversion_is_refused(mode: dict[str, str]) -> None:
 
 def test_ax8850_is_compiled_for_as_ax650(world: ToyWorld, calibration: Path) -> None:
     graph, samples = onnx.load(world.model).graph, read_calibration(calibration)
-    assert generate_build_config(graph, samples, recipe="int8", target="AX8850").target_hardware == "AX650"
+    assert (
+        generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"), target="AX8850").target_hardware
+        == "AX650"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,4 +146,4 @@ def test_shapes_that_the_graph_does_not_follow_are_refused_before_the_build(
     mine.write_text(f"input_shapes: {shapes}\n")
     graph, samples = onnx.load(world.model).graph, read_calibration(calibration)
     with pytest.raises(BuildConfigError, match=message):
-        generate_build_config(graph, samples, recipe="int8", overrides=mine)
+        generate_build_config(graph, samples, Pulsar2Settings(recipe="int8"), overrides=mine)

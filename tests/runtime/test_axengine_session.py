@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto
 
 from bevformer_lib.errors import RuntimeUnavailableError
+from bevformer_lib.runtime import board
 from bevformer_lib.runtime.axengine import AxEngineRuntime, Npu, start_npu
 from bevformer_lib.runtime.board import LOCK_VARIABLE, board_user, lock_path
 from tests.support.board import be_a_board, compile_graph
@@ -121,9 +122,11 @@ def test_an_old_driver_knows_no_bfloat16(axmodel: Path, tmp_path: Path, monkeypa
         AxEngineRuntime(model)
 
 
-def test_board_or_card_and_which_card(axmodel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_board_or_card_and_which_card(axmodel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     be_a_board(monkeypatch, libraries="ax_engine,axcl_rt", cards="2")
     monkeypatch.delenv(LOCK_VARIABLE)
+    for folder in ("_RUN_LOCK", "_TEMPORARY"):  # the machine's own may be taken by another test
+        monkeypatch.setattr(board, folder, tmp_path)
     for asked, name, device in (
         (None, "board", None),
         ("board", "board", None),

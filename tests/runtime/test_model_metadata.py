@@ -21,7 +21,9 @@ def test_metadata_is_read_past_any_graph(tmp_path: Path) -> None:
     assert read_model_metadata(tmp_path / "model.onnx") == properties
 
 
-@pytest.mark.parametrize("content", [b"", b"no model at all", b"\xff" * 40, bytes(range(256))])
+@pytest.mark.parametrize(
+    "content", [b"", b"no model at all", b"\xff" * 40, b"\x12\x80\x80\x80\x80\xff\xba\x06", bytes(range(256))]
+)
 def test_other_files_have_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.onnx"
     path.write_bytes(content)

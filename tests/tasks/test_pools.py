@@ -10,7 +10,7 @@ from tests.pipeline.test_serialization import NEEDS, SCENE, WORK
 
 POOLS = {
     "export": "gpu",
-    "calibration-histories": "gpu",
+    "calibration-prev-bev": "gpu",
     "convert": "cpu",
     "ptq": "gpu",
     "record": "gpu",

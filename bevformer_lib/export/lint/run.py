@@ -13,7 +13,7 @@ from bevformer_lib.export.chip import Chip
 from bevformer_lib.export.lint.facts import graph_facts
 from bevformer_lib.export.lint.findings import Finding, LintReport, Severity, Waiver
 from bevformer_lib.export.lint.rules import RULES
-from bevformer_lib.foreign_files import advice
+from bevformer_lib.onnx_file import load_onnx
 
 _MAX_LISTED: Final = 20
 
@@ -65,13 +65,6 @@ def read_graph(path: Path) -> onnx.ModelProto:
         ExportError: the file can't be read as ONNX.
     """
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError:
-        raise
-    except Exception as error:  # protobuf's DecodeError has no typed home
-        raise ExportError(
-            f"{path} can't be read as an ONNX graph ({error}); {advice(path, 'export it again')}"
-        ) from error
-    if not model.graph.node:  # an empty file is a valid message
-        raise ExportError(f"{path} holds no ONNX graph")
-    return model
+        return load_onnx(path, external=False)
+    except ValueError as error:
+        raise ExportError(f"{path} {error}") from error

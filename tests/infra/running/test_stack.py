@@ -219,7 +219,7 @@ def docker_python(stack: Stack, url: str) -> str:
 def test_a_night_goes_on_while_the_server_restarts_and_a_worker_is_killed(stack: Stack) -> None:
     site = stack.site
     night = named(site.prefect("deployment", "run", "nightly/nightly"))
-    stack.child(night, "calibration-histories")
+    stack.child(night, "calibration-prev-bev")
     stack.compose("restart", "prefect-server")
     wait_for(stack.answers, "the server after its restart", 180.0, 1.0)
     evaluate = stack.child(night, "evaluate")
