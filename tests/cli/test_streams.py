@@ -76,5 +76,7 @@ def test_an_interruption_while_modules_load(graph: Path, after_s: float) -> None
     time.sleep(after_s)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=30)
+    if "init_import_site" in said:
+        pytest.skip("Python itself was not up yet: this machine is too busy for so early an interruption")
     assert child.returncode == 130, said
     assert TRACEBACK not in said
