@@ -198,7 +198,7 @@ def stamp_ns(message: Any) -> int:
     for whole, part in (("sec", "nanosec"), ("seconds", "nanos"), ("sec", "nsec")):
         if hasattr(time, part):
             seconds, nanoseconds = getattr(time, whole), getattr(time, part)
-            if type(seconds) is int and type(nanoseconds) is int and 0 <= seconds < 1 << 33:
+            if type(seconds) is int and type(nanoseconds) is int and not (seconds >> 33 or nanoseconds >> 30):
                 return seconds * 1_000_000_000 + nanoseconds
     raise ValueError(f"has the time {time!r:.80}; expected seconds and nanoseconds")
 

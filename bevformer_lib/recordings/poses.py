@@ -63,6 +63,11 @@ class EgoPoses:
         child = survey.poses[topic].child if topic is not None else ""
         known = [name for name in (topics.ego_frame, child, *_EGO_FRAMES) if name]
         frame = next((name for name in known if name in survey.transforms or name == topics.ego_frame), known[0])
+        if child != frame and child in survey.transforms:
+            raise RecordingError(
+                f"{path}: topic {topic} tells where frame {child} is, and --topics names {frame} as ego_frame; name "
+                f"{child}, or 'tf' as pose"
+            )
         self.ego_frame = frame
         self._way = [("", survey.poses[topic].track)] if topic is not None else survey.transforms.above(frame)
         if not self._way:

@@ -117,12 +117,14 @@ def survey_recording(
 def _keep(found: Survey, message: Recorded, kind: Kind, decoded: object) -> None:
     """Keep what a message says."""
     topic = message.channel.topic
+    if message.log_time_ns >> 63:
+        raise ValueError(f"holds a message that was recorded at {message.log_time_ns} ns, which is no time")
     if kind.is_image:
         image_hw = messages.image_hw(decoded, kind)
         stamp_ns = messages.stamp_ns(decoded) or message.log_time_ns
         image = FoundImage(message.log_time_ns, stamp_ns, message.place, len(message.data), image_hw)
-        found.images[topic].append(image)
         found.image_frames[topic] = messages.frame_of(decoded)
+        found.images[topic].append(image)
     elif kind is Kind.CALIBRATION:
         calibration = messages.calibration(decoded)
         known = found.calibrations[topic]
@@ -136,5 +138,5 @@ def _keep(found: Survey, message: Recorded, kind: Kind, decoded: object) -> None
         known_pose = found.poses.setdefault(topic, PoseTrack(pose.parent, pose.child))
         known_pose.track.add(pose.stamp_ns or message.log_time_ns, (*pose.values, *pose.motion))
     else:
-        _, track = found.accelerations.setdefault(topic, (messages.frame_of(decoded), Track()))
-        track.add(messages.stamp_ns(decoded) or message.log_time_ns, messages.acceleration_mps2(decoded))
+        stamp_ns, felt = messages.stamp_ns(decoded) or message.log_time_ns, messages.acceleration_mps2(decoded)
+        found.accelerations.setdefault(topic, (messages.frame_of(decoded), Track()))[1].add(stamp_ns, felt)

@@ -15,6 +15,7 @@ from bevformer_lib.recordings.messages import Kind
 from bevformer_lib.scenes.ego import is_pose
 from bevformer_lib.strict_yaml import read_yaml
 
+_RECTIFIED: Final = re.compile(r"(?<![a-z])rect")
 _PREFIX: Final = re.compile(r"^(camera|cam)_?|_?(camera|cam)$")
 
 
@@ -134,7 +135,7 @@ def pose_topic(path: Path, told: str | None, found: Mapping[str, Kind | str], us
 
 def is_rectified(topic: str) -> bool:
     """Tell whether a topic's images are rectified, by the name that the field gives them."""
-    return "rect" in topic.lower()
+    return _RECTIFIED.search(topic.lower()) is not None
 
 
 def described(found: Mapping[str, Kind | str]) -> str:

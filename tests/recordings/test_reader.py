@@ -173,6 +173,9 @@ def test_what_the_user_tells_takes_the_place_of_what_is_found(scene: Scene, tmp_
     }
     [read] = read_recording(path, REQUIREMENTS, options(told))
     np.testing.assert_allclose(read.frames[0].lidar_to_image, scene.frames[0].lidar_to_image, rtol=1e-12, atol=1e-9)
+    told["ego_frame"] = "cam_back_optical"
+    with pytest.raises(RecordingError, match="odometry tells where frame base_link is, and --topics names cam_back_op"):
+        read_recording(path, REQUIREMENTS, options(told))
 
 
 def test_a_lidar_whose_x_axis_points_ahead_is_refused_with_what_to_give_instead(scene: Scene, tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ import pytest
 
 from bevformer_lib.errors import ConfigError, RecordingError
 from bevformer_lib.recordings.messages import Kind
-from bevformer_lib.recordings.topics import calibration_topic, image_topic, pose_topic, read_topics, shows_camera
+from bevformer_lib.recordings.topics import (
+    calibration_topic,
+    image_topic,
+    is_rectified,
+    pose_topic,
+    read_topics,
+    shows_camera,
+)
 
 PATH = Path("drive.mcap")
 
@@ -43,6 +50,11 @@ def test_rectified_images_go_before_others_and_raw_ones_before_compressed_ones()
     with pytest.raises(RecordingError, match="the images of CAM_BACK may be /other/CAM_BACK/image_rect or /CAM_BACK"):
         image_topic(PATH, "CAM_BACK", None, found)
     assert image_topic(PATH, "CAM_BACK", "/CAM_BACK/image_raw", found) == "/CAM_BACK/image_raw"
+
+
+def test_names_with_rect_in_another_word_are_not_of_rectified_images() -> None:
+    assert is_rectified("/CAM_BACK/image_rect_color") and is_rectified("/rectified/back")
+    assert not is_rectified("/direct/CAM_BACK/image_raw") and not is_rectified("/CAM_BACK/image_unrectified")
 
 
 def test_of_several_poses_none_is_guessed() -> None:
