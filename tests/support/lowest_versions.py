@@ -16,4 +16,5 @@ if __name__ == "__main__":
     extras = (project["optional-dependencies"][extra] for extra in sys.argv[1:])
     for requirement in sum(extras, project["dependencies"]):
         if bound := re.match(r"([\w.-]+)(?:\[.*\])?>=([\w.]+)", requirement):
-            sys.stdout.write(f"{bound[1]}=={bound[2]}\n")
+            marker = "".join(requirement.partition(";")[1:])
+            sys.stdout.write(f"{bound[1]}=={bound[2]}{marker}\n")
